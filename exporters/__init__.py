@@ -1,0 +1,41 @@
+"""One module per format, each making one artifact from one source model; the table EXPORTERS names them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from squeeze_export.contracts import Artifact, ExportSettings, Precision, SourceModel, Target
+from squeeze_export.exporters import coreml, tflite, torchscript
+
+
+class Exporter(Protocol):
+    """What a module of this package provides. Importing it loads no SDK."""
+
+    SUFFIX: Final[str]
+    """The file name's ending, such as ".tflite"."""
+
+    PRECISIONS: Final[tuple[Precision, ...]]
+    """The precisions this format can be written in here."""
+
+    PACKAGES: Final[tuple[str, ...]]
+    """The distributions whose versions decide the artifact's bytes."""
+
+    def unavailable(self) -> str | None:
+        """Why nothing can be exported here (naming the pip command), or None. Loads no SDK."""
+        ...
+
+    def export(self, source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+        """Write the artifact at `destination`, which does not exist yet, and describe it.
+
+        Raises ConversionError from the SDK's exception. The bytes depend on nothing but source and settings.
+        """
+        ...
+
+
+EXPORTERS: Final[Mapping[Target, Exporter]] = {
+    "coreml": coreml,
+    "tflite": tflite,
+    "torchscript": torchscript,
+}

@@ -1,0 +1,269 @@
+"""The nouns of the project: frozen dataclasses over the standard library and numpy, shared by every room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    Array: TypeAlias = npt.NDArray[Any]
+    FloatArray: TypeAlias = npt.NDArray[np.float32]
+    PixelArray: TypeAlias = npt.NDArray[np.uint8]
+
+Target = Literal["coreml", "tflite", "torchscript"]
+Precision = Literal["fp32", "fp16"]
+ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]
+IosTarget = Literal["iOS15", "iOS16", "iOS17", "iOS18"]
+Verdict = Literal["PASSED", "FAILED", "NOT_RUN"]
+Layout = Literal["NCHW", "NHWC", "NC"]
+ColorOrder = Literal["RGB", "BGR"]
+InputKind = Literal["image", "tensor"]
+OutputKind = Literal["logits", "probabilities"]
+
+TARGETS: Final[tuple[Target, ...]] = ("coreml", "tflite", "torchscript")
+MODELS: Final[tuple[ModelName, ...]] = (
+    "squeezenet1_1",
+    "squeezenet1_0",
+    "squeezenet1_0_bypass",
+    "squeezenet1_0_complex_bypass",
+)
+# Core ML is an fp16 runtime first (the Neural Engine computes nothing else); the other two compute in fp32.
+DEFAULT_PRECISION: Final[Mapping[Target, Precision]] = {"coreml": "fp16", "tflite": "fp32", "torchscript": "fp32"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingSpec:
+    """How a picture becomes the tensor that the source model was trained on.
+
+    The short side is resized to `resize` pixels (PIL bilinear, antialiased; the long side is
+    `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the channels are put
+    into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std follow `color_order`.
+    """
+
+    resize: int
+    height: int
+    width: int
+    color_order: ColorOrder
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The one input of an artifact, and how 0..255 pixels become it: `value = pixel * scale + bias` per channel.
+
+    `shape` has the batch dimension (1); `scale` and `bias` follow `color_order`. `dtype` is numpy's name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: Layout
+    color_order: ColorOrder
+    scale: tuple[float, float, float]
+    bias: tuple[float, float, float]
+
+    def encode(self, pixels: PixelArray) -> Array:
+        """Turn RGB pixels (N, H, W, 3), uint8, into this input's tensor (N, ...) in `layout` and `dtype`."""
+        import numpy as np
+
+        channels = pixels[..., ::-1] if self.color_order == "BGR" else pixels
+        values = channels.astype(np.float32) * np.asarray(self.scale, np.float32) + np.asarray(self.bias, np.float32)
+        ordered = values.transpose(0, 3, 1, 2) if self.layout == "NCHW" else values
+        return np.ascontiguousarray(ordered, dtype=np.dtype(self.dtype))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """One output of an artifact: a score per class, shape (1, classes)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: OutputKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What an app must feed to an artifact and what it gets back."""
+
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOrigin:
+    """Where the weights came from.
+
+    `sha256` is that of the canonical state dict (names sorted; name, shape and little-endian fp32 bytes), so the same
+    weights in another container have the same digest. `file_name` has no folder: no absolute path is ever recorded.
+    """
+
+    kind: Literal["file", "imagenet", "random", "demo"]
+    sha256: str
+    file_name: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceModel:
+    """The one model that every artifact is made from and judged against.
+
+    `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> logits (N, num_classes).
+    `labels` has num_classes entries in index order, or is None.
+    """
+
+    name: str
+    model: ModelName
+    module: torch.nn.Module
+    num_classes: int
+    labels: tuple[str, ...] | None
+    preprocessing: PreprocessingSpec
+    weights: WeightsOrigin
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """What one exporter is asked for. `ios_target` concerns Core ML only."""
+
+    precision: Precision
+    input_kind: InputKind
+    output_kind: OutputKind
+    ios_target: IosTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file (or package directory) that an exporter wrote, and what is declared about it.
+
+    `operators`: sorted names of the operations it holds. `notice`: a fact about the format the user must be told.
+    """
+
+    target: Target
+    precision: Precision
+    path: Path
+    signature: Signature
+    operators: tuple[str, ...]
+    deployment_target: str | None = None
+    bytecode_version: int | None = None
+    notice: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenPack:
+    """Inputs with the eager fp32 reference's answers, N images in a fixed order.
+
+    `names`: N distinct file names. `pixels`: (N, H, W, 3) uint8 RGB after resize and crop.
+    `logits`, `probabilities`: (N, classes) float32.
+    `weights`: per weight of the source its digests, for exact comparison with the weights stored in an artifact.
+    """
+
+    names: tuple[str, ...]
+    pixels: PixelArray
+    logits: FloatArray
+    probabilities: FloatArray
+    weights: tuple[WeightDigest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightDigest:
+    """sha256 of one source weight's little-endian C-order bytes, as fp32 and rounded to fp16."""
+
+    name: str
+    shape: tuple[int, ...]
+    fp32: str
+    fp16: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """The bar that an artifact of one precision must clear, and why it stands where it does.
+
+    `max_error_of_peak`: largest absolute error over the largest absolute reference value. SNRs in dB, on logits.
+    """
+
+    precision: Precision
+    max_error_of_peak: float
+    min_snr_db: float
+    min_centred_snr_db: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputParity:
+    """The differences between the reference and one output of an artifact, over the whole golden pack.
+
+    `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax.
+    `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not finite or
+    not defined). Agreements are fractions of the images; `top1_ties` counts flips where the reference's margin is below the error.
+    """
+
+    name: str
+    observed: str
+    images: int
+    max_abs_error: float | None
+    worst_image: str | None
+    snr_db: float | None
+    centred_snr_db: float | None
+    psnr_db: float | None
+    cosine: float | None
+    top1_agreement: float | None
+    top1_ties: int
+    top5_agreement: float | None
+    smallest_passing_error_of_peak: float | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsParity:
+    """Exact comparison of stored weights with the source's, rounded to the stored precision.
+
+    `compared` of `expected` source weights were found bit for bit; `problems` names the others.
+    """
+
+    expected: int
+    compared: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """One executor's judgement of one artifact. `reason` is set where the verdict is not PASSED."""
+
+    verdict: Verdict
+    executor: str
+    reason: str | None
+    tolerance: Tolerance | None
+    outputs: tuple[OutputParity, ...]
+    weights: WeightsParity | None
+
+
+class Runner(Protocol):
+    """An artifact opened from its file, ready to be executed. One image per call.
+
+    `executor` names what computes, with its version. `precision` is what the file stores its weights in.
+    """
+
+    @property
+    def executor(self) -> str: ...
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Execute once. Inputs and outputs by their names in the file; an input not in the file is an ArtifactError.
+
+        A runner that can see the logits in front of a final softmax adds them under LOGITS_TAP.
+        """
+        ...
+
+    def stored_weights(self) -> tuple[Array, ...] | None:
+        """Every conv weight (O, I, H, W) and bias (O,) as stored (decoded, own dtype), or None if the format hides them."""
+        ...
+
+
+LOGITS_TAP: Final = "logits (tapped)"

@@ -1,0 +1,40 @@
+"""One module per executor, each opening an artifact from its file; the table RUNNERS says which serve a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from squeeze_export.contracts import Precision, Runner, Signature, Target
+from squeeze_export.validation.runners import coreml_runtime, litert, mil_reference, torch_lite
+
+
+class RunnerModule(Protocol):
+    """What a module of this package provides. Importing it loads no SDK."""
+
+    NAME: Final[str]
+    """What the executor is called on the screen and in reports."""
+
+    PACKAGES: Final[tuple[str, ...]]
+    """The distributions that execute."""
+
+    def unavailable(self) -> str | None:
+        """Why nothing can be executed here (naming the remedy), or None. Loads no SDK."""
+        ...
+
+    def open(self, path: Path, signature: Signature, precision: Precision) -> Runner:
+        """Open the artifact at `path` and hold it against the declared signature.
+
+        Raises ArtifactError where the file is damaged or differs from what is declared (names, shapes, dtypes, operations
+        that the format must not hold), UnsupportedOperationError where an operation is not implemented.
+        """
+        ...
+
+
+# The first runner of a target gives the artifact's verdict; the others are reported beside it.
+RUNNERS: Final[Mapping[Target, tuple[RunnerModule, ...]]] = {
+    "coreml": (mil_reference, coreml_runtime),
+    "tflite": (litert,),
+    "torchscript": (torch_lite,),
+}
