@@ -1,4 +1,4 @@
-"""Rewrite what is generated: the JSON schema beside manifest.py. Run as `python -m tests.generate`; tests hold the copies to it."""
+"""Rewrite what is generated, `python -m tests.generate`: the JSON schema of the manifest. Tests hold the copies to it."""
 
 from __future__ import annotations
 

@@ -125,7 +125,8 @@ def _lock(stage: Path) -> int:
         except BlockingIOError as error:
             os.close(handle)
             raise UsageError(
-                f"Another squeeze-export is writing {stage.parent / stage.name[1:-8]} right now. Wait for it, or choose another --name."
+                f"Another squeeze-export is writing {stage.parent / stage.name[1:-8]} right now. "
+                "Wait for it, or choose another --name."
             ) from error
         # The holder before may have removed the folder between mkdir and flock: the lock would be on nothing.
         if stage.exists() and stage.stat().st_ino == os.fstat(handle).st_ino:

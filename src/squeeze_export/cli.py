@@ -229,8 +229,8 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
             screen.note(notice)
         if manifest.source.weights_kind == "random":
             screen.note(
-                f"the weights are random (seed {manifest.source.weights_seed}): the artifacts agree with the model, but it recognises "
-                "nothing. Pass --weights for a trained one."
+                f"the weights are random (seed {manifest.source.weights_seed}): the artifacts agree with the model, "
+                "but it recognises nothing. Pass --weights for a trained one."
             )
     if any(entry.parity.verdict == "NOT_RUN" for entry in manifest.artifacts):
         raise typer.Exit(6)
@@ -360,7 +360,7 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if verbose:
             traceback.print_exc()
-        told = f"This is a fault of squeeze-export itself: {type(error).__name__}: {error}. Run with --verbose and report what it prints."
+        told = f"This is a fault of squeeze-export itself: {type(error).__name__}: {error}. Report what --verbose prints."
         _report(type(error).__name__, told, 1, as_json=as_json)
         return 1
     finally:

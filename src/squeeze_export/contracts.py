@@ -42,8 +42,8 @@ class PreprocessingSpec:
     """How a picture becomes the tensor that the source model was trained on.
 
     The short side is resized to `resize` pixels (PIL bilinear, antialiased; the long side is
-    `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the channels are put
-    into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std follow `color_order`.
+    `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the
+    channels are put into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std follow `color_order`.
     """
 
     resize: int
@@ -203,8 +203,9 @@ class OutputParity:
     """The differences between the reference and one output of an artifact, over the whole golden pack.
 
     `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax.
-    `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not finite or
-    not defined). Agreements are fractions of the images; `top1_ties` counts flips where the reference's margin is below the error.
+    `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not
+    finite or not defined). Agreements are fractions of the images; `top1_ties` counts flips where the reference's margin is
+    below the error.
     """
 
     name: str
@@ -276,8 +277,9 @@ class ExportRequest:
     """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
 
     `weights`: a file, or "imagenet", "random" or "demo". `precision` names only the targets that leave their default.
-    `images`: a folder of pictures for the golden pack; None takes the demo images. `name`: the bundle's folder in `output`; None derives
-    it from model and weights. `allow_unproven`: write a bundle although an artifact could not be executed here (NOT_RUN).
+    `images`: a folder of pictures for the golden pack; None takes the demo images. `name`: the bundle's folder in `output`;
+    None derives it from model and weights. `allow_unproven`: write a bundle although an artifact could not be executed
+    here (NOT_RUN).
     """
 
     targets: tuple[Target, ...]

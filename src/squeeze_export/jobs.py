@@ -50,7 +50,7 @@ class Failure:
         if isinstance(kind, type) and issubclass(kind, errors.SqueezeExportError):
             return kind(self.message)
         return errors.ConversionError(
-            f"An unexpected {self.error}: {self.message or 'no message'}. Run again with --verbose for the traceback, and report it."
+            f"An unexpected {self.error}: {self.message or 'no message'}. Report what --verbose prints."
         )
 
 

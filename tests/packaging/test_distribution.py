@@ -71,5 +71,6 @@ def test_the_wheel_installs_one_top_level_package(built):
 
 def test_the_sdist_can_be_built_again_and_has_the_licence(built):
     (archive,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(archive).getnames()}
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
     assert {"pyproject.toml", "LICENSE", "README.md", "exporters/coreml.py", "validation/parity.py"} <= names

@@ -106,7 +106,7 @@ def test_a_second_run_into_the_same_place_is_refused_and_another_name_is_not(tmp
     try:
         assert entered.wait(30)
         with (
-            pytest.raises(UsageError, match="Another squeeze-export is writing .*net right now"),
+            pytest.raises(UsageError, match=r"Another squeeze-export is writing .*net right now"),
             bundle.staging(tmp_path, "net"),
         ):
             pass

@@ -49,7 +49,7 @@ _LAYERS_1_1: Final[tuple[tuple[int, int] | Literal["pool"], ...]] = (
 
 
 class SqueezeNet(nn.Module):
-    """The whole classifier: normalised image (N, 3, H, W) -> logits (N, num_classes). H and W of at least 17 (1.1) or 21 (1.0)."""
+    """The whole classifier: normalised image (N, 3, H, W) -> logits (N, num_classes). Sides from 17 (1.1) or 21 (1.0) on."""
 
     def __init__(self, model: ModelName, num_classes: int) -> None:
         super().__init__()
