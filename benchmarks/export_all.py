@@ -26,13 +26,13 @@ from pathlib import Path
 sys.modules["tensorflow"] = None  # as the worker of Core ML does
 from squeeze_export.contracts import DEFAULT_PRECISION, ExportSettings
 from squeeze_export.exporters import EXPORTERS
-from squeeze_export.golden import make_golden, golden_images
+from squeeze_export.golden import demo_images, make_golden
 from squeeze_export.models.source import load_source
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.validation.judgement import judge_file
-spec = spec_for("torchvision", None)
+spec = spec_for("torchvision", model="squeezenet1_1")
 source = load_source(name="bench", model="squeezenet1_1", weights="random", seed=0, labels=None, preprocessing=spec)
-pack = make_golden(source, golden_images(None))
+pack = make_golden(source, demo_images())
 for target in ("coreml", "tflite", "torchscript"):
     settings = ExportSettings(
         precision=DEFAULT_PRECISION[target], input_kind="image", output_kind="probabilities", ios_target="iOS16"

@@ -43,7 +43,8 @@ class PreprocessingSpec:
 
     The short side is resized to `resize` pixels (PIL bilinear, antialiased; the long side is
     `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the
-    channels are put into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std follow `color_order`.
+    channels are put into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std
+    follow `color_order`.
     """
 
     resize: int
@@ -162,12 +163,15 @@ class Artifact:
 class GoldenPack:
     """Inputs with the eager fp32 reference's answers, N images in a fixed order.
 
-    `names`: N distinct file names. `pixels`: (N, H, W, 3) uint8 RGB after resize and crop.
+    `names`: N distinct names, safe as file names. `pictures`: the N decoded source pictures, (h, w, 3) uint8 RGB, each of its own
+    size. `pixels`: (N, H, W, 3) uint8 RGB, what resize and crop of `preprocessing` make of them.
     `logits`, `probabilities`: (N, classes) float32.
     `weights`: per weight of the source its digests, for exact comparison with the weights stored in an artifact.
     """
 
     names: tuple[str, ...]
+    pictures: tuple[PixelArray, ...]
+    preprocessing: PreprocessingSpec
     pixels: PixelArray
     logits: FloatArray
     probabilities: FloatArray

@@ -16,6 +16,7 @@ from squeeze_export.contracts import (
     Progress,
     SourceModel,
     Target,
+    Tolerance,
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
@@ -104,13 +105,12 @@ def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
 
 def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
     """Load the source, compute the golden pack once, and lay both into the job folder for the workers."""
-    from squeeze_export.golden import make_golden, write_golden
-    from squeeze_export.pictures import golden_pictures
+    from squeeze_export.golden import demo_images, make_golden, pick_images, read_pictures, write_golden
     from squeeze_export.validation.tolerances import tolerance_for
 
     began = time.monotonic()
     progress.stage("source", "loading")
-    pictures = golden_pictures(request.images)
+    pictures = demo_images() if request.images is None else read_pictures(pick_images(request.images))
     source = load_source(
         name=name,
         model=request.model,
@@ -121,10 +121,10 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
     )
     progress.stage("source", "golden pack")
     pack = make_golden(source, pictures)
-    tolerances = {
+    tolerances: dict[str, Tolerance] = {
         target: tolerance_for(target, request.precision.get(target, DEFAULT_PRECISION[target])) for target in request.targets
     }
-    write_golden(pack, folder / GOLDEN, tolerances)
+    write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     progress.done("source", "ready", time.monotonic() - began)
     return source

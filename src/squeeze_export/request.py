@@ -22,13 +22,12 @@ from squeeze_export.contracts import (
     Target,
 )
 from squeeze_export.errors import UsageError
-from squeeze_export.preprocessing import PRESETS, spec_for
+from squeeze_export.models.source import check_name
+from squeeze_export.preprocessing import PRESETS, Preset, spec_for
 
-Preset = Literal["torchvision", "caffe", "inception"]
 T = TypeVar("T")
 
 _INPUT_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,24 +131,24 @@ def build_request(options: Options) -> ExportRequest:
     if not options.target:
         raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
     targets = _targets(options.target)
+    model = cast("ModelName", _one_of("--model", options.model or "squeezenet1_1", get_args(ModelName)))
     weights = options.weights or _DEFAULT_WEIGHTS
-    if options.name is not None and not _NAME.fullmatch(options.name):
-        raise UsageError(
-            f"--name {options.name!r} cannot name files: use letters, digits, '.', '_', '-' (not in front), at most 100."
-        )
+    if options.name is not None:
+        check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
     preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
-        model=cast("ModelName", _one_of("--model", options.model or "squeezenet1_1", get_args(ModelName))),
+        model=model,
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
         precision=_precisions(options.precision, targets),
         preprocessing=spec_for(
-            preset,
-            _input_size(options.input_size),
+            cast("Preset", preset),
+            model=model,
+            input_size=_input_size(options.input_size),
             resize=options.resize,
             mean=_triple("--mean", options.mean),
             std=_triple("--std", options.std),

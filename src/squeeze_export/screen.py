@@ -101,14 +101,14 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
     table.add_column("verdict")
     table.add_column("executed by", overflow="fold")
     for row in rows:
-        shown = logits_of(row.report)
+        seen = logits_of(row.report)
         table.add_row(
             row.target,
             row.precision,
             "–" if row.size_bytes is None else f"{row.size_bytes:,} B",
-            _number(shown and shown.max_abs_error, "{:.2e}"),
-            _decibel(shown),
-            _agreement(shown),
+            _number(seen.max_abs_error if seen else None, "{:.2e}"),
+            _decibel(seen),
+            _agreement(seen),
             Text(row.report.verdict, style=_STYLES[row.report.verdict]),
             row.report.executor,
         )
