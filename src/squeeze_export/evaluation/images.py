@@ -1,0 +1,268 @@
+"""Labelled images: a folder with labels.tsv, a folder per class, or the endless demo pictures."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from squeeze_export.errors import UsageError
+from squeeze_export.golden import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import PixelArray, PreprocessingSpec
+
+LABELS_FILE: Final = "labels.tsv"
+DEMO_COUNT: Final = 2000
+DEMO_SEED: Final = 0
+
+# Pictures to a person, though nothing here reads them: they count as unreadable, not as no pictures.
+_FOREIGN_SUFFIXES: Final = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".jfif", ".tga", ".svg", ".dng", ".raw")
+_PICTURE_SUFFIXES: Final = frozenset((*IMAGE_SUFFIXES, *_FOREIGN_SUFFIXES))
+_LISTED: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImage:
+    """One image and its class. `path` is None for demo picture number `index`. `name` is what a person finds it by."""
+
+    name: str
+    label: int
+    path: Path | None
+    index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """What is evaluated, in a fixed order, and what is not.
+
+    `missing`: named in labels.tsv, but not there. `passed_over`: there, but without a label (or no picture by its name).
+    """
+
+    images: tuple[LabelledImage, ...]
+    missing: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+
+
+def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
+    """Find the labelled images of `folder`, sorted by name; UsageError where it is not as docs/accuracy.md says.
+
+    `labels` are the bundle's, in class order, or None if it has none.
+    """
+    if not folder.exists():
+        raise UsageError(f"The image folder {folder} does not exist. Check --images.")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder. --images takes a folder with labelled pictures, or demo.")
+    if (folder / LABELS_FILE).is_file():
+        return _from_table(folder, num_classes)
+    return _from_folders(folder, num_classes, labels)
+
+
+def limited(images: ImageSet, limit: int | None) -> ImageSet:
+    """At most `limit` images, evenly spread over the order, so that a folder per class loses none of its classes first."""
+    total = len(images.images)
+    if limit is None or limit >= total:
+        return images
+    return replace(images, images=tuple(images.images[place * total // limit] for place in range(limit)))
+
+
+def demo_images(count: int, labels: tuple[str, ...] | None) -> ImageSet:
+    """The first `count` demo pictures of the fixed seed; UsageError where the bundle does not have the demo's classes."""
+    from squeeze_export import demo
+
+    drawn = demo.labels()
+    if labels != drawn:
+        found = "no labels" if labels is None else f"{len(labels)} labels ({', '.join(labels[:3])}, …)"
+        raise UsageError(
+            f"The demo images show printed characters, {len(drawn)} classes; this bundle has {found}. "
+            "Evaluate it on its own classes: --images DIR with labelled pictures."
+        )
+    # Classes take turns in the demo set: the picture itself is drawn later, by a worker thread.
+    return ImageSet(
+        images=tuple(
+            LabelledImage(name=f"demo picture {index}", label=index % len(drawn), path=None, index=index)
+            for index in range(count)
+        )
+    )
+
+
+def image_key(image: LabelledImage) -> bytes | str:
+    """A digest that tells this image from every other, or (str) why the file cannot be read."""
+    if image.path is None:
+        return hashlib.sha256(f"demo {_generator()} {DEMO_SEED} {image.index}".encode()).digest()
+    if not image.path.is_file():
+        return f"image {image.path} is not a file"
+    try:
+        with image.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return f"image {image.path} cannot be read: {error.strerror}"
+
+
+@cache
+def _generator() -> str:
+    """Digest of everything that demo pictures are drawn from: this package's code and its demo data."""
+    package = Path(str(resources.files("squeeze_export")))
+    parts = hashlib.sha256()
+    for path in sorted((*package.glob("*.py"), *(package / "data").rglob("*"))):
+        if path.is_file():
+            parts.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return parts.hexdigest()
+
+
+def crop_of(image: LabelledImage, spec: PreprocessingSpec) -> PixelArray:
+    """Decode or draw, resize and crop one image: (height, width, 3) uint8 RGB; UsageError names a file that cannot be read."""
+    from squeeze_export.preprocessing import load_pixels, pixels
+
+    if image.path is not None:
+        return load_pixels(image.path, spec)
+    from squeeze_export.demo import demo_image
+
+    picture, label = demo_image(DEMO_SEED, image.index)
+    if label != image.label:
+        raise AssertionError(f"demo picture {image.index} shows class {label}, not {image.label}")
+    return pixels(picture, spec)
+
+
+def _from_table(folder: Path, num_classes: int) -> ImageSet:
+    path = folder / LABELS_FILE
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = next(rows, [])
+    if not {"file", "class_index"} <= set(header):
+        found = ", ".join(header) or "nothing"
+        raise UsageError(
+            f"{path} must begin with a header row that has the columns file and class_index, separated by tabs; found {found}."
+        )
+    file_column, class_column = header.index("file"), header.index("class_index")
+    images: dict[str, LabelledImage] = {}
+    outside: list[str] = []
+    for row in rows:
+        if not any(row):
+            continue
+        where = f"{path}, line {rows.line_num}"
+        if len(row) <= max(file_column, class_column):
+            raise UsageError(f"{where} has {len(row)} columns where the header has {len(header)}.")
+        name, written = row[file_column].strip(), row[class_column].strip()
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UsageError(f"{where}: {name!r} is not the name of a file below {folder}.")
+        name = PurePosixPath(name).as_posix()
+        if name in images:
+            raise UsageError(f"{where} names {name} a second time: every image has one row.")
+        if not _is_index(written):
+            raise UsageError(f"{where}: the class_index {written!r} of {name} is not a whole number from 0.")
+        if int(written) >= num_classes:
+            outside.append(f"{name} has {written} (line {rows.line_num})")
+        images[name] = LabelledImage(name=name, label=int(written), path=folder / name)
+    if not images:
+        raise UsageError(f"{path} names no images.")
+    if outside:
+        raise UsageError(
+            f"{path} has classes that the model does not: it has {num_classes}, numbered from 0 to {num_classes - 1}. "
+            f"{_some(outside)}."
+        )
+    present = [image for image in images.values() if image.path is not None and image.path.exists()]
+    if not present:
+        raise UsageError(f"None of the {len(images)} files that {path} names is in {folder}: {_some(list(images))}.")
+    passed_over = [name for name in _files(folder) if name not in images and _is_picture(name)]
+    return ImageSet(
+        images=tuple(sorted(present, key=lambda image: image.name)),
+        missing=tuple(sorted(set(images) - {image.name for image in present})),
+        passed_over=tuple(passed_over),
+    )
+
+
+def _from_folders(folder: Path, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise UsageError(
+            f"{folder} has no labelled images: put a {LABELS_FILE} with the columns file and class_index beside them, "
+            "or the images of each class into a folder of their own."
+        )
+    classes = _classes_of(folder, names, num_classes, labels)
+    images: list[LabelledImage] = []
+    passed_over: list[str] = []
+    for name in _files(folder):
+        top, _, rest = name.partition("/")
+        if rest and "/" not in rest and _is_picture(name):
+            images.append(LabelledImage(name=name, label=classes[top], path=folder / name))
+        else:
+            passed_over.append(name)
+    if not images:
+        raise UsageError(
+            f"The class folders of {folder} have no pictures: none of their files ends in {', '.join(IMAGE_SUFFIXES)}."
+        )
+    return ImageSet(images=tuple(images), passed_over=tuple(passed_over))
+
+
+def _classes_of(folder: Path, names: list[str], num_classes: int, labels: tuple[str, ...] | None) -> Mapping[str, int]:
+    """Read the folders' names, all of them as labels or all of them as class indices; never some this way and some that."""
+    by_label = {_plain(label): index for index, label in enumerate(labels or ())}
+    as_labels = {name: by_label[_plain(name)] for name in names if _plain(name) in by_label}
+    as_indices = {name: int(name) for name in names if _is_index(name)}
+    if len(as_labels) == len(as_indices) == len(names) and as_labels != as_indices:
+        raise UsageError(
+            f"The folders of {folder} can be read as labels and as class indices, which differ "
+            f"({next(name for name in names if as_labels[name] != as_indices[name])}): say with a {LABELS_FILE} which is meant."
+        )
+    if len(as_labels) == len(names):
+        return as_labels
+    if len(as_indices) < len(names):
+        strangers = [name for name in names if name not in (as_labels or as_indices)]
+        known = f"or all by its labels ({_some(labels)})" if labels else "(the bundle has no labels)"
+        raise UsageError(
+            f"The folders of {folder} must all be named by the model's class index, 0 to {num_classes - 1}, {known}. "
+            f"These are not: {_some(strangers)}."
+        )
+    outside = [name for name in names if as_indices[name] >= num_classes]
+    if outside:
+        raise UsageError(
+            f"{folder} has folders for classes that the model does not have: {_some(outside)}; "
+            f"it has {num_classes}, numbered from 0 to {num_classes - 1}."
+        )
+    if len(set(as_indices.values())) < len(names):
+        raise UsageError(f"Two folders of {folder} are named by the same class index: {_some(names)}.")
+    return as_indices
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file below `folder` as a relative POSIX path, sorted; nothing hidden."""
+    found = []
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):  # class folders are often links; a circle of them ends
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        seen.add(real)
+        relative = Path(place).relative_to(folder)
+        found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(name for name in found if name != LABELS_FILE)
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in _PICTURE_SUFFIXES
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def _plain(text: str) -> str:
+    # File systems of Apple write an accent as a character of its own.
+    return unicodedata.normalize("NFC", text)
+
+
+def _some(items: Iterable[str]) -> str:
+    listed = list(items)
+    shown = ", ".join(listed[:_LISTED])
+    return shown if len(listed) <= _LISTED else f"{shown} and {len(listed) - _LISTED} more"

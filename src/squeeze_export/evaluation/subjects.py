@@ -1,0 +1,147 @@
+"""What is evaluated: the artifacts of an undamaged bundle, and the reference made again from the weights it came from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from squeeze_export.errors import ArtifactError, UsageError
+from squeeze_export.evaluation.cache import subject_key
+from squeeze_export.evaluation.jobs import ArtifactJob, Job, ReferenceJob
+from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, digest, read_manifest
+from squeeze_export.models.labels import read_labels
+from squeeze_export.validation.runners import RUNNERS
+from squeeze_export.versions import versions_of
+
+REFERENCE: Final = "reference"
+
+# Besides what executes, the answers depend on these: the tool itself, and what makes pixels of a file.
+_COMMON: Final = ("squeeze-export", "numpy", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenBundle:
+    """A bundle whose artifacts and labels have the bytes that the manifest says; `labels` in class order, or None."""
+
+    folder: Path
+    manifest: Manifest
+    labels: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An artifact or the reference. `key`: digest of all that its answers depend on, the image excepted.
+
+    `record` is None for the reference. `unavailable`: why it cannot be executed here. `must_open`: start it even if every
+    answer is known. `fatal`: where it cannot be opened, the whole evaluation ends.
+    """
+
+    name: str
+    job: Job
+    key: bytes
+    executor: str
+    record: ArtifactRecord | None = None
+    unavailable: str | None = None
+    must_open: bool = False
+    fatal: bool = False
+
+
+def open_bundle(folder: Path) -> OpenBundle:
+    """Read a bundle. Raises UsageError for a folder that is none, ArtifactError where a file is not what the manifest says."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder. Name the bundle's folder, such as dist/squeezenet1_1-demo.")
+    if not (folder / MANIFEST).is_file():
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+        hint = (
+            f" It holds bundles: {', '.join(inside)}."
+            if inside
+            else f" {MANIFEST} is written last: the export may not have ended."
+        )
+        raise UsageError(f"{folder} is not a complete bundle: it has no {MANIFEST}.{hint}")
+    record = read_manifest(folder)
+    if not record.artifacts:
+        raise ArtifactError(f"{folder / MANIFEST} lists no artifact, so there is nothing to evaluate. Export the bundle again.")
+    files = [(entry.path, entry.sha256) for entry in record.artifacts]
+    if len(set(files)) < len(files):
+        raise ArtifactError(f"{folder / MANIFEST} lists an artifact twice. Export the bundle again.")
+    if record.labels is not None:
+        files.append((record.labels.path, record.labels.sha256))
+    damage = [f"{path}: {told}" for path, sha256 in files if (told := _damage(folder, path, sha256)) is not None]
+    if damage:
+        raise ArtifactError("The bundle is damaged, so it is not evaluated. Export it again.\n" + "\n".join(damage))
+    labels = None if record.labels is None else read_labels(folder / record.labels.path, record.source.num_classes)
+    return OpenBundle(folder=folder.resolve(), manifest=record, labels=labels)
+
+
+def artifact_subjects(bundle: OpenBundle) -> tuple[Subject, ...]:
+    """A subject per artifact, executed by the runner that decides about its target."""
+    source = bundle.manifest.source
+    subjects = []
+    for entry in bundle.manifest.artifacts:
+        runner = RUNNERS[entry.target][0]
+        job = ArtifactJob(
+            target=entry.target,
+            precision=entry.precision,
+            path=bundle.folder / entry.path,
+            signature=entry.signature,
+            num_classes=source.num_classes,
+            height=source.preprocessing.height,
+            width=source.preprocessing.width,
+        )
+        key = subject_key(
+            entry.sha256,
+            asdict(entry.signature),
+            entry.precision,
+            runner.NAME,
+            asdict(source.preprocessing),
+            versions_of((*_COMMON, *runner.PACKAGES)),
+        )
+        subjects.append(
+            Subject(name=entry.path, job=job, key=key, executor=runner.NAME, record=entry, unavailable=runner.unavailable())
+        )
+    return tuple(subjects)
+
+
+def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
+    """The eager source model, or why it cannot be made again: the bundle does not hold its weights.
+
+    Weights that the user names must be the bundle's own: they are checked in any case, and others end the evaluation.
+    """
+    source = bundle.manifest.source
+    if weights is None and source.weights_kind == "file":
+        return (
+            f"the weights came from a file ({source.weights_file}), which a bundle does not hold. "
+            "Pass it with --weights PATH, or --no-reference to do without."
+        )
+    labels = bundle.folder / bundle.manifest.labels.path if bundle.manifest.labels is not None else None
+    job = ReferenceJob(
+        model=source.model,
+        weights=weights if weights is not None else source.weights_kind,
+        sha256=source.weights_sha256,
+        seed=source.weights_seed or 0,
+        # Only random weights take their number of classes from labels.
+        labels=labels if source.weights_kind == "random" else None,
+        preprocessing=source.preprocessing,
+        num_classes=source.num_classes,
+        height=source.preprocessing.height,
+        width=source.preprocessing.width,
+    )
+    key = subject_key(
+        source.weights_sha256, source.model, "eager", asdict(source.preprocessing), versions_of((*_COMMON, "torch"))
+    )
+    named = weights is not None
+    return Subject(name=REFERENCE, job=job, key=key, executor="eager PyTorch", must_open=named, fatal=named)
+
+
+def _damage(folder: Path, relative: str, sha256: str) -> str | None:
+    path = folder / relative
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return "it leads out of the bundle"
+    if not path.exists():
+        return "it is missing"
+    try:
+        found, _ = digest(path)
+    except ArtifactError as error:
+        return str(error)
+    return None if found == sha256 else f"its sha256 is {found[:12]}…, the manifest's {sha256[:12]}…"
