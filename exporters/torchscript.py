@@ -1,4 +1,4 @@
-"""TorchScript Lite: trace, freeze, save for the lite interpreter, and bring the archive into a form that depends on the model only.
+"""TorchScript Lite: trace, freeze, save for the lite interpreter, and make the bytes follow from the model alone.
 
 The file takes one tensor and gives one tensor, by position; the signature's names are in the extra file RECORD_FILE.
 """
@@ -31,9 +31,9 @@ BYTECODE_VERSION: Final = 8  # what torch 1.13 to 2.13 write and the last mobile
 LABELS_FILE: Final = "labels.txt"
 RECORD_FILE: Final = "squeeze_export.json"
 NOTICE: Final = (
-    "TorchScript Lite is at the end of its life: org.pytorch:pytorch_android_lite 2.1.0 is the last runtime, and its libraries are "
-    "not aligned to the 16 KB memory pages that Google Play requires of apps for Android 15 and later since 2025-11-01. Take this "
-    "file for apps that already use that runtime; PyTorch's successor is ExecuTorch."
+    "TorchScript Lite is at its end of life: org.pytorch:pytorch_android_lite 2.1.0 is its last runtime, and is not aligned "
+    "to the 16 KB memory pages that Google Play requires of apps for Android 15 and later since 2025-11-01. Take this file for "
+    "apps that already use that runtime; PyTorch's successor is ExecuTorch."
 )
 
 
@@ -157,18 +157,26 @@ def _lite_archive(module: torch.nn.Module, shape: tuple[int, ...], extra_files: 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the notice already says; a trace that depends on its example input stays an error."""
+    """Silence what the notice already says; a trace that depends on its example input is a ConversionError."""
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", torch.jit.TracerWarning)
+    # Recorded, not raised at once: an exception out of torch's C++ tracer surfaces as a SystemError that says nothing.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
         # TorchScript is deprecated as a whole in 2.13; the lite interpreter has no other front door.
         warnings.filterwarnings("ignore", r"`torch\.jit\.(trace|trace_method|freeze)` is deprecated", DeprecationWarning)
         warnings.filterwarnings("ignore", r"Lite Interpreter is deprecated", DeprecationWarning)
         yield
+    for warning in caught:
+        if issubclass(warning.category, torch.jit.TracerWarning):
+            raise ConversionError(
+                f"The trace of this model depends on its example input ({warning.message}): others would give wrong scores. "
+                "Take the decision out of the model's forward."
+            )
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-_MANGLE: Final = re.compile(rb"[./]___torch_mangle_\d+")  # ends no longer than 9 digits: a counter of this process
+_MANGLE: Final = re.compile(rb"[./]___torch_mangle_\d+")  # a counter of this process
 
 
 def _canonical(archive: bytes) -> bytes:
@@ -205,13 +213,14 @@ def _without_mangling(pickled: bytes) -> bytes:
 
     pieces, copied = [], 0
     for opcode, argument, position in pickletools.genops(pickled):
-        if opcode.name not in ("BINUNICODE", "GLOBAL") or not _MANGLE.search(str(argument).encode()):
+        text = str(argument).encode()
+        if position is None or opcode.name not in ("BINUNICODE", "GLOBAL") or not _MANGLE.search(text):
             continue
-        plain = _MANGLE.sub(b"", str(argument).encode())
-        if opcode.name == "BINUNICODE":
-            old, new = 5 + len(str(argument).encode()), b"X" + len(plain).to_bytes(4, "little") + plain
-        else:
-            old, new = 2 + len(str(argument).encode()), b"c" + plain.replace(b" ", b"\n") + b"\n"
+        plain = _MANGLE.sub(b"", text)
+        if opcode.name == "BINUNICODE":  # X, four bytes of length, text
+            old, new = 5 + len(text), b"X" + len(plain).to_bytes(4, "little") + plain
+        else:  # c, module, newline, name, newline; genops shows the first newline as a blank
+            old, new = 2 + len(text), b"c" + plain.replace(b" ", b"\n") + b"\n"
         pieces += [pickled[copied:position], new]
         copied = position + old
     return b"".join((*pieces, pickled[copied:]))
