@@ -124,7 +124,7 @@ class _AlignedBuffer:
     def __init__(self, data: Any) -> None:
         self.data = None if data is None else bytes(data)
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the packer's own spelling
+    def Pack(self, builder: Any) -> Any:
         """Write the table and return its offset."""
         from ai_edge_litert import schema_py_generated as schema
 
