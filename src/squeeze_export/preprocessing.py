@@ -163,6 +163,9 @@ def load_image(path: Path) -> Image.Image:
         raise UsageError(f"image {path} has more pixels than the limit of {PIXEL_LIMIT:,}") from error
     except Exception as error:
         # Over damaged files Pillow's decoders raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError.
+        # Only the operating system's own refusals have an errno.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UsageError(f"image {path} cannot be read: {error.strerror}") from error
         raise UsageError(f"image {path} cannot be read ({type(error).__name__}: {error}): it is damaged or incomplete") from error
 
 
