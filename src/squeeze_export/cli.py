@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from squeeze_export import evaluate_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
     "6 target unavailable here."
 )
-
 app = typer.Typer(
     name="squeeze-export",
     no_args_is_help=True,
@@ -288,6 +288,9 @@ def verify(
     failure = ParityError("The bundle is not proven.\n" + "\n".join(lines_of_reason))
     failure.exit_code = 5 if judged_bad else 6
     raise failure
+
+
+app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 
 
 @app.command()

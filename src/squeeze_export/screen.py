@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+    from squeeze_export.evaluation.report import Accuracy, ArtifactRow, Evaluation
     from squeeze_export.targets import TargetState
+    from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 _STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
 # Wide enough for every table when the output goes to a file, where rich would assume 80 columns and fold words.
 _PLAIN_WIDTH = 120
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 def out() -> Console:
@@ -143,6 +146,139 @@ def target_table(states: Sequence[TargetState]) -> Table:
             "\n".join(f"{name} {version}" for name, version in versions.items()),
         )
     return table
+
+
+@dataclass
+class Bars:
+    """How an evaluation goes: a bar per subject with the time left on a terminal, a line now and then elsewhere."""
+
+    console: Console
+    live: RichProgress | None
+    _tasks: dict[str, TaskID] = field(default_factory=dict)
+    _done: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    _told: dict[str, float] = field(default_factory=dict)
+
+    def notice(self, text: str) -> None:
+        """See evaluation.walk.Watcher."""
+        self.console.print(f"[bold yellow]note:[/] {escape(text)}")
+
+    def begin(self, subject: str, known: int, total: int) -> None:
+        """See evaluation.walk.Watcher."""
+        self._done[subject] = (known, known, total)
+        self._told[subject] = time.monotonic()
+        if self.live is not None:
+            self._tasks[subject] = self.live.add_task(subject, total=total, completed=known, status="")
+        elif known:
+            self.console.print(f"{subject}: {known} of {total} images known from a run before")
+
+    def advance(self, subject: str, count: int) -> None:
+        """See evaluation.walk.Watcher."""
+        known, done, total = self._done[subject]
+        self._done[subject] = (known, done + count, total)
+        if self.live is not None:
+            self.live.advance(self._tasks[subject], count)
+        elif time.monotonic() - self._told[subject] > _SECONDS_BETWEEN_LINES:
+            self._told[subject] = time.monotonic()
+            self.console.print(f"{subject}: {done + count} of {total} images")
+
+    def end(self, subject: str, status: str) -> None:
+        """See evaluation.walk.Watcher."""
+        style = _STYLES.get(status, "")
+        if self.live is not None:
+            self.live.update(self._tasks[subject], status=f"[{style}]{status}[/]" if style else status)
+        else:
+            self.console.print(f"{subject}: {self._done[subject][1]} of {self._done[subject][2]} images, {status}")
+
+
+@contextmanager
+def evaluation_bars(*, quiet: bool) -> Iterator[Bars]:
+    """Show an evaluation's progress for the time of the block, on standard error; --quiet still tells notices."""
+    console = err()
+    if quiet:
+        yield _QuietBars(console, None)
+        return
+    if not console.is_terminal:
+        yield Bars(console, None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, TextColumn("{task.fields[status]}"), console=console, speed_estimate_period=120) as live:
+        yield Bars(console, live)
+
+
+class _QuietBars(Bars):
+    def begin(self, subject: str, known: int, total: int) -> None: ...
+
+    def advance(self, subject: str, count: int) -> None: ...
+
+    def end(self, subject: str, status: str) -> None: ...
+
+
+def evaluation_table(found: Evaluation) -> Table:
+    """Per row top-1 and top-5 with 95 % intervals, and beside the reference the paired differences and the agreement."""
+    reference = found.reference
+    executors: dict[str, list[str]] = {}
+    for name, executor in (("reference", reference.executor), *((_named(row), row.executor) for row in found.artifacts)):
+        if executor is not None:
+            executors.setdefault(executor, []).append(name)
+    table = Table(
+        title=f"{found.name} on {found.images} images of {found.source}, in percent [95 % interval]",
+        title_justify="left",
+        title_style="bold",
+        caption="Δ: accuracy less the reference's on the same images ± its standard error. Executed by: "
+        + "; ".join(f"{', '.join(names)}: {executor}" for executor, names in executors.items())
+        + ".",
+        caption_justify="left",
+    )
+    table.add_column("")
+    for heading in ("top-1", "top-5", "Δ top-1", "Δ top-5", "same top-1 as ref."):
+        table.add_column(heading, justify="right")
+    table.add_row("reference", *_accuracy(reference.status, reference.accuracy), "", "", "")
+    for row in found.artifacts:
+        beside = row.comparison
+        table.add_row(
+            _named(row),
+            *_accuracy(row.status, row.accuracy),
+            _difference(beside.top1_difference if beside else None),
+            _difference(beside.top5_difference if beside else None),
+            _percent(beside.agreement if beside else None),
+        )
+    return table
+
+
+def _named(row: ArtifactRow) -> str:
+    return f"{row.target} {row.precision}"
+
+
+def _accuracy(status: str, accuracy: Accuracy | None) -> tuple[str | Text, str]:
+    if accuracy is None:
+        return Text(status, style=_STYLES.get(status, "")), "–"
+    return _percent(accuracy.top1), _percent(accuracy.top5)
+
+
+def _percent(proportion: Proportion | None) -> str:
+    if proportion is None:
+        return "–"
+    return f"{100 * proportion.value:.1f} [{100 * proportion.low:.1f}, {100 * proportion.high:.1f}]"
+
+
+def _difference(difference: PairedDifference | None) -> str:
+    if difference is None:
+        return "–"
+    error = "" if difference.standard_error is None else f" ± {100 * difference.standard_error:.1f}"
+    return f"{100 * difference.value:+.1f}{error}"
+
+
+def some(names: Sequence[str], count: int = 10) -> str:
+    """Some of the names, and how many more there are."""
+    shown_names = ", ".join(names[:count])
+    return shown_names if len(names) <= count else f"{shown_names} and {len(names) - count} more"
 
 
 def problem(message: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from squeeze_export.contracts import Precision, Target
@@ -82,7 +83,8 @@ class UnreadableImage:
 class Evaluation:
     """The whole report. `images` were evaluated, by every measured row; the other lists name what was not.
 
-    `source`: the folder as given, or "demo". `notices`: facts the user must know, such as a damaged cache.
+    `source`: the folder as given, or "demo". `notices`: facts the user must know, such as a damaged cache. `logs`: what the
+    workers of lost subjects printed, with tracebacks.
     """
 
     name: str
@@ -94,6 +96,12 @@ class Evaluation:
     reference: ReferenceRow
     artifacts: tuple[ArtifactRow, ...]
     notices: tuple[str, ...]
+    logs: Mapping[str, str]
+
+    def record(self) -> dict[str, object]:
+        """What `--json` prints: the report with its schema version, exit code and problems, without the logs."""
+        told = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "logs"}
+        return {"schema_version": 1, **told, "exit_code": self.exit_code, "problems": self.problems}
 
     @property
     def exit_code(self) -> int:

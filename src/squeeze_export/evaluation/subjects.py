@@ -89,16 +89,19 @@ def artifact_subjects(bundle: OpenBundle) -> tuple[Subject, ...]:
             height=source.preprocessing.height,
             width=source.preprocessing.width,
         )
+        versions = versions_of(runner.PACKAGES)
         key = subject_key(
             entry.sha256,
             asdict(entry.signature),
             entry.precision,
             runner.NAME,
             asdict(source.preprocessing),
-            versions_of((*_COMMON, *runner.PACKAGES)),
+            versions_of(_COMMON) | versions,
         )
+        # What a worker says of itself replaces this; it is for answers that were all known before.
+        executor = f"{runner.NAME} ({', '.join(f'{name} {version}' for name, version in versions.items())})"
         subjects.append(
-            Subject(name=entry.path, job=job, key=key, executor=runner.NAME, record=entry, unavailable=runner.unavailable())
+            Subject(name=entry.path, job=job, key=key, executor=executor, record=entry, unavailable=runner.unavailable())
         )
     return tuple(subjects)
 
@@ -127,11 +130,10 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
         height=source.preprocessing.height,
         width=source.preprocessing.width,
     )
-    key = subject_key(
-        source.weights_sha256, source.model, "eager", asdict(source.preprocessing), versions_of((*_COMMON, "torch"))
-    )
+    versions = versions_of((*_COMMON, "torch"))
+    key = subject_key(source.weights_sha256, source.model, "eager", asdict(source.preprocessing), versions)
     named = weights is not None
-    return Subject(name=REFERENCE, job=job, key=key, executor="eager PyTorch", must_open=named, fatal=named)
+    return Subject(name=REFERENCE, job=job, key=key, executor=f"eager PyTorch {versions['torch']}", must_open=named, fatal=named)
 
 
 def _damage(folder: Path, relative: str, sha256: str) -> str | None:

@@ -94,7 +94,9 @@ class _Course:
     executor: str | None = None
     lost: Lost | None = None
     place: int | None = None
+    log: str = ""
     opened: bool = False
+    ended: bool = False
     remaining: int = 0
     outstanding: set[int] = field(default_factory=set)
 
@@ -204,8 +206,8 @@ class _Run:
                     self._drive(crew, [self._courses[name] for name in jobs], events)
                 finally:
                     crew.stop()
-        for name, course in self._courses.items():
-            self._watcher.end(name, _status(course))
+        for course in self._courses.values():
+            self._end(course)
 
     def _drive(self, crew: Crew, courses: Sequence[_Course], events: queue.SimpleQueue[object]) -> None:
         """Decode chunk after chunk, hand each to the subjects that lack it, and take their answers, until all is done."""
@@ -216,6 +218,9 @@ class _Run:
         chunks = [tuple(wanted[start : start + length]) for start in range(0, len(wanted), length)]
         begun, decoding = 0, 0
         while True:
+            for course in courses:
+                if course.lost is not None or (course.opened and not course.remaining):
+                    self._end(course)
             in_flight = decoding + len(set().union(*(course.outstanding for course in courses)))
             while begun < len(chunks) and in_flight < window and any(course.lost is None for course in courses):
                 future = self._pool.submit(self._decode, begun, chunks[begun])
@@ -238,9 +243,15 @@ class _Run:
                 case Gone():
                     course = self._courses[event.subject]
                     course.lost, course.place = event.lost, event.place
+                    course.log = f"{event.log}\n{event.lost.traceback}".strip()
                     course.outstanding.clear()
                     if course.subject.fatal and event.place is None:
                         raise event.lost.revive()
+
+    def _end(self, course: _Course) -> None:
+        if not course.ended:
+            course.ended = True
+            self._watcher.end(course.subject.name, _status(course))
 
     def _decode(self, number: int, places: tuple[int, ...]) -> tuple[int, dict[int, PixelArray | str]]:
         found: dict[int, PixelArray | str] = {}
@@ -316,6 +327,7 @@ class _Run:
             reference=told,
             artifacts=tuple(rows),
             notices=notices,
+            logs={name: course.log for name, course in self._courses.items() if course.log},
         )
 
     def _reference_row(self, reference: Subject | str | None, readable: list[int], labels: Any) -> ReferenceRow:

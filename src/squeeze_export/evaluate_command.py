@@ -1,0 +1,87 @@
+"""The command `evaluate`, which cli.py takes in: its options, its screen, its exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from squeeze_export.errors import UsageError
+
+EPILOG: Final = (
+    "Exit codes: 0 every artifact and the reference measured on every image, 2 usage, or images that could not be read, "
+    "3 weights that are not the bundle's, 5 an artifact damaged or failed, 6 an artifact or the reference NOT_RUN."
+)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|demo",
+            help="Pictures with a labels.tsv (columns file and class_index), a folder per class, or the generated demo pictures.",
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|imagenet|random|demo", help="The bundle's own weights, for the reference beside it."),
+    ] = None,
+    no_reference: Annotated[bool, typer.Option("--no-reference", help="Do without the reference.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="At most N images, evenly spread; of the demo the first N, default 2000."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="How many processes compute at a time; default: the cores.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep what was computed.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
+) -> None:
+    """Measure every artifact's accuracy over labelled images, beside the reference's.
+
+    What was computed is kept in the user's cache folder: a stopped run goes on where it ended.
+    """
+    from squeeze_export import screen
+    from squeeze_export.evaluation.cache import default_path
+    from squeeze_export.evaluation.walk import EvaluationRequest
+    from squeeze_export.evaluation.walk import evaluate as run_evaluation
+
+    if no_reference and weights is not None:
+        raise UsageError("--weights and --no-reference exclude each other: the weights are for the reference.")
+    request = EvaluationRequest(
+        bundle=bundle,
+        images="demo" if images == "demo" else Path(images),
+        weights=weights,
+        reference=not no_reference,
+        limit=limit,
+        workers=workers,
+        cache=None if no_cache else default_path(),
+    )
+    try:
+        with screen.evaluation_bars(quiet=quiet) as bars:
+            found = run_evaluation(request, bars)
+    except BaseException as interrupted:
+        # Not an Exception: Ctrl-C or SIGTERM.
+        if not isinstance(interrupted, Exception) and not (no_cache or quiet or json):
+            screen.note("what was computed is kept: the same command goes on from there")
+        raise
+    if verbose:
+        for subject, log in found.logs.items():
+            sys.stderr.write(f"--- {subject} ---\n{log}\n")
+    if json:
+        from squeeze_export.manifest import encode
+
+        typer.echo(encode(found.record()).decode(), nl=False)
+    elif not quiet:
+        screen.out().print(screen.evaluation_table(found))
+        if found.passed_over:
+            screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
+    if found.exit_code:
+        if not json:
+            screen.problem("The evaluation is not complete.\n" + "\n".join(found.problems))
+        raise typer.Exit(found.exit_code)
