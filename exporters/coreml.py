@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import sys
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -283,13 +284,17 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _coremltools() -> Iterator[Any]:
-    """Import coremltools quickly and keep it quiet: no progress bars, none of the logs named above; errors pass untouched."""
+    """Import coremltools quickly and keep it quiet: no progress bars, no expected logs and warnings; errors pass untouched."""
     logger = logging.getLogger("coremltools")
     logger.addFilter(_unexpected)
     try:
         with _hidden(_UNUSED_BY_THIS_ROUTE):
             ct = importlib.import_module("coremltools")
-        with _without_progress_bars():
+        with _without_progress_bars(), warnings.catch_warnings():
+            # The TorchScript route is the one that coremltools 9 completes and recommends; torch 2.13 deprecates it all the same.
+            warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+            # coremltools leaves the folder it collects the weights in to the garbage collector, which removes it and complains.
+            warnings.filterwarnings("ignore", message="Implicitly cleaning up", category=ResourceWarning)
             yield ct
     finally:
         logger.removeFilter(_unexpected)
