@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
-import logging
-import sys
-import warnings
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import Artifact, ExportSettings, InputSpec, OutputSpec, Precision, Signature, SourceModel
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import coreml_package, graph
+from squeeze_export.exporters import coreml_package, coreml_sdk, graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,17 +24,6 @@ PACKAGES: Final = ("coremltools", "torch")
 INPUT_NAME: Final = "image"
 # The string output that coremltools gives a classifier beside the dictionary of scores; Xcode and Vision know it by this name.
 CLASS_LABEL_NAME: Final = "classLabel"
-
-# coremltools imports these if it finds them, for converters and compression that are not used here, and carries on without them
-# (each import stands in a bare try/except). Measured on 2 cores with torch loaded: 8 to 10 s with them, 2 s without; same bytes.
-_UNUSED_BY_THIS_ROUTE: Final = ("tensorflow", "sklearn", "torchao", "transformers", "executorch", "torchvision", "torchaudio")
-
-# What coremltools logs as warnings on every import here, whatever is converted. Anything else it logs is shown.
-_EXPECTED_LOGS: Final = (
-    "Torch version",  # newer than its authors tested; what it makes of this version is proven by the parity check
-    "scikit-learn version",  # disables a converter that is not used
-    "Failed to load _ML",  # the Core ML runtime is missing: true on every machine but a Mac, and not needed to convert
-)
 
 
 def unavailable() -> str | None:
@@ -68,7 +51,7 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
     signature = _signature(source, settings)
     _refuse_duplicates(source, signature)
     try:
-        with _coremltools() as ct:
+        with coreml_sdk.quiet() as ct:
             model = _convert(ct, source, settings, signature)
             spec = model.get_spec()
             if signature.class_label is not None:
@@ -280,55 +263,3 @@ def _triple(values: tuple[float, float, float]) -> str:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), "no message")
-
-
-@contextmanager
-def _coremltools() -> Iterator[Any]:
-    """Import coremltools quickly and keep it quiet: no progress bars, no expected logs and warnings; errors pass untouched."""
-    logger = logging.getLogger("coremltools")
-    logger.addFilter(_unexpected)
-    try:
-        with _hidden(_UNUSED_BY_THIS_ROUTE):
-            ct = importlib.import_module("coremltools")
-        with _without_progress_bars(), warnings.catch_warnings():
-            # The TorchScript route is the one that coremltools 9 completes and recommends; torch 2.13 deprecates it all the same.
-            warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-            # coremltools leaves the folder it collects the weights in to the garbage collector, which removes it and complains.
-            warnings.filterwarnings("ignore", message="Implicitly cleaning up", category=ResourceWarning)
-            yield ct
-    finally:
-        logger.removeFilter(_unexpected)
-
-
-def _unexpected(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_EXPECTED_LOGS)
-
-
-@contextmanager
-def _hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Make the import of packages that are not loaded yet fail for a while."""
-    hidden = [name for name in names if name not in sys.modules]
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import raise
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Switch off coremltools' two tqdm bars; TQDM_DISABLE would come too late, because torch has imported tqdm before."""
-    bars = (
-        (importlib.import_module("coremltools.converters.mil.frontend.torch.ops"), "_tqdm"),
-        (importlib.import_module("coremltools.converters.mil.mil.passes.pass_pipeline"), "tqdm"),
-    )
-    originals = [(module, name, getattr(module, name)) for module, name in bars]
-    try:
-        for module, name, original in originals:
-            setattr(module, name, partial(original, disable=True))
-        yield
-    finally:
-        for module, name, original in originals:
-            setattr(module, name, original)
