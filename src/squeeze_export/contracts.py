@@ -83,20 +83,28 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One output of an artifact: a score per class, shape (1, classes)."""
+    """One output of an artifact: a score per class, shape (1, classes).
+
+    In a "dictionary" the scores stand by label (a Core ML classifier); `shape` and `dtype` are those of the scores in index order.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     kind: OutputKind
+    container: Literal["array", "dictionary"] = "array"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What an app must feed to an artifact and what it gets back."""
+    """What an app must feed to an artifact and what it gets back.
+
+    `class_label`: the name of a further output, a string: the most probable label (a Core ML classifier), or None.
+    """
 
     input: InputSpec
     outputs: tuple[OutputSpec, ...]
+    class_label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
