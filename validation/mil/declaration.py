@@ -61,7 +61,9 @@ def _image_differences(image: Any, value: Value, declared: InputSpec) -> list[st
     if (1, 3, image.height, image.width) != declared.shape:
         found.append(f"its image is {image.height} x {image.width} (height x width), declared is {declared.shape}")
     if set(declared.scale) != {1.0} or set(declared.bias) != {0.0}:
-        found.append(f"its image holds pixels of 0..255 as they are, declared are scale {declared.scale} and bias {declared.bias}")
+        found.append(
+            f"its image holds pixels of 0..255 as they are, declared are scale {declared.scale} and bias {declared.bias}"
+        )
     if declared.dtype != "float32" or value.dtype not in ("fp32", "fp16"):
         found.append(f"its image enters the program as {value.dtype}, declared is {declared.dtype}")
     return found

@@ -97,5 +97,7 @@ def _call(step: Step, arguments: Arguments) -> tuple[torch.Tensor, ...]:
     except UnsupportedOperationError as error:
         raise UnsupportedOperationError(f"the MIL reference executor does not implement {error}, found in {step}") from error
     except Exception as error:
-        raise ArtifactError(f"{step} cannot be carried out ({type(error).__name__}: {error}). Export the package again.") from error
+        raise ArtifactError(
+            f"{step} cannot be carried out ({type(error).__name__}: {error}). Export the package again."
+        ) from error
     return results if isinstance(results, tuple) else (results,)

@@ -73,7 +73,9 @@ def _root_model(path: Path) -> Path:
         if not isinstance(entry, str) or not (data / entry).resolve().is_relative_to(data.resolve()):
             raise ArtifactError(f"{path.name}: Manifest.json names {entry!r}, outside the package. Do not use this package.")
         if not (data / entry).exists():
-            raise ArtifactError(f"{path.name}: Manifest.json names {entry}, which is not in the package. Export the package again.")
+            raise ArtifactError(
+                f"{path.name}: Manifest.json names {entry}, which is not in the package. Export the package again."
+            )
     return data / str(relative)
 
 
@@ -150,11 +152,15 @@ def _elements(package: Package, where: str, kind: Any) -> int:
     sizes = []
     for dimension in kind.tensorType.dimensions:
         if dimension.WhichOneof("dimension") != "constant":
-            raise ArtifactError(f"{package.path.name}: {where} has a flexible shape; only fixed shapes are exported. Export it again.")
+            raise ArtifactError(
+                f"{package.path.name}: {where} has a flexible shape; only fixed shapes are exported. Export it again."
+            )
         sizes.append(dimension.constant.size)
     count = math.prod(sizes)
     if len(sizes) != kind.tensorType.rank or count > _LARGEST_VALUE:
-        raise ArtifactError(f"{package.path.name}: {where} has the impossible shape {sizes}. The file is damaged: export it again.")
+        raise ArtifactError(
+            f"{package.path.name}: {where} has the impossible shape {sizes}. The file is damaged: export it again."
+        )
     return count
 
 
@@ -163,7 +169,9 @@ def _check_blob(package: Package, where: str, value: Any, elements: int, files: 
 
     name = value.blobFileValue.fileName
     if name.rpartition("/")[0] != "@model_path/weights":
-        raise ArtifactError(f"{package.path.name}: {where} reads {name!r}, outside the package's weights. Do not use this package.")
+        raise ArtifactError(
+            f"{package.path.name}: {where} reads {name!r}, outside the package's weights. Do not use this package."
+        )
     short = name.rpartition("/")[2]
     if short not in files:
         files[short] = read_blobs(package.weights / short)

@@ -116,7 +116,10 @@ def _program(function: Any) -> Program:
     if missing:
         raise ArtifactError(f"the outputs {missing} are constants: they do not depend on the image")
     return Program(
-        inputs=tuple(_value(variable) for variable in function.inputs.values()), steps=tuple(steps), outputs=outputs, labels=labels
+        inputs=tuple(_value(variable) for variable in function.inputs.values()),
+        steps=tuple(steps),
+        outputs=outputs,
+        labels=labels,
     )
 
 
@@ -142,7 +145,9 @@ def _labels(classes: Any) -> tuple[str, ...] | tuple[int, ...]:
     found = [item.item() if isinstance(item, np.generic | np.ndarray) else item for item in getattr(classes, "ls", classes)]
     twice = sorted({str(label) for label in found if found.count(label) > 1})
     if twice:
-        raise ArtifactError(f"the classes {twice[:5]} stand more than once in the labels: their probabilities cannot be told apart")
+        raise ArtifactError(
+            f"the classes {twice[:5]} stand more than once in the labels: their probabilities cannot be told apart"
+        )
     return cast("tuple[str, ...] | tuple[int, ...]", tuple(found))
 
 

@@ -74,7 +74,9 @@ def _pooling(a: Arguments) -> tuple[list[int], list[int], Padding, Padding]:
             count -= 1  # a window that would begin beyond the input is left out, as in PyTorch
         beyond = max(0, (count - 1) * s + k - (size + before + after))
         if max(before, after + beyond) >= k:
-            raise UnsupportedOperationError(f"a pooling window of {k} that lies wholly in its padding {before, after}, stride {s}")
+            raise UnsupportedOperationError(
+                f"a pooling window of {k} that lies wholly in its padding {before, after}, stride {s}"
+            )
         overhang.append((0, beyond))
     return kernel, strides, padding, overhang
 
