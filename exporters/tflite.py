@@ -1,0 +1,176 @@
+"""Makes a `.tflite` file: NHWC, float32 in and out, one named signature, nothing that XNNPACK does not execute."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from squeeze_export.contracts import Artifact, ExportSettings, InputSpec, OutputSpec, Precision, Signature, SourceModel
+from squeeze_export.errors import ConversionError
+from squeeze_export.exporters import tflite_flatbuffer, tflite_metadata, tflite_network
+from squeeze_export.exporters.graph import input_spec, output_spec
+
+if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.contracts import Array
+
+SUFFIX: Final = ".tflite"
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+PACKAGES: Final = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
+
+_MODULES: Final = ("torch", "litert_torch", "litert_converter", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers")
+
+
+def unavailable() -> str | None:
+    """Why nothing can be exported here (naming the pip command), or None. Loads no SDK."""
+    absent = [package.replace("_", "-") for package in _MODULES if find_spec(package) is None]
+    if not absent:
+        return None
+    return f"{', '.join(absent)} is not installed: pip install {' '.join(absent)}"
+
+
+def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+    """Write the artifact at `destination`, which does not exist yet, and describe it.
+
+    Image inputs take (pixel - 127.5) / 127.5 in RGB, the source's own normalisation being folded into the first
+    convolution; tensor inputs take what the source takes. Raises ConversionError; then nothing stands at `destination`.
+    """
+    spec = input_spec(source.preprocessing, settings.input_kind, name="image", layout="NHWC", image_scale=1 / 127.5, image_bias=-1.0)
+    output = output_spec(source, settings.output_kind)
+    with _quiet() as said:
+        try:
+            content, operators = _content(source, settings, spec, output)
+        except ConversionError:
+            raise
+        except Exception as error:
+            said.flush()
+            said.seek(0)
+            error.add_note("The converter's own output:\n" + said.read()[-4000:].decode(errors="replace"))
+            raise ConversionError(
+                f"{source.name} could not be converted to TFLite: {type(error).__name__}: {_first_line(error)}. Run again "
+                "with --verbose for the converter's own messages, and compare its version with the one this release names."
+            ) from error
+    _write(content, destination)
+    return Artifact(
+        target="tflite",
+        precision=settings.precision,
+        path=destination,
+        signature=Signature(input=spec, outputs=(output,)),
+        operators=tuple(sorted(set(operators))),
+    )
+
+
+def _content(source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec) -> tuple[bytes, list[str]]:
+    half = settings.precision == "fp16"
+    network = tflite_network.prepare(source, spec)
+    content = _convert(tflite_network.as_signature(network, output.kind), spec)
+    model = tflite_flatbuffer.parse(_halve(content) if half else content)
+    operators = tflite_flatbuffer.require_operators(model, tflite_network.expected_operators(network, output.kind, half=half))
+    tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
+    labels = source.labels if output.kind == "probabilities" else None
+    card = tflite_metadata.model_card(source, spec)
+    metadata = tflite_metadata.encode(card, spec, output, labels)
+    written = tflite_flatbuffer.serialise(
+        model, description=card.description, metadata={tflite_metadata.BUFFER_NAME: metadata}
+    )
+    if labels:
+        written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})
+    return written, operators
+
+
+def _convert(network: torch.nn.Module, spec: InputSpec) -> bytes:
+    import litert_torch
+    import torch
+
+    edge = litert_torch.convert(network, sample_kwargs={spec.name: torch.zeros(spec.shape)})
+    return bytes(edge.model_content())
+
+
+def _halve(content: bytes) -> bytes:
+    """Store the filters as fp16, each widened by a DEQUANTIZE that XNNPACK folds away; biases stay fp32."""
+    from ai_edge_quantizer import qtyping, quantizer
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    caster = quantizer.Quantizer(content)
+    caster.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.CONV_2D,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key=AlgorithmName.FLOAT_CASTING,
+    )
+    return bytes(caster.quantize().quantized_model)
+
+
+def _as_stored(convolutions: dict[str, torch.nn.Conv2d], *, half: bool) -> dict[str, tuple[Array, Array]]:
+    import numpy as np
+
+    return {
+        name: (
+            np.ascontiguousarray(module.weight.detach().numpy().transpose(0, 2, 3, 1)).astype(np.float16 if half else np.float32),
+            module.bias.detach().numpy() if module.bias is not None else np.zeros(module.out_channels, np.float32),
+        )
+        for name, module in convolutions.items()
+    }
+
+
+def _write(content: bytes, destination: Path) -> None:
+    """Write beside `destination` and rename: whoever looks finds the whole file or none."""
+    partial = destination.with_name(f".{destination.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(destination)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConversionError(
+            f"{destination.name} ({len(content)} bytes) could not be written: {error.strerror}. Make room in the output folder "
+            "or choose another with --output."
+        ) from error
+    except BaseException:  # Ctrl-C
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Any]:
+    """Send what the SDKs print to a scratch file, Python's and their native code's alike, and yield that file.
+
+    They speak through file descriptors 1 and 2, so those are what is redirected: an exporter runs in a process of its own.
+    """
+    previous = os.environ.get("LITERT_TORCH_SHOW_PROGRESS")
+    os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as scratch, warnings.catch_warnings():
+        # litert-torch calls what torch has deprecated; nothing a user of ours could change.
+        warnings.simplefilter("ignore")
+        os.dup2(scratch.fileno(), 1)
+        os.dup2(scratch.fileno(), 2)
+        try:
+            yield scratch
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, original in enumerate(saved, start=1):
+                os.dup2(original, descriptor)
+                os.close(original)
+            if previous is None:
+                del os.environ["LITERT_TORCH_SHOW_PROGRESS"]
+            else:
+                os.environ["LITERT_TORCH_SHOW_PROGRESS"] = previous
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message").rstrip(".")

@@ -1,0 +1,225 @@
+"""Reads and checks a `.tflite` file before native code sees it, which does not survive every damaged file."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from squeeze_export.contracts import OutputKind, Precision, Signature
+from squeeze_export.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import Array
+
+SIGNATURE_KEY: Final = "serving_default"
+METADATA_NAME: Final = b"TFLITE_METADATA"
+
+# What an image classifier of this project's family is made of. Anything else (a TRANSPOSE, a RESHAPE, a PAD) means that the
+# converter did not keep the network as it was.
+_OPERATORS: Final = frozenset({"CONV_2D", "MAX_POOL_2D", "CONCATENATION", "ADD", "MEAN"})
+_ITEM_SIZES: Final = {"FLOAT32": 4, "FLOAT16": 2, "INT32": 4}
+_NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One node of the graph: its name in the schema and the tensors it reads and writes (-1: an optional input left out)."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteFile:
+    """A checked file: one graph, one signature, every index in range, every constant as large as its shape says.
+
+    `inputs`, `outputs`: signature names -> tensor index. `constants`: tensor index -> values.
+    """
+
+    operations: tuple[Operation, ...]
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+    types: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    constants: dict[int, Array]
+
+    def stored_weights(self) -> tuple[Array, ...]:
+        """Filter (O, I, H, W) and bias (O,) of every convolution in execution order, as stored."""
+        import numpy as np
+
+        widened = {op.outputs[0]: op.inputs[0] for op in self.operations if op.name == "DEQUANTIZE"}
+        weights: list[Array] = []
+        for operation in self.operations:
+            if operation.name == "CONV_2D":
+                _, weight, bias = operation.inputs
+                weights.append(np.ascontiguousarray(self.constants[widened.get(weight, weight)].transpose(0, 3, 1, 2)))
+                weights.append(self.constants[bias])
+        return tuple(weights)
+
+
+def read(content: bytes) -> TfliteFile:
+    """Parse the whole flatbuffer and check what native code would take on trust; ArtifactError says what is wrong."""
+    if len(content) < 8 or content[4:8] != b"TFL3":
+        raise ArtifactError(
+            f"This is not a TFLite file: {len(content)} bytes, identifier {content[4:8]!r} instead of b'TFL3'. Export it again."
+        )
+    try:
+        from ai_edge_litert.schema_py_generated import ModelT
+
+        model = ModelT.InitFromPackedBuf(content, 0)
+        return _checked(model, content)
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever an offset into nowhere becomes in the schema's reader
+        raise ArtifactError(
+            f"The TFLite file is damaged: its flatbuffer cannot be read ({type(error).__name__}: {error}). Export it again."
+        ) from error
+
+
+def check_declared(file: TfliteFile, signature: Signature, precision: Precision) -> None:
+    """Hold the file's signature, operations and weight types against what is declared; ArtifactError names the difference."""
+    _check_ports("input", file, file.inputs, [(signature.input.name, signature.input.shape, signature.input.dtype)])
+    _check_ports("output", file, file.outputs, [(o.name, o.shape, o.dtype) for o in signature.outputs])
+    allowed = set(_OPERATORS)
+    kinds: set[OutputKind] = {output.kind for output in signature.outputs}
+    if "probabilities" in kinds:
+        allowed.add("SOFTMAX")
+    if precision == "fp16":
+        allowed.add("DEQUANTIZE")
+    found = {operation.name for operation in file.operations}
+    if surplus := sorted(found - allowed):
+        raise ArtifactError(
+            f"The TFLite file holds operations that this artifact must not hold: {', '.join(surplus)}. Allowed: "
+            f"{', '.join(sorted(allowed))}."
+        )
+    last = next((op.name for op in file.operations if set(op.outputs) & set(file.outputs.values())), "none")
+    if (last == "SOFTMAX") != ("probabilities" in kinds):
+        raise ArtifactError(f"The output is declared as {', '.join(kinds)}, but the operation that writes it is {last}.")
+    expected = "float16" if precision == "fp16" else "float32"
+    stored = {str(weight.dtype) for weight in file.stored_weights()[::2]}
+    if stored != {expected}:
+        raise ArtifactError(f"The file is declared {precision}, but stores its filters as {', '.join(sorted(stored)) or 'nothing'}.")
+
+
+def _checked(model: Any, content: bytes) -> TfliteFile:
+    from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
+
+    names = {value: name for name, value in vars(BuiltinOperator).items() if isinstance(value, int)}
+    types = {value: name for name, value in vars(TensorType).items() if isinstance(value, int)}
+    _require(model.version == 3, f"schema version {model.version} instead of 3")
+    _require(len(model.subgraphs or ()) == 1, f"{len(model.subgraphs or ())} subgraphs instead of 1")
+    graph, buffers = model.subgraphs[0], model.buffers or []
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes or ()]
+    tensors = graph.tensors or []
+    for index, buffer in enumerate(buffers):
+        _require(not buffer.offset and not buffer.size, f"buffer {index} lies outside the flatbuffer, where repacking loses it")
+    tensor_types = tuple(types.get(tensor.type, str(tensor.type)) for tensor in tensors)
+    shapes = tuple(_indices(tensor.shape) for tensor in tensors)
+    constants: dict[int, Array] = {}
+    for index, tensor in enumerate(tensors):
+        _require(all(side > 0 for side in shapes[index]), f"tensor {index} has shape {shapes[index]}")
+        _require(tensor_types[index] in _ITEM_SIZES, f"tensor {index} has type {tensor_types[index]}")
+        _require(0 <= tensor.buffer < len(buffers), f"tensor {index} names buffer {tensor.buffer} of {len(buffers)}")
+        _require(not tensor.isVariable and tensor.sparsity is None, f"tensor {index} is variable or sparse")
+        data = buffers[tensor.buffer].data
+        if data is not None and len(data):
+            constants[index] = _constant(index, bytes(data), tensor_types[index], shapes[index])
+    operations = []
+    for index, operator in enumerate(graph.operators or ()):
+        _require(0 <= operator.opcodeIndex < len(codes), f"operation {index} names operator code {operator.opcodeIndex}")
+        name = names.get(codes[operator.opcodeIndex], f"number {codes[operator.opcodeIndex]}")
+        inputs, outputs = _indices(operator.inputs), _indices(operator.outputs)
+        _require(all(-1 <= i < len(tensors) for i in inputs), f"{name} (operation {index}) reads tensors {inputs}")
+        _require(bool(outputs) and all(0 <= i < len(tensors) for i in outputs), f"{name} (operation {index}) writes {outputs}")
+        operations.append(Operation(name=name, inputs=inputs, outputs=outputs))
+    _require(bool(operations), "no operations")
+    signatures = model.signatureDefs or []
+    keys = [_text(signature.signatureKey) for signature in signatures]
+    _require(keys == [SIGNATURE_KEY], f"signatures {keys} instead of [{SIGNATURE_KEY!r}]")
+    ports = [
+        {_text(port.name): int(port.tensorIndex) for port in side or ()} for side in (signatures[0].inputs, signatures[0].outputs)
+    ]
+    for port, own in zip(ports, (graph.inputs, graph.outputs), strict=True):
+        _require(sorted(port.values()) == sorted(_indices(own)), f"signature tensors {port} are not the graph's {_indices(own)}")
+        _require(all(0 <= i < len(tensors) for i in port.values()), f"signature tensors {port} of {len(tensors)}")
+    file = TfliteFile(
+        operations=tuple(operations),
+        inputs=ports[0],
+        outputs=ports[1],
+        types=tensor_types,
+        shapes=shapes,
+        constants=constants,
+    )
+    _check_dataflow(file)
+    _check_archive(content)
+    return file
+
+
+def _check_dataflow(file: TfliteFile) -> None:
+    """Every tensor is written once before it is read, and every convolution has a constant filter and bias that fit."""
+    ready = {*file.constants, *file.inputs.values(), -1}
+    widened: dict[int, int] = {}
+    for operation in file.operations:
+        _require(set(operation.inputs) <= ready, f"{operation.name} reads {operation.inputs} before it is written")
+        _require(not set(operation.outputs) & ready, f"{operation.name} writes {operation.outputs} again")
+        ready.update(operation.outputs)
+        if operation.name == "DEQUANTIZE":
+            _require(operation.inputs[0] in file.constants, "DEQUANTIZE widens something that is not a stored weight")
+            widened[operation.outputs[0]] = operation.inputs[0]
+        if operation.name == "CONV_2D":
+            _require(len(operation.inputs) == 3, f"CONV_2D has {len(operation.inputs)} inputs")
+            data, weight, bias = operation.inputs
+            stored = widened.get(weight, weight)
+            _require({stored, bias} <= set(file.constants), "CONV_2D has a filter or bias that is not stored in the file")
+            shape = file.shapes[stored]
+            fits = len(shape) == 4 and len(file.shapes[data]) == 4 and file.shapes[bias] == shape[:1]
+            _require(
+                fits and file.shapes[data][3] == shape[3] and file.shapes[operation.outputs[0]][3:] == shape[:1],
+                f"CONV_2D with filter {shape} and bias {file.shapes[bias]} over {file.shapes[data]}",
+            )
+    _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
+
+
+def _check_archive(content: bytes) -> None:
+    """Check the labels' archive behind the flatbuffer, where there is one."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        broken = archive.testzip()
+    _require(broken is None, f"the associated file {broken} fails its checksum")
+
+
+def _check_ports(side: str, file: TfliteFile, found: dict[str, int], declared: Sequence[tuple[str, tuple[int, ...], str]]) -> None:
+    actual = [(name, file.shapes[index], file.types[index].lower()) for name, index in sorted(found.items())]
+    if actual != sorted(declared):
+        raise ArtifactError(f"The TFLite file's {side} is {_ports(actual)}, declared is {_ports(sorted(declared))}.")
+
+
+def _ports(ports: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, shape))} {dtype}" for name, shape, dtype in ports) or "none"
+
+
+def _constant(index: int, data: bytes, kind: str, shape: tuple[int, ...]) -> Array:
+    import numpy as np
+
+    wanted = math.prod(shape) * _ITEM_SIZES[kind]
+    _require(len(data) == wanted, f"constant {index} of {kind} {shape} has {len(data)} bytes instead of {wanted}")
+    return np.frombuffer(data, _NUMPY_TYPES[kind]).reshape(shape)
+
+
+def _indices(values: Any) -> tuple[int, ...]:
+    return () if values is None else tuple(int(value) for value in values)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _require(condition: bool, found: str) -> None:
+    if not condition:
+        raise ArtifactError(f"The TFLite file is damaged or not of this tool's making: {found}. Export it again.")
