@@ -1,8 +1,8 @@
 """The blob file of an ML Program (weights/weight.bin), read far enough to know that coremltools' native reader will be safe.
 
-The format (version 2): a file header of 64 bytes (count, version, zeros), then per blob 64 bytes of metadata (sentinel, data type,
-size in bytes, offset of the data, unused bits of the last byte, zeros) and its data, both on 64-byte boundaries. The native reader
-believes these numbers, so every one of them is checked before it sees the file. All numbers are little-endian.
+The format (version 2): a file header of 64 bytes (count, version, zeros), then per blob 64 bytes of metadata (sentinel,
+data type, size in bytes, offset of the data, unused bits of the last byte, zeros) and its data, both on 64-byte
+boundaries. All numbers are little-endian. The native reader believes them, so each is checked before it sees the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from squeeze_export.errors import ArtifactError
 
@@ -63,40 +63,43 @@ class Blob:
 def read_blobs(path: Path) -> dict[int, Blob]:
     """Walk the blob file and return its entries by the offset of their metadata; ArtifactError where anything is amiss."""
     try:
-        length = path.stat().st_size
         with path.open("rb") as file:
-            if length < _HEADER.size:
-                raise ArtifactError(f"{path.name} has {length} bytes: too short for a blob file. Export the package again.")
-            count, version, rest = _HEADER.unpack(file.read(_HEADER.size))
-            if version != _VERSION or any(rest):
-                raise ArtifactError(
-                    f"{path.name} is not a blob file of version {_VERSION} (found version {version}): it is damaged, or written by a "
-                    "newer tool. Export the package again."
-                )
-            blobs: dict[int, Blob] = {}
-            position = end = _HEADER.size
-            for index in range(count):
-                where = f"{path.name}, blob {index + 1} of {count} at byte {position}"
-                file.seek(position)
-                metadata = file.read(_METADATA.size)
-                if len(metadata) < _METADATA.size:
-                    raise ArtifactError(f"{where}: the file ends at byte {length}; it is truncated. Export the package again.")
-                sentinel, code, size, offset, unused, rest = _METADATA.unpack(metadata)
-                if sentinel != _SENTINEL or any(rest) or unused > 7 or offset != position + _METADATA.size:
-                    raise ArtifactError(f"{where}: its header is damaged. Export the package again.")
-                end = offset + size
-                if end > length:
-                    raise ArtifactError(
-                        f"{where}: needs {size} bytes from byte {offset}, but the file ends at byte {length}; it is truncated or its "
-                        "header is damaged. Export the package again."
-                    )
-                blobs[position] = Blob(code=code, size=size, unused_bits=unused)
-                position = -(-end // _ALIGNMENT) * _ALIGNMENT
+            return _walk(path.name, file, path.stat().st_size)
     except OSError as error:
         raise ArtifactError(f"{path.name} cannot be read: {error.strerror}. Export the package again.") from error
+
+
+def _walk(name: str, file: BinaryIO, length: int) -> dict[int, Blob]:
+    if length < _HEADER.size:
+        raise ArtifactError(f"{name} has {length} bytes: too short for a blob file. Export the package again.")
+    count, version, rest = _HEADER.unpack(file.read(_HEADER.size))
+    if version != _VERSION or any(rest):
+        raise ArtifactError(
+            f"{name} is not a blob file of version {_VERSION} (found version {version}); it is damaged or newer. "
+            "Export the package again."
+        )
+    blobs: dict[int, Blob] = {}
+    position = end = _HEADER.size
+    for index in range(count):
+        where = f"{name}, blob {index + 1} of {count} at byte {position}"
+        file.seek(position)
+        metadata = file.read(_METADATA.size)
+        if len(metadata) < _METADATA.size:
+            raise ArtifactError(f"{where}: the file ends at byte {length}; it is truncated. Export the package again.")
+        sentinel, code, size, offset, unused, rest = _METADATA.unpack(metadata)
+        if sentinel != _SENTINEL or any(rest) or unused > 7 or offset != position + _METADATA.size:
+            raise ArtifactError(f"{where}: its header is damaged. Export the package again.")
+        end = offset + size
+        if end > length:
+            raise ArtifactError(
+                f"{where}: needs {size} bytes from byte {offset}, but the file ends at byte {length}; it is truncated, or this "
+                "header is damaged. Export the package again."
+            )
+        blobs[position] = Blob(code=code, size=size, unused_bits=unused)
+        position = -(-end // _ALIGNMENT) * _ALIGNMENT
     if not end <= length <= position:
         raise ArtifactError(
-            f"{path.name}: its {count} blobs end at byte {end}, the file at byte {length}; the count of blobs is damaged or something "
-            "was appended. Export the package again."
+            f"{name}: its {count} blobs end at byte {end}, the file at byte {length}; the count is damaged, or something was "
+            "appended. Export the package again."
         )
     return blobs

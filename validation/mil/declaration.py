@@ -24,8 +24,8 @@ def hold(package: Package, program: Program, signature: Signature, precision: Pr
     ]
     if differences:
         raise ArtifactError(
-            f"{package.path.name} is not what it was declared to be: {'; '.join(differences)}. Export the package again, or correct "
-            "the declaration."
+            f"{package.path.name} is not what it was declared to be: {'; '.join(differences)}. Export the package again, or "
+            "correct the declaration."
         )
 
 

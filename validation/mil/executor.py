@@ -22,8 +22,10 @@ Arithmetic = Literal["emulate", "exact"]
 
 # These give back values that they were given: there is nothing to round.
 _SELECTING: Final = frozenset(
-    ("concat", "expand_dims", "identity", "max_pool", "relu", "reshape", "reverse", "slice_by_index", "slice_by_size")
-    + ("split", "squeeze", "stack", "transpose")
+    (
+        *("concat", "expand_dims", "identity", "max_pool", "relu", "reshape", "reverse", "slice_by_index", "slice_by_size"),
+        *("split", "squeeze", "stack", "transpose"),
+    )
 )
 
 
@@ -42,8 +44,8 @@ class Executor:
     def run(self, inputs: Mapping[str, Array], wanted: tuple[str, ...]) -> dict[str, Array]:
         """Execute once and return the values named in `wanted` (inner ones too), fp32 or integer.
 
-        `inputs` holds exactly the program's inputs. Raises ArtifactError where an operation cannot be carried out or gives another
-        shape than the program declares, UnsupportedOperationError where its variant is not implemented.
+        `inputs` holds exactly the program's inputs. Raises ArtifactError where an operation cannot be carried out or gives
+        another shape than the program declares, UnsupportedOperationError where its variant is not implemented.
         """
         import torch
 
@@ -56,7 +58,8 @@ class Executor:
                 for value, result in zip(step.outputs, results, strict=True):
                     if step.operation != "classify" and tuple(result.shape) != value.shape:
                         raise ArtifactError(
-                            f"{step} gives shape {tuple(result.shape)}, the program declares {value.shape}. Export the package again."
+                            f"{step} gives shape {tuple(result.shape)}, the program declares {value.shape}. "
+                            "Export the package again."
                         )
                     computed[value.name] = result if step.operation in _SELECTING else self._rounded(result, value)
         return {name: computed[name].numpy() for name in wanted}

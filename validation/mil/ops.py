@@ -1,7 +1,7 @@
 """The table of operations: each MIL operation as one small function over torch tensors.
 
-Every function computes in fp32 on tensors whose values the program's type can represent; the executor rounds the result to the type
-that the program declares for it. An operation or a variant that is not here is refused, never skipped.
+Every function computes in fp32 on tensors whose values the program's type can represent; the executor rounds the result
+to the type that the program declares for it. An operation or a variant that is not here is refused, never skipped.
 """
 
 from __future__ import annotations

@@ -40,12 +40,13 @@ def read_package(path: Path, operations: Collection[str]) -> Package:
     known = load_coremltools()._OPSET
     if spec.specificationVersion not in known:
         raise ArtifactError(
-            f"{path.name} has specification version {spec.specificationVersion}; versions up to {max(known)} are understood. The file is "
-            "damaged, or needs a newer coremltools."
+            f"{path.name} has specification version {spec.specificationVersion}; versions up to {max(known)} are understood. "
+            "The file is damaged, or needs a newer coremltools."
         )
     if spec.isUpdatable or spec.description.state or spec.description.functions:
         raise ArtifactError(
-            f"{path.name} is updatable, stateful or has several functions; a classifier's package has one stateless function. Export it again."
+            f"{path.name} is updatable, stateful or has several functions; a classifier's package has one stateless function. "
+            "Export it again."
         )
     package = Package(path=path, spec=spec, weights=specification.parent / "weights")
     _check_program(package, operations)
@@ -66,7 +67,8 @@ def _root_model(path: Path) -> Path:
         raise ArtifactError(f"{path.name}: Manifest.json cannot be read: {error.strerror}. Export the package again.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"{path.name}: Manifest.json is damaged or names no root model ({type(error).__name__}: {error}). Export the package again."
+            f"{path.name}: Manifest.json is damaged or names no root model ({type(error).__name__}: {error}). "
+            "Export the package again."
         ) from error
     data = path / "Data"
     for entry in paths:
@@ -82,7 +84,7 @@ def _root_model(path: Path) -> Path:
 def _parse(path: Path, specification: Path) -> Any:
     load_coremltools()
     from coremltools import proto
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     spec = proto.Model_pb2.Model()
     try:
@@ -108,8 +110,8 @@ def _check_program(package: Package, operations: Collection[str]) -> None:
     if unknown:
         listed = ", ".join(f"{kind} (named {name!r})" for kind, name in unknown)
         raise UnsupportedOperationError(
-            f"{package.path.name}: the MIL reference executor does not implement {listed}. Verify this package on macOS, or export "
-            "the model without this operation."
+            f"{package.path.name}: the MIL reference executor does not implement {listed}. Verify this package on macOS, or "
+            "export the model without this operation."
         )
     files: dict[str, dict[int, Blob]] = {}
     for named in function.inputs:
@@ -156,7 +158,7 @@ def _elements(package: Package, where: str, kind: Any) -> int:
                 f"{package.path.name}: {where} has a flexible shape; only fixed shapes are exported. Export it again."
             )
         sizes.append(dimension.constant.size)
-    count = math.prod(sizes)
+    count: int = math.prod(sizes)
     if len(sizes) != kind.tensorType.rank or count > _LARGEST_VALUE:
         raise ArtifactError(
             f"{package.path.name}: {where} has the impossible shape {sizes}. The file is damaged: export it again."
@@ -179,7 +181,8 @@ def _check_blob(package: Package, where: str, value: Any, elements: int, files: 
     blob = files[short].get(offset)
     if blob is None:
         raise ArtifactError(
-            f"{package.path.name}: {where} reads byte {offset} of {short}, where no blob begins. The file is damaged: export it again."
+            f"{package.path.name}: {where} reads byte {offset} of {short}, where no blob begins. The file is damaged: "
+            "export it again."
         )
     kind = value.type.tensorType.dataType
     difference = blob.mismatch(DataType.Name(kind) if kind in DataType.values() else str(kind), elements)

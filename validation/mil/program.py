@@ -66,7 +66,7 @@ class Program:
 def load_program(package: Package) -> Program:
     """Load the program of an opened package and decode its constants.
 
-    Raises ArtifactError where it is not well-formed: coremltools infers the type of every value and holds it against the declared one.
+    Raises ArtifactError where it is not well-formed: coremltools infers every value's type and holds it against the declared one.
     """
     from coremltools.converters.mil.frontend.milproto.load import load
 
@@ -164,7 +164,7 @@ def _value(variable: Any) -> Value:
 
 
 def conv_weights(program: Program) -> tuple[Array, ...]:
-    """Every convolution's weight (out, in, *kernel) and bias (out,), decoded, in their own type and in the order of the program."""
+    """Every convolution's weight (out, in, *kernel) and bias (out,), decoded, in their own type, in the order of the program."""
     return tuple(
         np.asarray(step.inputs[name])
         for step in program.steps

@@ -8,8 +8,8 @@ import sys
 import warnings
 from typing import Any, Final
 
-# coremltools imports each of these, where installed, to learn whether it can convert from it; opening a package needs none. Hidden
-# for the time of the import only: what coremltools imports later on its own account (k-means from scikit-learn) is found again.
+# coremltools imports each of these, where installed, to learn whether it can convert from it; opening a package needs none.
+# Hidden during the import only: what coremltools imports later on its own account (scikit-learn's k-means) is found again.
 _HIDDEN: Final = ("tensorflow", "torchao", "executorch", "sklearn", "xgboost", "libsvm", "transformers", "torchaudio")
 
 

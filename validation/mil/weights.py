@@ -1,8 +1,8 @@
 """Decoding compressed weights: every `constexpr_*` operation of the iOS16 and iOS18 opsets, in numpy.
 
-Written from the operations' published definitions, not on coremltools' own decoders, which the tests compare it with. Arithmetic is in
-fp32, rounded once to the type of the scale or of the table. Integers and indices arrive unpacked, one element per value, except for
-the iOS16 forms, whose bits are packed into bytes from the least significant bit on.
+Written from the operations' published definitions, not on coremltools' own decoders, which the tests compare it with.
+Arithmetic is in fp32, rounded once to the type of the scale or of the table. Integers and indices arrive unpacked, one
+element per value, except for the iOS16 forms, whose bits are packed into bytes from the least significant bit on.
 """
 
 from __future__ import annotations

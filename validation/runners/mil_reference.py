@@ -41,7 +41,10 @@ def unavailable() -> str | None:
     found = importlib.util.find_spec("coremltools")
     folders = [Path(folder) for folder in (found.submodule_search_locations or ())] if found else []
     if not any(library for folder in folders for library in folder.glob("libmilstoragepython*")):
-        return "this coremltools came without its native libraries; use Python 3.11 to 3.13 and run: pip install --force-reinstall coremltools"
+        return (
+            "this coremltools came without its native libraries; use Python 3.11 to 3.13 and run: "
+            "pip install --force-reinstall coremltools"
+        )
     return None
 
 
@@ -64,7 +67,8 @@ class MilRunner:
         given = inputs[spec.name]
         if given.shape != spec.shape or given.dtype != np.dtype(spec.dtype):
             raise ArtifactError(
-                f"the package's input {spec.name!r} takes {spec.dtype} of shape {spec.shape}, given was {given.dtype} of shape {given.shape}."
+                f"the package's input {spec.name!r} takes {spec.dtype} of shape {spec.shape}, given was {given.dtype} of shape "
+                f"{given.shape}; encode the image with the signature's input."
             )
         if self.is_image and not bool(((given == np.rint(given)) & (given >= 0) & (given <= 255)).all()):
             raise ArtifactError(f"the package's input {spec.name!r} is an image: whole numbers of 0..255, given were others.")
@@ -84,8 +88,8 @@ class MilRunner:
 def open(path: Path, signature: Signature, precision: Precision, *, arithmetic: Arithmetic = "emulate") -> MilRunner:
     """Open the package at `path`, hold it against its declaration and try it once.
 
-    `arithmetic` "exact" leaves out the rounding to fp16, to tell what it costs. Raises ArtifactError and UnsupportedOperationError as
-    RunnerModule describes.
+    `arithmetic` "exact" leaves out the rounding to fp16, to tell what it costs. Raises ArtifactError and
+    UnsupportedOperationError as RunnerModule describes.
     """
     load_coremltools()
     package = read_package(path, IMPLEMENTED)
