@@ -150,9 +150,7 @@ def test_real_weights_and_photographs(tmp_path):
         tapped = np.concatenate([result[LOGITS_TAP] for result in results])
         scores = np.concatenate([result["classLabel_probs"] for result in results])
         error, snr = float(np.abs(scores - probabilities).max()), _snr(logits.numpy(), tapped)
-        print(
-            f"{precision}: probabilities differ by {error:.2g}, logits by {np.abs(tapped - logits.numpy()).max():.2g}, {snr:.1f} dB"
-        )
+        print(f"{precision}: probabilities within {error:.2g}, logits {snr:.1f} dB")
         assert error < most
         assert snr > least_snr
         assert (tapped.argmax(1) == logits.numpy().argmax(1)).all()
