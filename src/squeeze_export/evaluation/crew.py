@@ -216,9 +216,14 @@ class Crew:
         with self._lock:
             if self._stopped:
                 return None
-            process = subprocess.Popen(
-                [*self._command, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(scratch)
-            )
+            with (folder / LOG).open("ab") as log:
+                process = subprocess.Popen(
+                    [*self._command, str(folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=_environment(scratch),
+                )
             self._processes.append(process)
         return process
 

@@ -283,7 +283,8 @@ class _Run:
                 crew.give(course.subject.name, Chunk(number=number, places=places, crops=stacked))
 
     def _take(self, course: _Course, event: Answered) -> None:
-        course.outstanding.discard(event.chunk.number)
+        if len(event.tops) == len(event.chunk.places):  # of a chunk that was cut short, Gone is still to come
+            course.outstanding.discard(event.chunk.number)
         for place, top in zip(event.chunk.places, event.tops, strict=False):
             course.tops[place] = top
             course.remaining -= 1
