@@ -13,14 +13,20 @@ from squeeze_export.exporters import coreml, tflite, torchscript
 class Exporter(Protocol):
     """What a module of this package provides. Importing it loads no SDK."""
 
-    SUFFIX: Final[str]
-    """The file name's ending, such as ".tflite"."""
+    @property
+    def SUFFIX(self) -> str:
+        """The file name's ending, such as ".tflite"."""
+        ...
 
-    PRECISIONS: Final[tuple[Precision, ...]]
-    """The precisions this format can be written in here."""
+    @property
+    def PRECISIONS(self) -> tuple[Precision, ...]:
+        """The precisions this format can be written in here."""
+        ...
 
-    PACKAGES: Final[tuple[str, ...]]
-    """The distributions whose versions decide the artifact's bytes."""
+    @property
+    def PACKAGES(self) -> tuple[str, ...]:
+        """The distributions whose versions decide the artifact's bytes."""
+        ...
 
     def unavailable(self) -> str | None:
         """Why nothing can be exported here (naming the pip command), or None. Loads no SDK."""

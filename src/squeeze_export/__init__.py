@@ -1,1 +1,25 @@
 """Export one PyTorch image classifier to phones, and prove each artifact from its saved file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import ExportRequest as ExportRequest
+    from squeeze_export.pipeline import Bundle as Bundle
+    from squeeze_export.pipeline import export as export
+
+__all__ = ["Bundle", "ExportRequest", "export"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use, so that `import squeeze_export` costs nothing."""
+    if name == "ExportRequest":
+        from squeeze_export.contracts import ExportRequest
+
+        return ExportRequest
+    if name in ("Bundle", "export"):
+        from squeeze_export import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

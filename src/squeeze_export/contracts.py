@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
@@ -42,8 +42,9 @@ class PreprocessingSpec:
     """How a picture becomes the tensor that the source model was trained on.
 
     The short side is resized to `resize` pixels (PIL bilinear, antialiased; the long side is
-    `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the channels are put
-    into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std follow `color_order`.
+    `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the
+    channels are put into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std
+    follow `color_order`.
     """
 
     resize: int
@@ -144,6 +145,7 @@ class Artifact:
     """A file (or package directory) that an exporter wrote, and what is declared about it.
 
     `operators`: sorted names of the operations it holds. `notice`: a fact about the format the user must be told.
+    `folded_weights`: source weights that were merged with the normalisation, so that they are not stored as they are.
     """
 
     target: Target
@@ -154,18 +156,22 @@ class Artifact:
     deployment_target: str | None = None
     bytecode_version: int | None = None
     notice: str | None = None
+    folded_weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenPack:
     """Inputs with the eager fp32 reference's answers, N images in a fixed order.
 
-    `names`: N distinct file names. `pixels`: (N, H, W, 3) uint8 RGB after resize and crop.
+    `names`: N distinct names, safe as file names. `pictures`: the N decoded source pictures, (h, w, 3) uint8 RGB, each of its own
+    size. `pixels`: (N, H, W, 3) uint8 RGB, what resize and crop of `preprocessing` make of them.
     `logits`, `probabilities`: (N, classes) float32.
     `weights`: per weight of the source its digests, for exact comparison with the weights stored in an artifact.
     """
 
     names: tuple[str, ...]
+    pictures: tuple[PixelArray, ...]
+    preprocessing: PreprocessingSpec
     pixels: PixelArray
     logits: FloatArray
     probabilities: FloatArray
@@ -201,8 +207,9 @@ class OutputParity:
     """The differences between the reference and one output of an artifact, over the whole golden pack.
 
     `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax.
-    `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not finite or
-    not defined). Agreements are fractions of the images; `top1_ties` counts flips where the reference's margin is below the error.
+    `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not
+    finite or not defined). Agreements are fractions of the images; `top1_ties` counts flips where the reference's margin is
+    below the error.
     """
 
     name: str
@@ -267,3 +274,42 @@ class Runner(Protocol):
 
 
 LOGITS_TAP: Final = "logits (tapped)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
+
+    `weights`: a file, or "imagenet", "random" or "demo". `precision` names only the targets that leave their default.
+    `images`: a folder of pictures for the golden pack; None takes the demo images. `name`: the bundle's folder in `output`;
+    None derives it from model and weights. `allow_unproven`: write a bundle although an artifact could not be executed
+    here (NOT_RUN).
+    """
+
+    targets: tuple[Target, ...]
+    preprocessing: PreprocessingSpec
+    model: ModelName = "squeezenet1_1"
+    weights: Path | Literal["imagenet", "random", "demo"] = "random"
+    seed: int = 0
+    labels: Path | None = None
+    precision: Mapping[Target, Precision] = field(default_factory=dict)
+    input_kind: InputKind = "image"
+    output_kind: OutputKind = "probabilities"
+    images: Path | None = None
+    ios_target: IosTarget = "iOS16"
+    output: Path = Path("dist")
+    name: str | None = None
+    force: bool = False
+    allow_unproven: bool = False
+
+
+class Progress(Protocol):
+    """Is told what an export is doing; the screen draws it, a program may ignore it."""
+
+    def stage(self, subject: str, stage: str) -> None:
+        """`subject` (a target, or "source") entered `stage`, a few words such as "converting"."""
+        ...
+
+    def done(self, subject: str, outcome: str, seconds: float) -> None:
+        """`subject` ended after `seconds` with `outcome`: a verdict, or "error"."""
+        ...

@@ -13,11 +13,15 @@ from squeeze_export.validation.runners import coreml_runtime, litert, mil_refere
 class RunnerModule(Protocol):
     """What a module of this package provides. Importing it loads no SDK."""
 
-    NAME: Final[str]
-    """What the executor is called on the screen and in reports."""
+    @property
+    def NAME(self) -> str:
+        """What the executor is called on the screen and in reports."""
+        ...
 
-    PACKAGES: Final[tuple[str, ...]]
-    """The distributions that execute."""
+    @property
+    def PACKAGES(self) -> tuple[str, ...]:
+        """The distributions that execute."""
+        ...
 
     def unavailable(self) -> str | None:
         """Why nothing can be executed here (naming the remedy), or None. Loads no SDK."""

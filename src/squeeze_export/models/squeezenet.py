@@ -7,12 +7,13 @@ fire module whose channel count changes and the identity around the others.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 from torch import nn
 
-from squeeze_export.contracts import ModelName
+if TYPE_CHECKING:
+    from squeeze_export.contracts import ModelName
 
 Bypass = Literal["none", "identity", "convolution"]
 
@@ -49,7 +50,7 @@ _LAYERS_1_1: Final[tuple[tuple[int, int] | Literal["pool"], ...]] = (
 
 
 class SqueezeNet(nn.Module):
-    """The whole classifier: normalised image (N, 3, H, W) -> logits (N, num_classes). H and W of at least 17 (1.1) or 21 (1.0)."""
+    """The whole classifier: normalised image (N, 3, H, W) -> logits (N, num_classes). H, W at least 17 (1.1) or 21 (1.0)."""
 
     def __init__(self, model: ModelName, num_classes: int) -> None:
         super().__init__()

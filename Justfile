@@ -1,0 +1,55 @@
+# The project's commands, by group. `just` lists them. Every recipe uses the environment that `just setup` makes.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+bin := ".venv/bin"
+
+# List the recipes.
+[private]
+default:
+    @just --list
+
+# Make the environment: the tool, its SDKs and everything that the tests need (about 4 GB).
+[group('use')]
+setup:
+    python3 -m venv .venv
+    {{bin}}/pip install -e '.[test]'
+
+# Export with any options, such as: just export --target all --output dist
+[group('use')]
+export *options='--target all':
+    {{bin}}/squeeze-export {{options}}
+
+# Run the tests (all of them, or those that pytest is told: just test tests/unit -k parity).
+[group('work')]
+test *options:
+    {{bin}}/pytest {{options}}
+
+# Lint, format check, types, import rules: what the test suite holds the code to, without the tests.
+[group('work')]
+check:
+    {{bin}}/ruff check .
+    {{bin}}/ruff format --check .
+    {{bin}}/mypy
+    {{bin}}/lint-imports
+
+# Mend what ruff can mend, and format.
+[group('work')]
+fix:
+    {{bin}}/ruff check --fix .
+    {{bin}}/ruff format .
+
+# Rewrite the generated parts of the docs and the committed JSON schema.
+[group('work')]
+generate:
+    {{bin}}/python -m tests.generate
+
+# Measure: `--target all` against one after another, and the time of --help.
+[group('release')]
+bench:
+    {{bin}}/python benchmarks/export_all.py
+
+# Build sdist and wheel into dist-packages/.
+[group('release')]
+build:
+    {{bin}}/python -m build --outdir dist-packages

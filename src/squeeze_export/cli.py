@@ -1,0 +1,380 @@
+"""The command line: argv becomes an ExportRequest, an error becomes an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from squeeze_export.errors import SqueezeExportError, UsageError
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import ParityReport
+    from squeeze_export.jobs import Result
+    from squeeze_export.request import Options
+
+_EPILOG: Final = (
+    "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
+    "6 target unavailable here."
+)
+
+app = typer.Typer(
+    name="squeeze-export",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_WHAT, _MODEL, _INPUT, _OUTPUT, _SCREEN = "What to export", "Source model", "Input and output", "Bundle", "Screen"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from squeeze_export.versions import version_of
+
+        typer.echo(f"squeeze-export {version_of('squeeze-export')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, epilog=_EPILOG)
+def export_command(
+    context: typer.Context,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TARGET", help="coreml, tflite, torchscript or all; repeatable.", rich_help_panel=_WHAT),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TARGET=]PRECISION",
+            help="fp32 or fp16, for all targets or one (coreml=fp32); default fp16 for Core ML, fp32 elsewhere.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    ios_target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="iOS15..iOS18", help="Minimum deployment target of the Core ML package; default iOS16.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Read these options from a file; flags win.", rich_help_panel=_WHAT)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|imagenet|random",
+            help="A .safetensors, .pth or .pt file; torchvision's ImageNet weights; or seeded random ones (default).",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of random weights; default 0.", rich_help_panel=_MODEL)
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="One name per class: .txt, .csv, .tsv or .json, UTF-8.", rich_help_panel=_MODEL),
+    ] = None,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="Height and width of the crop; default 224.", rich_help_panel=_INPUT)
+    ] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(metavar="PRESET", help="torchvision (default), caffe or inception.", rich_help_panel=_INPUT),
+    ] = None,
+    resize: Annotated[
+        int | None, typer.Option(metavar="N", help="Short side before the crop; default by preset.", rich_help_panel=_INPUT)
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's mean.", rich_help_panel=_INPUT)
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's std.", rich_help_panel=_INPUT)] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Multiplies 0..255 pixels before mean and std.", rich_help_panel=_INPUT),
+    ] = None,
+    color_order: Annotated[
+        str | None, typer.Option(metavar="RGB|BGR", help="Order of the model's channels.", rich_help_panel=_INPUT)
+    ] = None,
+    input_kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="image|tensor",
+            help="Normalisation inside the artifact (image, default) or left to the app (tensor).",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    output_kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="probabilities|logits", help="Softmax inside the artifact (default) or not.", rich_help_panel=_INPUT
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Pictures for the parity check; default: the demo images.", rich_help_panel=_INPUT),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Where the bundle's folder goes; default dist.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The bundle's name; default: model and weights.", rich_help_panel=_OUTPUT)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that stands there.", rich_help_panel=_OUTPUT)] = False,
+    allow_unproven: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unproven",
+            help="Write artifacts that could not be executed here (NOT_RUN; exit code 6).",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest, or the error, as JSON.", rich_help_panel=_SCREEN)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.", rich_help_panel=_SCREEN)] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.", rich_help_panel=_SCREEN)
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.", rich_help_panel=_SCREEN),
+    ] = False,
+) -> None:
+    """Export one PyTorch image classifier to Core ML, TFLite and TorchScript Lite, each proven from its saved file.
+
+    [bold]squeeze-export --target all[/] writes dist/NAME with one artifact per target, opens each again from disk, runs it,
+    and compares what it says with eager PyTorch. Whatever does not agree is not written.
+    """
+    from squeeze_export.request import Options
+
+    options = Options(
+        target=tuple(target or ()),
+        precision=tuple(precision or ()),
+        ios_target=ios_target,
+        model=model,
+        weights=weights,
+        seed=seed,
+        labels=labels,
+        input_size=input_size,
+        preprocessing=preprocessing,
+        resize=resize,
+        mean=mean,
+        std=std,
+        scale=scale,
+        color_order=color_order,
+        input_kind=input_kind,
+        output_kind=output_kind,
+        images=images,
+        output=output,
+        name=name,
+        force=force or None,
+        allow_unproven=allow_unproven or None,
+    )
+    if context.invoked_subcommand is not None:
+        if options != Options() or config is not None:
+            raise UsageError(
+                f"Options of an export stand before the command {context.invoked_subcommand}. "
+                f"Write its own options behind it: see squeeze-export {context.invoked_subcommand} --help."
+            )
+        return
+    _export(options, config, json=json, quiet=quiet, verbose=verbose)
+
+
+def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, verbose: bool) -> None:
+    from squeeze_export import screen
+    from squeeze_export.pipeline import ExportFailed, export
+    from squeeze_export.request import Options, build_request, merge, read_config
+
+    request = build_request(merge(flags, read_config(config) if config is not None else Options()))
+    try:
+        with screen.progress_lines(quiet=quiet) as lines:
+            bundle = export(request, lines)
+    except ExportFailed as error:
+        if not quiet and not json:
+            screen.out().print(screen.result_table("Nothing was written", _rows_of(error.results)))
+        if verbose:
+            _print_tracebacks(error.results)
+        raise
+    manifest = bundle.manifest
+    if json:
+        typer.echo((bundle.path / "manifest.json").read_text(encoding="utf-8"), nl=False)
+    if not quiet:
+        if not json:
+            rows = [
+                screen.Row(target=entry.target, precision=entry.precision, size_bytes=entry.size_bytes, report=report)
+                for entry in manifest.artifacts
+                for report in (entry.parity, *entry.witnesses)
+            ]
+            screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
+        for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
+            screen.note(notice)
+        if manifest.source.weights_kind == "random":
+            screen.note(
+                f"the weights are random (seed {manifest.source.weights_seed}): the artifacts agree with the model, "
+                "but it recognises nothing. Pass --weights for a trained one."
+            )
+    if any(entry.parity.verdict == "NOT_RUN" for entry in manifest.artifacts):
+        raise typer.Exit(6)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-random.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
+) -> None:
+    """Open a finished bundle again from disk and prove every artifact once more."""
+    from squeeze_export import screen
+    from squeeze_export.errors import ParityError
+    from squeeze_export.manifest import encode
+    from squeeze_export.verification import verify as run_verify
+
+    with screen.progress_lines(quiet=quiet) as lines:
+        found = run_verify(bundle, lines)
+    if verbose:
+        _print_tracebacks(found.results)
+    if json:
+        record = {
+            "schema_version": 1,
+            "name": found.manifest.name,
+            "passed": found.passed,
+            "damage": found.damage,
+            "artifacts": [
+                {"target": result.target, "reports": result.reports, "error": result.failure and result.failure.message}
+                for result in found.results
+            ],
+        }
+        typer.echo(encode(record).decode(), nl=False)
+    elif not quiet:
+        screen.out().print(
+            screen.result_table(f"verify {screen.shown(bundle)}", _rows_of(found.results, found.manifest.artifacts))
+        )
+    if found.passed:
+        return
+    lines_of_reason = [f"damaged: {told}" for told in found.damage]
+    for result in found.results:
+        if result.failure is not None:
+            lines_of_reason.append(f"{result.target}: {result.failure.message}")
+        lines_of_reason += [
+            f"{result.target}: {report.verdict} in the {report.executor}: {report.reason}"
+            for report in result.reports
+            if report.verdict != "PASSED"
+        ]
+    unavailable = [result for result in found.results if result.failure and result.failure.error == "TargetUnavailableError"]
+    not_run = [result for result in found.results if result.reports and result.reports[0].verdict == "NOT_RUN"]
+    judged_bad = bool(found.damage) or len(unavailable) + len(not_run) < sum(
+        1 for result in found.results if result.failure or any(report.verdict != "PASSED" for report in result.reports)
+    )
+    failure = ParityError("The bundle is not proven.\n" + "\n".join(lines_of_reason))
+    failure.exit_code = 5 if judged_bad else 6
+    raise failure
+
+
+@app.command()
+def targets(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+    """Show what can be exported and executed on this machine, and why not."""
+    from squeeze_export.targets import target_states
+
+    states = target_states()
+    if json:
+        from squeeze_export.manifest import encode
+
+        typer.echo(encode({"schema_version": 1, "targets": states}).decode(), nl=False)
+        return
+    from squeeze_export import screen
+
+    screen.out().print(screen.target_table(states))
+
+
+def _rows_of(results: Any, artifacts: Any = ()) -> list[Any]:
+    from squeeze_export import screen
+
+    sizes = {entry.target: (entry.precision, entry.size_bytes) for entry in artifacts}
+    rows = []
+    for result in results:
+        precision, size = sizes.get(result.target, (result.artifact.precision if result.artifact else "–", None))
+        reports: tuple[ParityReport, ...] = result.reports
+        rows += [screen.Row(target=result.target, precision=precision, size_bytes=size, report=report) for report in reports]
+    return rows
+
+
+def _print_tracebacks(results: tuple[Result, ...]) -> None:
+    for result in results:
+        if result.failure is not None and result.failure.traceback:
+            sys.stderr.write(f"--- {result.target} ---\n{result.failure.traceback}\n")
+
+
+class _Signalled(BaseException):
+    """Ctrl-C or SIGTERM as an exception that nothing swallows, so that folders and processes are cleaned up on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _raise_signal(number: int, frame: FrameType | None) -> None:
+    # The cleaning up is short; a second Ctrl-C must not cut it in half.
+    signal.signal(number, signal.SIG_IGN)
+    raise _Signalled(number)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and give its exit code; no traceback for a user's mistake."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verbose = any(argument in ("--verbose", "-v") for argument in arguments)
+    as_json = "--json" in arguments
+    previous = {number: signal.signal(number, _raise_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        app(arguments, prog_name="squeeze-export")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except SqueezeExportError as error:
+        if verbose:
+            traceback.print_exc()
+        _report(type(error).__name__, str(error), error.exit_code, as_json=as_json)
+        return error.exit_code
+    except _Signalled as signalled:
+        how = "Interrupted" if signalled.number == signal.SIGINT else "Terminated"
+        _report(how, f"{how}; nothing was written.", 128 + signalled.number, as_json=as_json)
+        return 128 + signalled.number
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        told = f"This is a fault of squeeze-export itself: {type(error).__name__}: {error}. Report what --verbose prints."
+        _report(type(error).__name__, told, 1, as_json=as_json)
+        return 1
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _report(kind: str, message: str, code: int, *, as_json: bool) -> None:
+    if as_json:
+        from squeeze_export.manifest import encode
+
+        typer.echo(encode({"error": {"class": kind, "message": message, "exit_code": code}}).decode(), nl=False)
+        return
+    from squeeze_export import screen
+
+    screen.problem(message)

@@ -1,0 +1,358 @@
+"""The golden pack: pictures, what preprocessing makes of them, and what the eager fp32 reference says; docs/golden-pack.md.
+
+Computed once from the source model, written as files that need no library to read, and re-proven whenever it is read:
+a phone, or `verify` a year later, is held against exactly these numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, fields
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from squeeze_export.contracts import ColorOrder, GoldenPack, PreprocessingSpec, Tolerance, WeightDigest
+from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError, UsageError
+from squeeze_export.models.source import weight_digests
+from squeeze_export.preprocessing import load_image, normalise, pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from squeeze_export.contracts import Array, FloatArray, PixelArray, SourceModel
+
+SCHEMA_VERSION: Final = 1
+MAX_IMAGES: Final = 8
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+DESCRIPTION: Final = "golden.json"
+
+_CHECKSUM: Final = "golden.json.sha256"
+_SOFTMAX_TOLERANCE: Final = 1e-6  # fp32 softmax against fp64: a few units in the last place of a number up to 1
+# Raw arrays: name -> numpy dtype (little-endian) and what the description calls it.
+_ARRAYS: Final = {
+    "pixels": ("|u1", "uint8"),
+    "logits": ("<f4", "float32"),
+    "probabilities": ("<f4", "float32"),
+    "top5": ("<i4", "int32"),
+}
+_SAFE_FILE: Final = re.compile(r"images/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def pick_images(folder: Path) -> list[Path]:
+    """Choose at most 8 image files of `folder` (not its subfolders), evenly spread over the sorted names; UsageError if none."""
+    if not folder.exists():
+        raise UsageError(f"image folder {folder} does not exist: check --images")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: --images takes a folder with pictures")
+    found = sorted(
+        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
+        key=lambda path: path.name,
+    )
+    if not found:
+        raise UsageError(f"image folder {folder} has no pictures: none of its files ends in {', '.join(IMAGE_SUFFIXES)}")
+    if len(found) <= MAX_IMAGES:
+        return found
+    return [found[place * (len(found) - 1) // (MAX_IMAGES - 1)] for place in range(MAX_IMAGES)]
+
+
+def read_pictures(paths: Sequence[Path]) -> list[tuple[str, PixelArray]]:
+    """Decode files to (file name, (H, W, 3) uint8 RGB), whole; UsageError names the one that cannot be read."""
+    import numpy as np
+
+    return [(path.name, np.array(load_image(path))) for path in paths]
+
+
+def demo_images() -> list[tuple[str, PixelArray]]:
+    """The pictures that this package brings for its demo weights, as read_pictures gives them."""
+    folder = Path(str(resources.files("squeeze_export"))) / "data" / "demo" / "images"
+    paths = sorted(folder.glob("*.png")) if folder.is_dir() else []
+    if not paths:
+        raise UsageError("this installation of squeeze-export has no demo images: install it again, or give --images FOLDER")
+    return read_pictures(paths[:MAX_IMAGES])
+
+
+def make_golden(source: SourceModel, pictures: Sequence[tuple[str, PixelArray]]) -> GoldenPack:
+    """Run the eager fp32 reference over 1 to 8 (name, RGB picture) pairs; bit for bit the same on every run of one machine.
+
+    UsageError where a picture cannot be cropped, SourceError where the model gives no finite numbers.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    if not 1 <= len(pictures) <= MAX_IMAGES:
+        raise UsageError(f"a golden pack has 1 to {MAX_IMAGES} images, not {len(pictures)}")
+    crops = np.stack([_crop(name, Image.fromarray(picture), source.preprocessing) for name, picture in pictures])
+    logits, probabilities = [], []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the order of additions, and with it the last bits, would follow the number of threads
+    try:
+        with torch.inference_mode():
+            for crop in crops:
+                # One image at a time, as an app asks: a larger batch may be computed by other kernels.
+                scores = source.module(torch.from_numpy(normalise(crop[None], source.preprocessing)))
+                logits.append(scores.numpy()[0].copy())
+                probabilities.append(torch.softmax(scores, dim=1).numpy()[0].copy())
+    finally:
+        torch.set_num_threads(threads)
+    for (name, _), row in zip(pictures, logits, strict=True):
+        if not np.isfinite(row).all():
+            raise SourceError(f"the source model gives NaN or infinite logits for {name}: its weights overflow; check them")
+    return GoldenPack(
+        names=tuple(_safe_name(place, name) for place, (name, _) in enumerate(pictures)),
+        pictures=tuple(picture for _, picture in pictures),
+        preprocessing=source.preprocessing,
+        pixels=crops,
+        logits=np.stack(logits),
+        probabilities=np.stack(probabilities),
+        weights=weight_digests(source),
+    )
+
+
+def _crop(name: str, image: Any, spec: PreprocessingSpec) -> PixelArray:
+    try:
+        return pixels(image, spec)
+    except UsageError as error:
+        raise UsageError(f"image {name}: {error}") from error
+
+
+def _safe_name(place: int, name: str) -> str:
+    """A file name for a phone's asset folder: distinct by its number, recognisable by its stem."""
+    return f"{place}-{re.sub(r'[^A-Za-z0-9._-]', '_', Path(name).stem)[:60]}"
+
+
+def top5(logits: FloatArray) -> Array:
+    """The 5 best classes (fewer if there are not 5) per row, best first, of equals the lower index first: (N, 5) int32."""
+    import numpy as np
+
+    return np.argsort(-logits, axis=1, kind="stable")[:, :5].astype(np.int32)
+
+
+def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tolerance]) -> None:
+    """Write the pack into `folder` (new or empty), golden.json and its checksum last; the same pack gives the same bytes.
+
+    `tolerances` says per artifact (a name of the caller's, such as its target) what a phone may hold it to.
+    """
+    import numpy as np
+
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    if [path.name for path in folder.iterdir()] != ["images"] or any((folder / "images").iterdir()):
+        raise UsageError(f"{folder} is not empty: a golden pack is written into a new folder")
+    arrays: dict[str, Array] = {
+        "pixels": pack.pixels,
+        "logits": pack.logits,
+        "probabilities": pack.probabilities,
+        "top5": top5(pack.logits),
+    }
+    described: dict[str, object] = {}
+    for name, (dtype, called) in _ARRAYS.items():
+        data = np.ascontiguousarray(arrays[name], dtype=dtype).tobytes()
+        (folder / f"{name}.bin").write_bytes(data)
+        described[name] = {"file": f"{name}.bin", "dtype": called, "shape": list(arrays[name].shape), "sha256": _sha256(data)}
+    images: list[dict[str, object]] = []
+    for name, picture in zip(pack.names, pack.pictures, strict=True):
+        file = folder / "images" / f"{name}.png"
+        _write_png(picture, file)
+        images.append(
+            {
+                "name": name,
+                "file": f"images/{name}.png",
+                "height": picture.shape[0],
+                "width": picture.shape[1],
+                "sha256": _sha256(file.read_bytes()),
+            }
+        )
+    description = {
+        "schema_version": SCHEMA_VERSION,
+        "preprocessing": asdict(pack.preprocessing),
+        "images": images,
+        "arrays": described,
+        "tolerances": {name: asdict(tolerance) for name, tolerance in sorted(tolerances.items())},
+        "weights": [asdict(digest) for digest in pack.weights],
+    }
+    data = (json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    (folder / DESCRIPTION).write_bytes(data)
+    (folder / _CHECKSUM).write_text(f"{_sha256(data)}  {DESCRIPTION}\n", encoding="ascii", newline="\n")
+
+
+def _write_png(picture: PixelArray, path: Path) -> None:
+    from PIL import Image
+
+    # From bare samples: Pillow then has no text, time or colour profile that it could write along.
+    Image.fromarray(picture).save(path, format="PNG", compress_level=6)
+
+
+def read_golden(folder: Path) -> GoldenPack:
+    """Read a pack and prove it again; ArtifactError where anything is missing, damaged, unknown or does not follow.
+
+    Proven: every checksum, shape and dtype; the crops from the pictures, bit for bit; the probabilities from the logits; top-5.
+    """
+    import numpy as np
+
+    content = _description(folder)
+    spec = _spec(folder, content["preprocessing"])
+    loaded = {name: _array(folder, name, content["arrays"][name]) for name in _ARRAYS}
+    names, pictures = _images(folder, content["images"])
+    count, classes = len(names), loaded["logits"].shape[-1]
+    wanted = {
+        "pixels": (count, spec.height, spec.width, 3),
+        "logits": (count, classes),
+        "probabilities": (count, classes),
+        "top5": (count, min(5, classes)),
+    }
+    for name, shape in wanted.items():
+        if loaded[name].shape != shape:
+            raise _bad(folder, f"{name} has shape {loaded[name].shape}, expected {shape}")
+    for place, name in enumerate(names):
+        if not np.array_equal(_recrop(folder, name, pictures[place], spec), loaded["pixels"][place]):
+            raise _bad(folder, f"preprocessing images/{name}.png does not give its stored pixels")
+    logits, probabilities = loaded["logits"], loaded["probabilities"]
+    if not np.isfinite(logits).all():
+        raise _bad(folder, "there are NaN or infinite logits")
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    gap = np.abs(powers / powers.sum(axis=1, keepdims=True) - probabilities).max()
+    if not gap <= _SOFTMAX_TOLERANCE:
+        raise _bad(folder, f"the probabilities are not the softmax of the logits: they differ by {gap:.3g}")
+    if not np.array_equal(top5(logits), loaded["top5"]):
+        raise _bad(folder, "top5 does not name the largest logits")
+    return GoldenPack(
+        names=names,
+        pictures=pictures,
+        preprocessing=spec,
+        pixels=loaded["pixels"],
+        logits=logits,
+        probabilities=probabilities,
+        weights=_digests(folder, content["weights"]),
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bad(folder: Path, what: str) -> ArtifactError:
+    return ArtifactError(f"the golden pack {folder} is not valid: {what}. Export again; a pack is never mended by hand")
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise _bad(folder, f"{name} cannot be read ({error.strerror})") from error
+
+
+def _keys(folder: Path, where: str, value: object, expected: Sequence[str]) -> dict[str, Any]:
+    """Check that `value` is an object with exactly these keys."""
+    if not isinstance(value, dict):
+        raise _bad(folder, f"{where} is not an object")
+    if set(value) != set(expected):
+        missing, unknown = sorted(set(expected) - set(value)), sorted(set(value) - set(expected))
+        raise _bad(folder, f"{where} lacks the keys {missing}, has the unknown keys {unknown}")
+    return value
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    data = _bytes(folder, DESCRIPTION)
+    if _bytes(folder, _CHECKSUM) != f"{_sha256(data)}  {DESCRIPTION}\n".encode():
+        raise _bad(folder, f"{DESCRIPTION} is not what {_CHECKSUM} says")
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _bad(folder, f"{DESCRIPTION} is not JSON ({error})") from error
+    if isinstance(content, dict) and content.get("schema_version") != SCHEMA_VERSION:
+        raise _bad(folder, f"schema_version is {content.get('schema_version')!r}, this version reads {SCHEMA_VERSION}")
+    top = ("schema_version", "preprocessing", "images", "arrays", "tolerances", "weights")
+    content = _keys(folder, DESCRIPTION, content, top)
+    _keys(folder, "arrays", content["arrays"], tuple(_ARRAYS))
+    if not isinstance(content["tolerances"], dict):
+        raise _bad(folder, "tolerances is not an object")
+    for name, tolerance in content["tolerances"].items():
+        _keys(folder, f"tolerances.{name}", tolerance, [field.name for field in fields(Tolerance)])
+    return content
+
+
+def _spec(folder: Path, value: object) -> PreprocessingSpec:
+    found = _keys(folder, "preprocessing", value, [field.name for field in fields(PreprocessingSpec)])
+    sides = all(type(found[key]) is int and 1 <= found[key] <= 1 << 14 for key in ("resize", "height", "width"))
+    colours = all(
+        isinstance(found[key], list) and len(found[key]) == 3 and all(isinstance(number, int | float) for number in found[key])
+        for key in ("mean", "std")
+    )
+    if (
+        not sides
+        or not colours
+        or not isinstance(found["scale"], int | float)
+        or found["color_order"] not in get_args(ColorOrder)
+    ):
+        raise _bad(folder, f"preprocessing has values of the wrong kind: {found}")
+    return PreprocessingSpec(**(found | {key: tuple(map(float, found[key])) for key in ("mean", "std")}))
+
+
+def _array(folder: Path, name: str, value: object) -> Array:
+    import numpy as np
+
+    dtype, called = _ARRAYS[name]
+    found = _keys(folder, f"arrays.{name}", value, ("file", "dtype", "shape", "sha256"))
+    if found["file"] != f"{name}.bin" or found["dtype"] != called:
+        raise _bad(folder, f"arrays.{name} is {found['dtype']} in {found['file']}, expected {called} in {name}.bin")
+    shape = found["shape"]
+    if not isinstance(shape, list) or not all(type(side) is int and side > 0 for side in shape):
+        raise _bad(folder, f"arrays.{name} has no valid shape: {shape}")
+    data = _bytes(folder, f"{name}.bin")
+    if _sha256(data) != found["sha256"]:
+        raise _bad(folder, f"{name}.bin does not have its sha256")
+    array = np.frombuffer(data, dtype=dtype)
+    if array.size != np.prod(shape, dtype=np.int64):
+        raise _bad(folder, f"{name}.bin has {array.size} values, its shape {shape} needs {np.prod(shape, dtype=np.int64)}")
+    return array.reshape(shape).astype(np.dtype(dtype).newbyteorder("="))
+
+
+def _images(folder: Path, value: object) -> tuple[tuple[str, ...], tuple[PixelArray, ...]]:
+    import numpy as np
+
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_IMAGES:
+        raise _bad(folder, f"images is not a list of 1 to {MAX_IMAGES}")
+    names, pictures = [], []
+    for place, entry in enumerate(value):
+        found = _keys(folder, f"images[{place}]", entry, ("name", "file", "height", "width", "sha256"))
+        if found["file"] != f"images/{found['name']}.png" or not _SAFE_FILE.fullmatch(found["file"]):
+            raise _bad(folder, f"images[{place}] has the file {found['file']!r}, expected images/<name>.png")
+        if _sha256(_bytes(folder, found["file"])) != found["sha256"]:
+            raise _bad(folder, f"{found['file']} does not have its sha256")
+        try:
+            picture = np.array(load_image(folder / found["file"]))
+        except SqueezeExportError as error:
+            raise _bad(folder, str(error)) from error
+        if picture.shape != (found["height"], found["width"], 3):
+            raise _bad(folder, f"{found['file']} has shape {picture.shape}, not its height and width")
+        names.append(str(found["name"]))
+        pictures.append(picture)
+    if len(set(names)) < len(names):
+        raise _bad(folder, "two images have the same name")
+    return tuple(names), tuple(pictures)
+
+
+def _recrop(folder: Path, name: str, picture: PixelArray, spec: PreprocessingSpec) -> PixelArray:
+    from PIL import Image
+
+    try:
+        return pixels(Image.fromarray(picture), spec)
+    except UsageError as error:
+        raise _bad(folder, f"{name}: {error}") from error
+
+
+def _digests(folder: Path, value: object) -> tuple[WeightDigest, ...]:
+    if not isinstance(value, list) or not value:
+        raise _bad(folder, "weights is not a list of digests")
+    digests = []
+    for place, entry in enumerate(value):
+        found = _keys(folder, f"weights[{place}]", entry, [field.name for field in fields(WeightDigest)])
+        hashes = all(isinstance(found[key], str) and _SHA256.fullmatch(found[key]) for key in ("fp32", "fp16"))
+        if not hashes or not isinstance(found["shape"], list) or not isinstance(found["name"], str):
+            raise _bad(folder, f"weights[{place}] has values of the wrong kind")
+        digests.append(WeightDigest(name=found["name"], shape=tuple(found["shape"]), fp32=found["fp32"], fp16=found["fp16"]))
+    return tuple(digests)

@@ -1,0 +1,65 @@
+"""What the parent and its worker processes say to each other: one job in, one result out, as files in a job folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from squeeze_export import errors
+from squeeze_export.contracts import Artifact, ExportSettings, ParityReport, Precision, Signature, Target
+
+SOURCE: Final = "source"
+GOLDEN: Final = "golden"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """Convert the source in the job folder to `destination`, then judge that file."""
+
+    kind: Literal["export"] = "export"
+    target: Target
+    settings: ExportSettings
+    destination: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeJob:
+    """Judge an artifact that exists, against the golden pack at `golden`."""
+
+    kind: Literal["judge"] = "judge"
+    target: Target
+    precision: Precision
+    path: Path
+    golden: Path
+    signature: Signature
+    folded_weights: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An error as it crosses the process border; `error` is the name of a class in `errors`, or of a foreign one."""
+
+    error: str
+    message: str
+    traceback: str
+
+    def revive(self) -> errors.SqueezeExportError:
+        """The error to raise in the parent: of the same class, or a ConversionError around a foreign one."""
+        kind = getattr(errors, self.error, None)
+        if isinstance(kind, type) and issubclass(kind, errors.SqueezeExportError):
+            return kind(self.message)
+        return errors.ConversionError(
+            f"An unexpected {self.error}: {self.message or 'no message'}. Report what --verbose prints."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a job ended. `reports`: one per executor, the deciding one first; empty where `failure` is set."""
+
+    target: Target
+    artifact: Artifact | None
+    reports: tuple[ParityReport, ...]
+    failure: Failure | None
+    seconds: float

@@ -1,0 +1,169 @@
+"""The record of a bundle: `manifest.json`, the sha256 of files and folders, and the JSON schema of both."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from squeeze_export.contracts import (
+    ModelName,
+    ParityReport,
+    Precision,
+    PreprocessingSpec,
+    Signature,
+    Target,
+    WeightsOrigin,
+)
+from squeeze_export.errors import ArtifactError
+
+T = TypeVar("T")
+
+MANIFEST: Final = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """What was exported. `weights_*` as in contracts.WeightsOrigin; `parameters` counts scalars."""
+
+    model: ModelName
+    num_classes: int
+    parameters: int
+    weights_kind: Literal["file", "imagenet", "random", "demo"]
+    weights_file: str | None
+    weights_sha256: str
+    weights_seed: int | None
+    preprocessing: PreprocessingSpec
+
+    @classmethod
+    def of(
+        cls, model: ModelName, num_classes: int, parameters: int, origin: WeightsOrigin, preprocessing: PreprocessingSpec
+    ) -> SourceRecord:
+        """Flatten the origin of the weights into the record."""
+        return cls(
+            model=model,
+            num_classes=num_classes,
+            parameters=parameters,
+            weights_kind=origin.kind,
+            weights_file=origin.file_name,
+            weights_sha256=origin.sha256,
+            weights_seed=origin.seed,
+            preprocessing=preprocessing,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """A file or folder of the bundle: path relative to the bundle with forward slashes, digest, size in bytes."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactRecord:
+    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict."""
+
+    target: Target
+    precision: Precision
+    path: str
+    sha256: str
+    size_bytes: int
+    signature: Signature
+    operators: tuple[str, ...]
+    deployment_target: str | None
+    bytecode_version: int | None
+    notice: str | None
+    folded_weights: tuple[str, ...]
+    parity: ParityReport
+    witnesses: tuple[ParityReport, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The whole of manifest.json. It is written last: its presence means that the bundle is complete."""
+
+    schema_version: Literal[1]
+    name: str
+    source: SourceRecord
+    tool_versions: dict[str, str]
+    labels: FileRecord | None
+    golden: FileRecord
+    artifacts: tuple[ArtifactRecord, ...]
+
+
+def encode(value: object) -> bytes:
+    """Serialise a record as indented JSON with a final newline; infinities and NaN become null."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=_encode_path), indent=2) + b"\n"
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Read a record back, strictly typed; msgspec.ValidationError names the place of a difference."""
+    return msgspec.json.decode(data, type=kind, dec_hook=_decode_path)
+
+
+def _encode_path(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"a record cannot hold {type(value).__name__}")
+
+
+def _decode_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"a record cannot hold {kind.__name__}")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (2020-12) of manifest.json; the committed copy is manifest.schema.json beside this file."""
+    made = msgspec.json.schema(Manifest)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "squeeze-export manifest", **made}
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read `bundle`/manifest.json. Raises ArtifactError where it is missing, not JSON or not of this schema."""
+    path = bundle / MANIFEST
+    try:
+        return decode(path.read_bytes(), Manifest)
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{bundle} is not a complete bundle: it has no {MANIFEST}, which is written last. Export it again."
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Restore it, or export the bundle again.") from error
+
+
+def digest(path: Path) -> tuple[str, int]:
+    """sha256 and size in bytes of a file, or of a folder.
+
+    A folder's sha256 is that of the concatenation, over its files sorted by relative POSIX path (bytewise), of
+    `<path>\\0<size in decimal>\\0<contents>`. File modes and empty folders do not count. Links are refused (ArtifactError).
+    """
+    hasher = hashlib.sha256()
+    if path.is_file() and not path.is_symlink():
+        data = path.read_bytes()
+        hasher.update(data)
+        return hasher.hexdigest(), len(data)
+    total = 0
+    entries = {entry.relative_to(path).as_posix().encode(): entry for entry in path.rglob("*")}
+    for relative in sorted(entries):
+        entry = entries[relative]
+        if entry.is_symlink():
+            raise ArtifactError(f"{entry} is a link; a bundle holds real files only. Copy the file in its place.")
+        if entry.is_dir():
+            continue
+        data = entry.read_bytes()
+        hasher.update(relative + b"\0" + str(len(data)).encode() + b"\0")
+        hasher.update(data)
+        total += len(data)
+    return hasher.hexdigest(), total
+
+
+def file_record(bundle: Path, path: Path) -> FileRecord:
+    """Record a file or folder of the bundle."""
+    sha256, size = digest(path)
+    return FileRecord(path=path.relative_to(bundle).as_posix(), sha256=sha256, size_bytes=size)

@@ -1,0 +1,156 @@
+"""The source model: weights, labels and preprocessing put together, and how it travels to a worker process and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from squeeze_export.contracts import ModelName, PreprocessingSpec, SourceModel, WeightDigest, WeightsOrigin
+from squeeze_export.errors import SourceError, UsageError
+from squeeze_export.models import labels as label_files
+from squeeze_export.models import weights as weight_files
+
+if TYPE_CHECKING:
+    import torch
+
+_WEIGHTS: Final = "weights.safetensors"
+_DESCRIPTION: Final = "source.json"
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_LONGEST_NAME: Final = 100  # leaves room for prefixes and endings below the 255 bytes of a file name
+
+
+def default_name(model: ModelName, weights: weight_files.WeightsChoice) -> str:
+    """What the source model is called where the user says nothing: the stem of the weights' file, after the model's name.
+
+    Safe as a file name: letters, digits, dot, underscore, hyphen; every other character becomes an underscore.
+    """
+    stem = weights.stem if isinstance(weights, Path) else weights
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", stem)
+    return (safe if safe.startswith(model) else f"{model}-{safe}")[:_LONGEST_NAME]
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can be the name of files and folders on every system; UsageError otherwise."""
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"the name {name!r} cannot be a file name everywhere: use at most {_LONGEST_NAME} letters, digits, '.', '_' and '-', "
+            "not starting with '.' or '-'"
+        )
+    return name
+
+
+def load_source(
+    *,
+    name: str,
+    model: ModelName,
+    weights: weight_files.WeightsChoice,
+    seed: int,
+    labels: Path | None,
+    preprocessing: PreprocessingSpec,
+) -> SourceModel:
+    """Load the one model that everything is made from; SourceError where weights or labels are not what they must be.
+
+    Random weights have as many classes as there are labels, or 1000. The demo weights bring their own labels.
+    """
+    check_name(name)
+    if weights == "demo" and labels is None:
+        labels = weight_files.demo_labels()
+    if weights == "random" and labels is not None:
+        texts: tuple[str, ...] | None = label_files.read_labels(labels, None)
+        loaded = weight_files.load_weights(model, weights, seed=seed, random_classes=len(texts or ()))
+    else:
+        loaded = weight_files.load_weights(model, weights, seed=seed)
+        texts = None if labels is None else label_files.read_labels(labels, loaded.num_classes)
+    return SourceModel(
+        name=name,
+        model=model,
+        module=_module(model, loaded.num_classes, loaded.state),
+        num_classes=loaded.num_classes,
+        labels=texts,
+        preprocessing=preprocessing,
+        weights=loaded.origin,
+    )
+
+
+def weight_digests(source: SourceModel) -> tuple[WeightDigest, ...]:
+    """The digests of every weight of the source, in the module's order."""
+    import numpy as np
+
+    digests = []
+    for name, value in source.module.state_dict().items():
+        values = value.detach().cpu().contiguous().numpy()
+        with np.errstate(over="ignore"):  # beyond 65504 fp16 is infinite: the digest says so, parity judges it
+            halves = values.astype("<f2")
+        digests.append(
+            WeightDigest(
+                name=name,
+                shape=tuple(values.shape),
+                fp32=hashlib.sha256(values.astype("<f4").tobytes()).hexdigest(),
+                fp16=hashlib.sha256(halves.tobytes()).hexdigest(),
+            )
+        )
+    return tuple(digests)
+
+
+def save_source(source: SourceModel, folder: Path) -> None:
+    """Write the source model into `folder`, made if need be, for restore_source in another process. No pickle, bit for bit."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in source.module.state_dict().items()}
+    save_file(state, folder / _WEIGHTS)
+    description = {
+        "name": source.name,
+        "model": source.model,
+        "num_classes": source.num_classes,
+        "labels": source.labels,
+        "preprocessing": asdict(source.preprocessing),
+        "weights": asdict(source.weights),
+    }
+    (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def restore_source(folder: Path) -> SourceModel:
+    """Read what save_source wrote; SourceError where a file is missing or the weights are not those that were saved."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        description: dict[str, Any] = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        state = load_file(folder / _WEIGHTS)
+        preprocessing = dict(description["preprocessing"])
+        preprocessing |= {key: tuple(preprocessing[key]) for key in ("mean", "std")}
+        source = SourceModel(
+            name=description["name"],
+            model=description["model"],
+            module=_module(description["model"], description["num_classes"], state),
+            num_classes=description["num_classes"],
+            labels=None if description["labels"] is None else tuple(description["labels"]),
+            preprocessing=PreprocessingSpec(**preprocessing),
+            weights=WeightsOrigin(**description["weights"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise SourceError(
+            f"the saved source model in {folder} cannot be read ({type(error).__name__}: {error}): save it again"
+        ) from error
+    found = weight_files.canonical_sha256(source.module.state_dict())
+    if found != source.weights.sha256:
+        raise SourceError(f"the saved source model in {folder} has other weights than were saved (sha256 {found}): save it again")
+    return source
+
+
+def _module(model: ModelName, num_classes: int, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Build the network around these weights: eval mode, no gradients."""
+    import torch
+
+    from squeeze_export.models.squeezenet import SqueezeNet
+
+    with torch.device("meta"):  # the constructor's own random weights would cost time and disturb torch's global generator
+        network = SqueezeNet(model, num_classes)
+    # Cloned: safetensors maps the file into memory, and a weight must not change with the file.
+    network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
+    return network.requires_grad_(False).eval()

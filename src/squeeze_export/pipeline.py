@@ -1,0 +1,214 @@
+"""The walk of one export: source, golden pack, a worker per target, judgement, bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from squeeze_export import bundle, manifest
+from squeeze_export.contracts import (
+    DEFAULT_PRECISION,
+    ExportRequest,
+    ExportSettings,
+    Precision,
+    Progress,
+    SourceModel,
+    Target,
+    Tolerance,
+)
+from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
+from squeeze_export.exporters import EXPORTERS
+from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
+from squeeze_export.models.source import default_name, load_source, save_source
+from squeeze_export.validation.runners import RUNNERS
+from squeeze_export.versions import versions_of
+from squeeze_export.workers import workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A finished bundle: its folder, and what its manifest.json says."""
+
+    path: Path
+    manifest: manifest.Manifest
+
+
+class ExportFailed(SqueezeExportError):
+    """Not every target passed, so nothing was written. `results` has what is known about each; the worst one is the exit code."""
+
+    def __init__(self, message: str, exit_code: int, results: tuple[Result, ...]) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.results = results
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def stage(self, subject: str, stage: str) -> None:
+        """Say nothing."""
+
+    def done(self, subject: str, outcome: str, seconds: float) -> None:
+        """Say nothing."""
+
+
+def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
+    """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
+
+    Raises a SqueezeExportError: ExportFailed where an artifact could not be made or proven.
+    """
+    progress = progress or Silent()
+    settings = plan(request)
+    name = request.name or default_name(request.model, request.weights)
+    bundle.check_destination(request.output, name, force=request.force)
+    with bundle.staging(request.output, name) as stage, workers(stage / "job", request.targets, progress) as crew:
+        source = prepare(request, name, stage / "job", progress)
+        prepared = stage / "bundle"
+        prepared.mkdir()
+        results = crew.run(
+            {
+                target: ExportJob(
+                    target=target,
+                    settings=settings[target],
+                    destination=prepared / bundle.artifact_path(name, target, EXPORTERS[target].SUFFIX),
+                )
+                for target in request.targets
+            }
+        )
+        refuse(results.values(), allow_unproven=request.allow_unproven)
+        record = assemble(prepared, stage / "job", source, results.values())
+        return Bundle(path=bundle.publish(prepared, request.output, name), manifest=record)
+
+
+def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
+    """Settle what each target is asked for, and refuse what cannot be done here before anything slow begins."""
+    settings: dict[Target, ExportSettings] = {}
+    for target in request.targets:
+        for module in (EXPORTERS[target], RUNNERS[target][0]):
+            reason = module.unavailable()
+            if reason is not None:
+                raise TargetUnavailableError(f"{target} is not available here: {reason}")
+        precision: Precision = request.precision.get(target, DEFAULT_PRECISION[target])
+        if precision not in EXPORTERS[target].PRECISIONS:
+            known = ", ".join(EXPORTERS[target].PRECISIONS)
+            raise UsageError(f"{target} cannot be written in {precision}; it has {known}.")
+        settings[target] = ExportSettings(
+            precision=precision,
+            input_kind=request.input_kind,
+            output_kind=request.output_kind,
+            ios_target=request.ios_target,
+        )
+    return settings
+
+
+def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
+    """Load the source, compute the golden pack once, and lay both into the job folder for the workers."""
+    from squeeze_export.golden import demo_images, make_golden, pick_images, read_pictures, write_golden
+    from squeeze_export.validation.tolerances import tolerance_for
+
+    began = time.monotonic()
+    progress.stage("source", "loading")
+    pictures = demo_images() if request.images is None else read_pictures(pick_images(request.images))
+    source = load_source(
+        name=name,
+        model=request.model,
+        weights=request.weights,
+        seed=request.seed,
+        labels=request.labels,
+        preprocessing=request.preprocessing,
+    )
+    progress.stage("source", "golden pack")
+    pack = make_golden(source, pictures)
+    tolerances: dict[str, Tolerance] = {
+        target: tolerance_for(target, request.precision.get(target, DEFAULT_PRECISION[target])) for target in request.targets
+    }
+    write_golden(pack, folder / GOLDEN, tolerances=tolerances)
+    save_source(source, folder / SOURCE)
+    progress.done("source", "ready", time.monotonic() - began)
+    return source
+
+
+def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
+    """Raise ExportFailed unless every artifact passed (or, where allowed, could only not be executed here)."""
+    told = tuple(results)
+    lines: list[str] = []
+    codes: list[int] = []
+    for result in told:
+        if result.failure is not None:
+            error = result.failure.revive()
+            lines.append(f"{result.target}: {error}")
+            codes.append(error.exit_code)
+            continue
+        for report in result.reports:
+            if report.verdict == "FAILED":
+                lines.append(f"{result.target}: parity FAILED in the {report.executor}: {report.reason}")
+                codes.append(ParityError.exit_code)
+        if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
+            lines.append(f"{result.target}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same.")
+            codes.append(TargetUnavailableError.exit_code)
+    if lines:
+        worst = ParityError.exit_code if ParityError.exit_code in codes else codes[0]
+        raise ExportFailed("Nothing was written.\n" + "\n".join(lines), worst, told)
+
+
+def assemble(prepared: Path, job: Path, source: SourceModel, results: Iterable[Result]) -> manifest.Manifest:
+    """Lay labels, golden pack and reports beside the artifacts, and write manifest.json last."""
+    name = source.name
+    (job / GOLDEN).rename(prepared / bundle.GOLDEN)
+    labels = None
+    if source.labels is not None:
+        path = prepared / bundle.LABELS
+        path.write_text("".join(f"{label}\n" for label in source.labels), encoding="utf-8")
+        labels = manifest.file_record(prepared, path)
+    records = tuple(_record(prepared, result) for result in results)
+    reports = [
+        {"target": record.target, "precision": record.precision, "parity": record.parity, "witnesses": record.witnesses}
+        for record in records
+    ]
+    (prepared / bundle.PARITY).write_bytes(manifest.encode({"schema_version": 1, "name": name, "artifacts": reports}))
+    packages = {package for record in records for package in _packages(record.target)}
+    made = manifest.Manifest(
+        schema_version=1,
+        name=name,
+        source=manifest.SourceRecord.of(
+            source.model,
+            source.num_classes,
+            sum(parameter.numel() for parameter in source.module.parameters()),
+            source.weights,
+            source.preprocessing,
+        ),
+        tool_versions=versions_of({"squeeze-export", "torch", "numpy", "pillow", *packages}),
+        labels=labels,
+        golden=manifest.file_record(prepared, prepared / bundle.GOLDEN),
+        artifacts=records,
+    )
+    (prepared / manifest.MANIFEST).write_bytes(manifest.encode(made))
+    return made
+
+
+def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
+    artifact = result.artifact
+    assert artifact is not None  # refuse() let only converted artifacts through
+    file = manifest.file_record(prepared, artifact.path)
+    return manifest.ArtifactRecord(
+        target=artifact.target,
+        precision=artifact.precision,
+        path=file.path,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        signature=artifact.signature,
+        operators=artifact.operators,
+        deployment_target=artifact.deployment_target,
+        bytecode_version=artifact.bytecode_version,
+        notice=artifact.notice,
+        folded_weights=artifact.folded_weights,
+        parity=result.reports[0],
+        witnesses=result.reports[1:],
+    )
+
+
+def _packages(target: Target) -> set[str]:
+    runners = {package for runner in RUNNERS[target] for package in runner.PACKAGES}
+    return {*EXPORTERS[target].PACKAGES, *runners}

@@ -1,0 +1,224 @@
+"""From what a user wrote, on the command line or in a TOML file, to one ExportRequest."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, cast, get_args
+
+from squeeze_export.contracts import (
+    TARGETS,
+    ColorOrder,
+    ExportRequest,
+    InputKind,
+    IosTarget,
+    ModelName,
+    OutputKind,
+    Precision,
+    Target,
+)
+from squeeze_export.errors import UsageError
+from squeeze_export.models.source import check_name
+from squeeze_export.preprocessing import PRESETS, Preset, spec_for
+
+T = TypeVar("T")
+
+_INPUT_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options as written; None (or empty) where nothing was. Field names are the config file's keys, with - for _."""
+
+    target: tuple[str, ...] = ()
+    model: str | None = None
+    weights: str | None = None
+    seed: int | None = None
+    labels: str | None = None
+    precision: tuple[str, ...] = ()
+    input_size: str | None = None
+    preprocessing: str | None = None
+    resize: int | None = None
+    mean: str | None = None
+    std: str | None = None
+    scale: float | None = None
+    color_order: str | None = None
+    input_kind: str | None = None
+    output_kind: str | None = None
+    images: str | None = None
+    ios_target: str | None = None
+    output: str | None = None
+    name: str | None = None
+    force: bool | None = None
+    allow_unproven: bool | None = None
+
+
+_PATHS: Final = ("weights", "labels", "images", "output")
+_LISTS: Final = ("target", "precision")
+_SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
+
+
+def read_config(path: Path) -> Options:
+    """Read a TOML file whose keys are the long options without dashes in front (`input-size = "227"`).
+
+    Paths in it are relative to the file. Raises UsageError for a missing file, bad TOML, an unknown key or a wrong type.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        written = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise UsageError(f"The config file {path} does not exist.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The config file {path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The config file {path} is not valid TOML: {error}.") from error
+    known = {field.name.replace("_", "-"): field.name for field in fields(Options)}
+    values: dict[str, Any] = {}
+    for key, value in written.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else f" Known keys: {', '.join(known)}."
+            raise UsageError(f"The config file {path} has an unknown key {key!r}.{hint}")
+        values[known[key]] = _config_value(path, key, known[key], value)
+    return Options(**values)
+
+
+def _config_value(path: Path, key: str, field: str, value: Any) -> object:
+    wants = Options.__dataclass_fields__[field].type
+    if field in _LISTS:
+        if field == "precision" and isinstance(value, dict):
+            value = [f"{target}={precision}" for target, precision in value.items()]
+        entries = [value] if isinstance(value, str) else value
+        if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
+            return tuple(entries)
+        raise UsageError(f"The config file {path}: {key} must be a string or a list of strings, not {value!r}.")
+    if "bool" in str(wants):
+        if isinstance(value, bool):
+            return value
+        raise UsageError(f"The config file {path}: {key} must be true or false, not {value!r}.")
+    if isinstance(value, bool):
+        raise UsageError(f"The config file {path}: {key} cannot be {str(value).lower()}.")
+    if "int" in str(wants) and isinstance(value, int):
+        return value
+    if "float" in str(wants) and isinstance(value, int | float):
+        return float(value)
+    if "str" in str(wants):
+        if field in ("mean", "std") and isinstance(value, list):
+            return ",".join(str(entry) for entry in value)
+        if field == "input_size" and isinstance(value, int):
+            return str(value)
+        if isinstance(value, str):
+            relative = field in _PATHS and not (field == "weights" and value in _SPECIAL_WEIGHTS)
+            return str(path.parent / value) if relative else value
+    raise UsageError(f"The config file {path}: {key} cannot be {value!r}; it must be of type {wants.split(' ')[0]}.")
+
+
+def merge(flags: Options, config: Options) -> Options:
+    """Flags win over the config file."""
+    merged: dict[str, Any] = {}
+    for field in fields(Options):
+        flag = getattr(flags, field.name)
+        merged[field.name] = getattr(config, field.name) if flag is None or flag == () else flag
+    return Options(**merged)
+
+
+def build_request(options: Options) -> ExportRequest:
+    """Settle every option; raises UsageError that names the option, what was found and what is known."""
+    if not options.target:
+        raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
+    targets = _targets(options.target)
+    model = cast("ModelName", _one_of("--model", options.model or "squeezenet1_1", get_args(ModelName)))
+    weights = options.weights or _DEFAULT_WEIGHTS
+    if options.name is not None:
+        check_name(options.name)
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
+    preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
+    return ExportRequest(
+        targets=targets,
+        model=model,
+        weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
+        seed=options.seed or 0,
+        labels=Path(options.labels) if options.labels is not None else None,
+        precision=_precisions(options.precision, targets),
+        preprocessing=spec_for(
+            cast("Preset", preset),
+            model=model,
+            input_size=_input_size(options.input_size),
+            resize=options.resize,
+            mean=_triple("--mean", options.mean),
+            std=_triple("--std", options.std),
+            scale=options.scale,
+            color_order=cast("ColorOrder", _one_of("--color-order", options.color_order, get_args(ColorOrder)))
+            if options.color_order
+            else None,
+        ),
+        input_kind=cast("InputKind", _one_of("--input-kind", options.input_kind or "image", get_args(InputKind))),
+        output_kind=cast("OutputKind", _one_of("--output-kind", options.output_kind or "probabilities", get_args(OutputKind))),
+        images=Path(options.images) if options.images is not None else None,
+        ios_target=cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget))),
+        output=Path(options.output or "dist"),
+        name=options.name,
+        force=bool(options.force),
+        allow_unproven=bool(options.allow_unproven),
+    )
+
+
+_DEFAULT_WEIGHTS: Final = "random"
+
+
+def _one_of(option: str, value: str, known: Iterable[str]) -> str:
+    choices = tuple(known)
+    if value in choices:
+        return value
+    close = difflib.get_close_matches(value, choices, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise UsageError(f"{option} {value!r} is unknown.{hint} Known: {', '.join(choices)}.")
+
+
+def _targets(written: Iterable[str]) -> tuple[Target, ...]:
+    named = [_one_of("--target", value, (*TARGETS, "all")) for value in written]
+    return TARGETS if "all" in named else tuple(target for target in TARGETS if target in named)
+
+
+def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, Precision]:
+    general: Precision | None = None
+    chosen: dict[Target, Precision] = {}
+    for entry in written:
+        left, equals, right = entry.partition("=")
+        precision = cast("Precision", _one_of("--precision", right if equals else left, get_args(Precision)))
+        if not equals:
+            if general not in (None, precision):
+                raise UsageError(f"--precision for all targets is named twice: {general} and {precision}. Keep one.")
+            general = precision
+            continue
+        target = cast("Target", _one_of("--precision", left, TARGETS))
+        if target not in targets:
+            raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
+        if chosen.setdefault(target, precision) != precision:
+            raise UsageError(f"--precision for {target} is named twice: {chosen[target]} and {precision}. Keep one.")
+    return {**(dict.fromkeys(targets, general) if general is not None else {}), **chosen}
+
+
+def _input_size(written: str | None) -> tuple[int, int] | None:
+    if written is None:
+        return None
+    match = _INPUT_SIZE.fullmatch(written)
+    if match is None:
+        raise UsageError(f"--input-size {written!r} is no size: write 224, or HEIGHTxWIDTH such as 227x224.")
+    height = int(match[1])
+    return height, int(match[2]) if match[2] else height
+
+
+def _triple(option: str, written: str | None) -> tuple[float, float, float] | None:
+    if written is None:
+        return None
+    try:
+        first, second, third = (float(part) for part in written.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} {written!r} is not three numbers separated by commas, such as 0.485,0.456,0.406.") from error
+    return first, second, third

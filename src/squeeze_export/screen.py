@@ -1,0 +1,181 @@
+"""What a person sees: a progress line per target on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from squeeze_export.contracts import OutputParity, ParityReport, Target
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from squeeze_export.targets import TargetState
+
+_STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
+# Wide enough for every table when the output goes to a file, where rich would assume 80 columns and fold words.
+_PLAIN_WIDTH = 120
+
+
+def out() -> Console:
+    """The console for results."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+def err() -> Console:
+    """The console for progress and errors."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else _PLAIN_WIDTH, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Lines:
+    """Progress as lines: drawn and redrawn on a terminal, one line per change elsewhere."""
+
+    console: Console
+    live: RichProgress | None
+    _tasks: dict[str, TaskID] = field(default_factory=dict)
+    _began: dict[str, float] = field(default_factory=dict)
+
+    def stage(self, subject: str, stage: str) -> None:
+        """See contracts.Progress."""
+        self._began.setdefault(subject, time.monotonic())
+        if self.live is None:
+            self.console.print(f"{subject:<12} {stage}…")
+        elif subject in self._tasks:
+            self.live.update(self._tasks[subject], stage=f"{stage}…")
+        else:
+            self._tasks[subject] = self.live.add_task(subject, total=None, stage=f"{stage}…")
+
+    def done(self, subject: str, outcome: str, seconds: float) -> None:
+        """See contracts.Progress."""
+        style = _STYLES.get(outcome, "")
+        told = f"[{style}]{outcome}[/] in {seconds:.1f} s"
+        if self.live is None or subject not in self._tasks:
+            self.console.print(f"{subject:<12} {told}")
+        else:
+            self.live.update(self._tasks[subject], stage=told, total=1, completed=1)
+
+
+@contextmanager
+def progress_lines(*, quiet: bool) -> Iterator[Lines]:
+    """Show progress for the time of the block, on standard error."""
+    console = Console(quiet=True) if quiet else err()
+    if quiet or not console.is_terminal:
+        yield Lines(console, None)
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<12}"), TextColumn("{task.fields[stage]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as live:
+        yield Lines(console, live)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the result table."""
+
+    target: Target
+    precision: str
+    size_bytes: int | None
+    report: ParityReport
+
+
+def result_table(title: str, rows: Sequence[Row]) -> Table:
+    """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of the logits where seen."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("target", "precision"):
+        table.add_column(heading)
+    for heading in ("size", "max abs error", "SNR", "top-1 agreement"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    table.add_column("executed by", overflow="fold")
+    for row in rows:
+        seen = logits_of(row.report)
+        table.add_row(
+            row.target,
+            row.precision,
+            "–" if row.size_bytes is None else f"{row.size_bytes:,} B",
+            _number(seen.max_abs_error if seen else None, "{:.2e}"),
+            _decibel(seen),
+            _agreement(seen),
+            Text(row.report.verdict, style=_STYLES[row.report.verdict]),
+            row.report.executor,
+        )
+    return table
+
+
+def logits_of(report: ParityReport) -> OutputParity | None:
+    """The comparison that a softmax does not soften: of logits, tapped logits or log-probabilities."""
+    return next((output for output in report.outputs if output.observed != "probabilities"), None)
+
+
+def target_table(states: Sequence[TargetState]) -> Table:
+    """What `squeeze-export targets` prints."""
+    table = Table(show_lines=True)
+    for heading in ("target", "export", "execute and prove", "precisions", "versions"):
+        table.add_column(heading, overflow="fold")
+    for state in states:
+        versions = dict(state.versions)
+        executors = Text()
+        for executor in state.executors:
+            versions |= executor.versions
+            fine = executor.unavailable is None
+            executors.append("✓ " if fine else "✗ ", style="green" if fine else "yellow")
+            executors.append(executor.name + (" (decides)" if executor.decides else ""))
+            executors.append("\n" if fine else f": {executor.unavailable}\n", style="dim")
+        executors.rstrip()
+        table.add_row(
+            state.target,
+            Text("✓ yes", style="green") if state.unavailable is None else Text(f"✗ {state.unavailable}", style="yellow"),
+            executors,
+            ", ".join(f"{name} (default)" if name == state.default_precision else name for name in state.precisions),
+            "\n".join(f"{name} {version}" for name, version in versions.items()),
+        )
+    return table
+
+
+def problem(message: str) -> None:
+    """Print an error for a person."""
+    err().print(f"[bold red]error:[/] {escape(message)}")
+
+
+def note(message: str) -> None:
+    """Print a fact that the user must know, on standard error."""
+    err().print(f"[bold yellow]note:[/] {escape(message)}")
+
+
+def shown(path: Path) -> str:
+    """A path as a person would write it: relative where it is below the current folder."""
+    absolute = path.resolve()
+    here = Path.cwd().resolve()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _decibel(parity: OutputParity | None) -> str:
+    if parity is None:
+        return "–"
+    if parity.snr_db is None:
+        return "∞" if parity.max_abs_error == 0 else "–"
+    return f"{parity.snr_db:.1f} dB"
+
+
+def _agreement(parity: OutputParity | None) -> str:
+    if parity is None or parity.top1_agreement is None:
+        return "–"
+    ties = f" ({parity.top1_ties} tied)" if parity.top1_ties else ""
+    return f"{parity.top1_agreement:.0%} of {parity.images}{ties}"

@@ -1,0 +1,147 @@
+"""The child side of an export: one process per target, which converts, re-opens the file and judges it.
+
+Run as `python -m squeeze_export.worker JOB_FOLDER TARGET`. It imports its SDK at once and waits for the line "go" on standard
+input, so that the import overlaps with the parent's own work. Stages go to standard output as JSON lines; whatever an SDK
+prints goes to a log file in the job folder. It ends when its standard input is closed, so it never outlives the parent.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Final, TextIO, cast, get_args
+
+from squeeze_export.contracts import Artifact, ParityReport, Target
+from squeeze_export.errors import SqueezeExportError, UsageError
+from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Result
+
+# What is imported while the parent still reads the weights; a module that is missing is reported later, by name.
+_PRELOADED: Final[dict[Target, tuple[str, ...]]] = {
+    "coreml": ("coremltools",),
+    "tflite": ("litert_torch", "ai_edge_litert.interpreter"),
+    "torchscript": ("torch",),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one job; the exit code only says whether a result file was written."""
+    folder, target = Path(arguments[0]), cast("Target", arguments[1])
+    if target not in get_args(Target):
+        raise SystemExit(f"unknown target {target}")
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    events = _private_stdout(folder / f"{target}.log")
+    go = threading.Event()
+    threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()
+    _say(events, "loading")
+    _preload(target)
+    go.wait()
+    began = time.monotonic()
+    result = _carry_out(folder, target, events, began)
+    from squeeze_export.manifest import encode
+
+    partial = folder / f"{target}.result.partial"
+    partial.write_bytes(encode(result))
+    partial.rename(folder / f"{target}.result.json")
+    events.flush()
+    # Native runtimes may crash while the interpreter shuts down; the result is already on disk.
+    os._exit(0)
+
+
+def _carry_out(folder: Path, target: Target, events: TextIO, began: float) -> Result:
+    artifact: Artifact | None = None
+    reports: tuple[ParityReport, ...] = ()
+    failure: Failure | None = None
+    try:
+        artifact, reports = _run(folder, target, events)
+    except Exception as error:
+        told = _tell(error, folder)
+        failure = Failure(error=type(told).__name__, message=str(told), traceback=traceback.format_exc())
+    return Result(target=target, artifact=artifact, reports=reports, failure=failure, seconds=time.monotonic() - began)
+
+
+def _run(folder: Path, target: Target, events: TextIO) -> tuple[Artifact | None, tuple[ParityReport, ...]]:
+    from squeeze_export.golden import read_golden
+    from squeeze_export.manifest import decode
+    from squeeze_export.validation.judgement import judge_file
+
+    written = (folder / f"{target}.job.json").read_bytes()
+    if json.loads(written)["kind"] == "judge":
+        judge = decode(written, JudgeJob)
+        _say(events, "checking")
+        pack = read_golden(judge.golden)
+        return None, judge_file(target, judge.path, judge.signature, judge.precision, pack, folded=judge.folded_weights)
+    job = decode(written, ExportJob)
+    from squeeze_export.exporters import EXPORTERS
+    from squeeze_export.models.source import restore_source
+
+    source = restore_source(folder / SOURCE)
+    _say(events, "converting")
+    artifact = EXPORTERS[target].export(source, job.settings, job.destination)
+    _say(events, "checking")
+    # The golden pack is read again from disk: the judge sees what `verify` will see, nothing that is only in memory.
+    pack = read_golden(folder / GOLDEN)
+    return artifact, judge_file(
+        target, artifact.path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights
+    )
+
+
+def _tell(error: Exception, folder: Path) -> Exception:
+    """A full disk shows itself as many things inside an SDK: say what it is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            break
+        cause = cause.__cause__ or cause.__context__
+    if cause is None and shutil.disk_usage(folder).free > 1_000_000:
+        return error
+    if isinstance(error, SqueezeExportError) and not isinstance(error.__cause__, Exception):
+        return error
+    return UsageError(
+        f"No space is left for {folder.parent.parent}. Free some (an export needs about 100 MB) or choose another --output."
+    )
+
+
+def _watch_parent(go: threading.Event) -> None:
+    for line in sys.stdin:
+        if line.strip() == "go":
+            go.set()
+    os._exit(3)
+
+
+def _private_stdout(log: Path) -> TextIO:
+    """Keep the real standard output for events; whatever else writes to descriptors 1 and 2 goes to `log`."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    return events
+
+
+def _say(events: TextIO, stage: str) -> None:
+    print(json.dumps({"stage": stage}), file=events, flush=True)
+
+
+def _preload(target: Target) -> None:
+    if target == "coreml":
+        # coremltools imports TensorFlow where it is installed (seconds, and a GB) and uses it only to read TensorFlow models.
+        sys.modules.setdefault("tensorflow", cast("object", None))  # type: ignore[arg-type]
+    for name in _PRELOADED[target]:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            traceback.print_exc()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,211 @@
+"""`squeeze-export --target all`: what is written, what is said, and that it is the same every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from squeeze_export.manifest import digest
+from tests.integration.conftest import run_tool
+
+pytestmark = pytest.mark.xdist_group("bundle")
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): digest(path)[0] for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def manifest_of(bundle: Path) -> dict:
+    return json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+
+
+def assert_passed(bundle: Path, fp32_db: float = 100.0, fp16_db: float = 50.0) -> None:
+    artifacts = manifest_of(bundle)["artifacts"]
+    assert [artifact["target"] for artifact in artifacts] == ["coreml", "tflite", "torchscript"]
+    for artifact in artifacts:
+        parity = artifact["parity"]
+        assert parity["verdict"] == "PASSED"
+        for output in parity["outputs"]:
+            assert output["top1_agreement"] == 1.0 or output["top1_ties"] > 0
+            if output["observed"] != "probabilities":
+                floor = fp32_db if artifact["precision"] == "fp32" else fp16_db
+                assert output["snr_db"] >= floor
+                assert output["centred_snr_db"] is not None
+
+
+def test_the_bundle_has_everything_and_nothing_else(bundle):
+    top = sorted(path.name for path in bundle.iterdir())
+    assert [name for name in top if name != "labels.txt"] == [
+        *("coreml", "golden", "manifest.json", "parity.json", "tflite", "torchscript"),
+    ]
+    assert (bundle / "coreml" / "net.mlpackage").is_dir()
+    assert (bundle / "tflite" / "net.tflite").is_file()
+    assert (bundle / "torchscript" / "net.ptl").is_file()
+    assert [path.name for path in bundle.parent.iterdir()] == ["net"]
+
+
+def test_every_artifact_passed(bundle):
+    assert_passed(bundle)
+
+
+def test_the_manifest_keeps_to_its_schema_and_tells_no_place_or_time(bundle):
+    text = (bundle / "manifest.json").read_text(encoding="utf-8")
+    schema = json.loads((resources.files("squeeze_export") / "manifest.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(text), schema)
+    everything = text + (bundle / "parity.json").read_text(encoding="utf-8")
+    assert str(bundle.parent) not in everything
+    assert not re.search(r"20\d\d-\d\d-\d\d", everything)
+    assert "MIL reference executor" in text
+    assert '"executor": "Core ML' not in text
+
+
+def test_the_manifest_says_the_truth_about_the_files(bundle):
+    manifest = manifest_of(bundle)
+    records = [*manifest["artifacts"], manifest["golden"], *filter(None, [manifest["labels"]])]
+    for record in records:
+        assert digest(bundle / record["path"]) == (record["sha256"], record["size_bytes"])
+
+
+def test_published_files_can_be_read_by_others(bundle):
+    modes = {path.stat().st_mode & 0o777 for path in bundle.rglob("*") if path.is_file()}
+    assert modes == {0o644}
+
+
+def test_the_same_source_and_options_give_the_same_bytes(bundle, tmp_path):
+    """Another process, folder and hash seed; the bundle fixture had random ones."""
+    ended = run_tool(*("--target", "all", "--name", "net", "-o", "elsewhere/deep"), cwd=tmp_path, env={"PYTHONHASHSEED": "77"})
+    assert ended.code == 0, ended.err
+    assert tree(tmp_path / "elsewhere" / "deep" / "net") == tree(bundle)
+
+
+def test_json_is_the_manifest_and_quiet_says_nothing(tmp_path):
+    ended = run_tool("--target", "torchscript", "--json", "--weights", "random", cwd=tmp_path)
+    assert ended.code == 0
+    assert json.loads(ended.out) == manifest_of(tmp_path / "dist" / "squeezenet1_1-random")
+    again = run_tool("--target", "torchscript", "--quiet", "--force", "--weights", "random", cwd=tmp_path)
+    assert (again.code, again.out, again.err) == (0, "", "")
+
+
+def test_the_screen_shows_stages_and_one_table(tmp_path):
+    ended = run_tool("--target", "torchscript", "--weights", "random", cwd=tmp_path)
+    assert ended.code == 0
+    for stage in ("loading", "converting", "checking", "PASSED in"):
+        assert stage in ended.err
+    assert "random" in ended.err
+    assert "16 KB" in ended.err
+    for heading in ("target", "precision", "size", "max abs error", "SNR", "top-1 agreement", "verdict"):
+        assert heading in ended.out
+    assert "PASSED" in ended.out
+
+
+@pytest.mark.parametrize("model", ["squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"])
+def test_every_model_passes_on_every_target(model, tmp_path):
+    ended = run_tool(
+        *("--target", "all", "--model", model, "--weights", "random", "--name", "net", "--input-size", "96x107"),
+        *("--output-kind", "logits"),
+        cwd=tmp_path,
+    )
+    assert ended.code == 0, ended.err
+    assert_passed(tmp_path / "dist" / "net")
+
+
+def test_tensor_input_and_the_other_precision_pass(tmp_path):
+    ended = run_tool(
+        *("--target", "all", "--weights", "random", "--name", "net", "--input-size", "64", "--input-kind", "tensor"),
+        *("--precision", "fp16", "--precision", "coreml=fp32"),
+        cwd=tmp_path,
+    )
+    assert ended.code == 0, ended.err
+    precisions = [artifact["precision"] for artifact in manifest_of(tmp_path / "dist" / "net")["artifacts"]]
+    assert precisions == ["fp32", "fp16", "fp16"]
+    assert_passed(tmp_path / "dist" / "net")
+
+
+def test_the_python_api_does_the_same(tmp_path):
+    code = """
+from pathlib import Path
+from squeeze_export import ExportRequest, export
+from squeeze_export.preprocessing import spec_for
+request = ExportRequest(
+    targets=("torchscript",), preprocessing=spec_for("torchvision", model="squeezenet1_1"), output=Path("out"), name="net"
+)
+bundle = export(request)
+print(bundle.path, bundle.manifest.artifacts[0].parity.verdict)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["out/net", "PASSED"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "squeeze_export", "--target", "all", "-o", "dist", "--weights", "random"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stderr:
+        if "converting" in line:
+            break
+    # As a terminal does it: the whole group is told.
+    os.killpg(process.pid, number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "nothing was written" in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
+    assert not _alive(process.pid)
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "squeeze_export", "--target", "all", "--weights", "random"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stderr:
+        if "converting" in line:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while _alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _alive(process.pid)
+    # What it left behind is hidden, and the next run clears it away.
+    assert all(path.name.startswith(".") for path in (tmp_path / "dist").iterdir())
+    ended = run_tool("--target", "torchscript", "--weights", "random", cwd=tmp_path)
+    assert ended.code == 0
+    assert [path.name for path in (tmp_path / "dist").iterdir()] == ["squeezenet1_1-random"]
+
+
+def test_two_runs_at_once_into_one_place(tmp_path):
+    command = [sys.executable, "-m", "squeeze_export", "--target", "torchscript", "--weights", "random"]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert first.stderr.readline()
+    second = run_tool(*command[3:], cwd=tmp_path)
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert second.code == 2
+    assert "Another squeeze-export is writing" in second.err
+    assert [path.name for path in (tmp_path / "dist").iterdir()] == ["squeezenet1_1-random"]
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of the group lives that is more than a zombie."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return any(int(line.split()[0]) == group and not line.split()[1].startswith("Z") for line in listed.splitlines())

@@ -1,0 +1,137 @@
+"""Options from the command line and from TOML become one request, or a usage error that names the option."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from squeeze_export.errors import UsageError
+from squeeze_export.request import Options, build_request, merge, read_config
+
+
+def request(**options):
+    return build_request(Options(**{"target": ("all",), **options}))
+
+
+def config(tmp_path, text):
+    path = tmp_path / "squeeze-export.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_config(path)
+
+
+def test_all_means_every_target_once_in_a_fixed_order():
+    assert request(target=("tflite", "all")).targets == ("coreml", "tflite", "torchscript")
+    assert request(target=("torchscript", "coreml", "coreml")).targets == ("coreml", "torchscript")
+
+
+def test_precision_is_for_all_targets_or_for_one():
+    assert request(precision=("fp16",)).precision == {"coreml": "fp16", "tflite": "fp16", "torchscript": "fp16"}
+    assert request(precision=("fp16", "coreml=fp32")).precision["coreml"] == "fp32"
+    assert request(precision=("coreml=fp32",)).precision == {"coreml": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"target": ()}, "No target was named"),
+        ({"target": ("cormel",)}, "Did you mean coreml"),
+        ({"model": "squeezenet"}, "--model 'squeezenet' is unknown"),
+        ({"precision": ("fp8",)}, "--precision 'fp8' is unknown"),
+        ({"precision": ("fp16", "fp32")}, "named twice"),
+        ({"precision": ("tflite=fp16", "tflite=fp32")}, "named twice"),
+        ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
+        ({"input_size": "224px"}, "is no size"),
+        ({"input_size": "-224"}, "is no size"),
+        ({"input_size": "1x1"}, "1"),
+        ({"mean": "0.5,0.5"}, "three numbers"),
+        ({"std": "1,0,1"}, "std"),
+        ({"ios_target": "iOS14"}, "Did you mean iOS1"),
+        ({"name": "../evil"}, "cannot be a file name"),
+        ({"name": ".hidden"}, "cannot be a file name"),
+        ({"name": "a/b"}, "cannot be a file name"),
+        ({"seed": -1}, "--seed"),
+        ({"preprocessing": "vgg"}, "--preprocessing 'vgg' is unknown"),
+        ({"input_kind": "picture"}, "--input-kind"),
+        ({"output_kind": "logit"}, "Did you mean logits"),
+        ({"color_order": "rgb"}, "--color-order"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(options, told):
+    with pytest.raises(UsageError) as caught:
+        request(**options)
+    assert told in str(caught.value)
+
+
+def test_an_input_size_is_height_by_width():
+    spec = request(input_size="227x224").preprocessing
+    assert (spec.height, spec.width) == (227, 224)
+
+
+def test_every_option_can_stand_in_the_config_file(tmp_path):
+    text = """
+        target = ["coreml", "tflite"]
+        model = "squeezenet1_0"
+        weights = "w.safetensors"
+        seed = 3
+        labels = "labels.txt"
+        precision = { coreml = "fp32" }
+        input-size = 227
+        preprocessing = "caffe"
+        resize = 300
+        mean = [1, 2, 3]
+        std = [1.0, 1.5, 2.0]
+        scale = 1
+        color-order = "RGB"
+        input-kind = "tensor"
+        output-kind = "logits"
+        images = "photos"
+        ios-target = "iOS17"
+        output = "out"
+        name = "net"
+        force = true
+        allow-unproven = false
+    """
+    options = config(tmp_path, text)
+    assert all(getattr(options, field.name) not in (None, ()) for field in fields(Options))
+    made = build_request(options)
+    assert made.weights == tmp_path / "w.safetensors"
+    assert made.output == tmp_path / "out"
+    assert made.preprocessing.mean == (1, 2, 3)
+    assert made.precision == {"coreml": "fp32"}
+    assert made.force is True
+
+
+def test_flags_win_over_the_config_file(tmp_path):
+    options = merge(Options(target=("tflite",), seed=0), config(tmp_path, 'target = "coreml"\nseed = 5\nname = "net"'))
+    assert (options.target, options.seed, options.name) == (("tflite",), 0, "net")
+
+
+def test_special_weights_are_not_paths_of_the_config_file(tmp_path):
+    assert config(tmp_path, 'weights = "random"').weights == "random"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tagret = 'coreml'", "Did you mean target"),
+        ("zzz = 1", "Known keys"),
+        ("target = 1", "list of strings"),
+        ("seed = '1'", "type int"),
+        ("seed = true", "cannot be true"),
+        ("force = 1", "true or false"),
+        ("name = 1", "type str"),
+        ("name = ", "not valid TOML"),
+    ],
+)
+def test_a_bad_config_file_is_refused_by_name(tmp_path, text, told):
+    with pytest.raises(UsageError) as caught:
+        config(tmp_path, text)
+    assert told in str(caught.value)
+    assert "squeeze-export.toml" in str(caught.value)
+
+
+def test_a_missing_config_file_is_a_usage_error():
+    with pytest.raises(UsageError, match="does not exist"):
+        read_config(Path("nowhere.toml"))
