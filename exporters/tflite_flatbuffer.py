@@ -124,8 +124,8 @@ class _AlignedBuffer:
     def __init__(self, data: Any) -> None:
         self.data = None if data is None else bytes(data)
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the packer's own spelling
-        """Write the table and return its offset."""
+    def Pack(self, builder: Any) -> Any:
+        """Write the table and return its offset; named as the packer calls it."""
         from ai_edge_litert import schema_py_generated as schema
 
         vector = None

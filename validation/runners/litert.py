@@ -107,7 +107,8 @@ def _require_one_partition(interpreter: Any, file: litert_file.TfliteFile) -> No
     partitions = [node for node in details if node["op_name"] == "DELEGATE"]
     if len(partitions) != 1:
         raise ArtifactError(
-            f"XNNPACK takes the TFLite file in {len(partitions)} partitions instead of 1, so parts of it run on slow reference code."
+            f"XNNPACK takes the TFLite file in {len(partitions)} partitions instead of 1: parts of it run on slow "
+            "reference code. Export it again."
         )
     (partition,) = partitions
     covers = set(file.inputs.values()) <= set(partition["inputs"]) and set(file.outputs.values()) == set(partition["outputs"])

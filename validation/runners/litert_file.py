@@ -101,7 +101,9 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     expected = "float16" if precision == "fp16" else "float32"
     stored = {str(weight.dtype) for weight in file.stored_weights()[::2]}
     if stored != {expected}:
-        raise ArtifactError(f"The file is declared {precision}, but stores its filters as {', '.join(sorted(stored)) or 'nothing'}.")
+        raise ArtifactError(
+            f"The file is declared {precision}, but stores its filters as {', '.join(sorted(stored)) or 'nothing'}."
+        )
 
 
 def _checked(model: Any) -> TfliteFile:
@@ -193,7 +195,9 @@ def _check_dataflow(file: TfliteFile) -> None:
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
 
 
-def _check_ports(side: str, file: TfliteFile, found: dict[str, int], declared: Sequence[tuple[str, tuple[int, ...], str]]) -> None:
+def _check_ports(
+    side: str, file: TfliteFile, found: dict[str, int], declared: Sequence[tuple[str, tuple[int, ...], str]]
+) -> None:
     actual = [(name, file.shapes[index], file.types[index].lower()) for name, index in sorted(found.items())]
     if actual != sorted(declared):
         raise ArtifactError(f"The TFLite file's {side} is {_ports(actual)}, declared is {_ports(sorted(declared))}.")

@@ -1,6 +1,7 @@
 """Reads back the TFLite Metadata of a file, as MediaPipe Tasks and Android Studio do, and holds it against what is declared.
 
-Decoded by hand from the published format (metadata_schema.fbs, file identifier M001): slot numbers are the order of the fields there.
+Decoded by hand from the published format (metadata_schema.fbs, file identifier M001): slot numbers are the order of the
+fields there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _NORMALISATION_ACCURACY: Final = 1e-5  # of a level: mean and std are stored as 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What the metadata says. `mean`, `std` in 0..255 levels, empty where no normalisation is declared; `labels` by class index."""
+    """What the metadata says: `mean`, `std` in 0..255 levels, empty where none is declared; `labels` by class index."""
 
     name: str
     input: str
@@ -35,7 +36,7 @@ class Metadata:
 
 
 def read(metadata: bytes, content: bytes) -> Metadata:
-    """Decode the metadata flatbuffer and the label file it names inside `content`, the whole file; ArtifactError where damaged."""
+    """Decode the metadata flatbuffer and the label file it names inside `content`, the whole file; ArtifactError if damaged."""
     try:
         return _decode(metadata, content)
     except (struct.error, UnicodeDecodeError, KeyError, zipfile.BadZipFile, ValueError) as error:
@@ -46,15 +47,17 @@ def check_declared(metadata: Metadata, signature: Signature) -> None:
     """Hold names, normalisation and number of labels against the signature; ArtifactError names the difference."""
     if (metadata.input, metadata.output) != (signature.input.name, signature.outputs[0].name):
         raise ArtifactError(
-            f"The TFLite Metadata describes {metadata.input} -> {metadata.output}, but the signature is {signature.input.name} -> "
-            f"{signature.outputs[0].name}. Export the file again."
+            f"The TFLite Metadata describes {metadata.input} -> {metadata.output}, but the signature is "
+            f"{signature.input.name} -> {signature.outputs[0].name}. Export the file again."
         )
     scale, bias = signature.input.scale, signature.input.bias
     uniform = len(set(scale)) == 1 and len(set(bias)) == 1 and signature.input.color_order == "RGB"
     wanted = (-bias[0] / scale[0], 1 / scale[0]) if uniform else None
     found = (metadata.mean[0], metadata.std[0]) if len(metadata.mean) == len(metadata.std) == 1 and metadata.is_image else None
     agree = (
-        wanted is not None and found is not None and all(abs(a - b) < _NORMALISATION_ACCURACY for a, b in zip(wanted, found, strict=True))
+        wanted is not None
+        and found is not None
+        and all(abs(a - b) < _NORMALISATION_ACCURACY for a, b in zip(wanted, found, strict=True))
     )
     if not agree and (wanted, metadata.mean, metadata.std) != (None, (), ()):
         raise ArtifactError(
