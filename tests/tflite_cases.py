@@ -32,9 +32,10 @@ def seven_classes(model="squeezenet1_1", preprocessing=None, labels=LABELS):
     network = SqueezeNet(model, 7)
     initialise(network, torch.Generator().manual_seed(3))
     with torch.no_grad():
+        generator = torch.Generator().manual_seed(4)
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d):  # zero biases would hide a bias that got lost
-                module.bias.normal_(0, 0.1, generator=torch.Generator().manual_seed(module.out_channels))
+                module.bias.normal_(0, 0.1, generator=generator)
     return SourceModel(
         name=model,
         model=model,
