@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,12 @@ def quiet() -> Iterator[Any]:
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         # coremltools leaves the folder it collects the weights in to the garbage collector, which removes it and complains.
         warnings.filterwarnings("ignore", message="Implicitly cleaning up", category=ResourceWarning)
-        yield ct
+        try:
+            yield ct
+        except Exception as error:
+            # The frames of a failed conversion hold that folder, too: let go of it now, not when the report is thrown away.
+            traceback.clear_frames(error.__traceback__)
+            raise
 
 
 @contextmanager
