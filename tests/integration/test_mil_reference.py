@@ -68,7 +68,16 @@ def _signature(side: tuple[int, int], classes: int, order: Any) -> Signature:
             scale=(1.0,) * 3,
             bias=(0.0,) * 3,
         ),
-        outputs=(OutputSpec(name="classLabel_probs", shape=(1, classes), dtype="float32", kind="probabilities"),),
+        outputs=(
+            OutputSpec(
+                name="classLabel_probs",
+                shape=(1, classes),
+                dtype="float32",
+                kind="probabilities",
+                container="dictionary",
+            ),
+        ),
+        class_label="classLabel",
     )
 
 
