@@ -14,7 +14,7 @@ import torch
 
 from squeeze_export.contracts import LOGITS_TAP, InputSpec, OutputSpec, Signature
 from squeeze_export.models.squeezenet import SqueezeNet, initialise
-from squeeze_export.validation.mil.sdk import load_coremltools
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.runners import mil_reference
 
 pytestmark = pytest.mark.xdist_group("coremltools")

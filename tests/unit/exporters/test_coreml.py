@@ -18,8 +18,9 @@ import torch
 
 from squeeze_export.contracts import MODELS, ExportSettings, PreprocessingSpec, SourceModel, WeightsOrigin
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import coreml, coreml_package, coreml_sdk
+from squeeze_export.exporters import coreml, coreml_package
 from squeeze_export.models.squeezenet import SqueezeNet, initialise
+from squeeze_export.sdks import load_coremltools
 
 LABELS = ("cat", "dog", "crane, bird", "Käfer", "#5", "six", "seven")
 TORCHVISION = PreprocessingSpec(
@@ -54,14 +55,14 @@ def settings(**changes):
 
 
 def specification(package):
-    model = coreml_sdk.load().proto.Model_pb2.Model()
+    model = load_coremltools().proto.Model_pb2.Model()
     model.ParseFromString((package / "Data/com.apple.CoreML/model.mlmodel").read_bytes())
     return model
 
 
 def program(package):
     """The operations of the saved file, read back by coremltools' own reader."""
-    coreml_sdk.load()
+    load_coremltools()
     from coremltools.converters.mil.frontend.milproto.load import load
 
     spec = specification(package)
@@ -258,7 +259,7 @@ def test_bytes_depend_on_neither_destination_nor_umask_nor_earlier_exports(tmp_p
 
 
 def test_coremltools_opens_the_package_again(classifier):
-    ct = coreml_sdk.load()
+    ct = load_coremltools()
     model = ct.models.MLModel(str(classifier.path), skip_model_load=True)
     assert model.input_description["image"].startswith("Photograph")
 
