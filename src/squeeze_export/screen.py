@@ -271,6 +271,8 @@ def _percent(proportion: Proportion | None) -> str:
 def _difference(difference: PairedDifference | None) -> str:
     if difference is None:
         return "–"
+    if not difference.gained and not difference.lost:
+        return "no image differs"  # a standard error of 0 would claim too much
     error = "" if difference.standard_error is None else f" ± {100 * difference.standard_error:.1f}"
     return f"{100 * difference.value:+.1f}{error}"
 

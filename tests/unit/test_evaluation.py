@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import sqlite3
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -17,116 +16,15 @@ import pytest
 from PIL import Image
 
 from squeeze_export import manifest
-from squeeze_export.contracts import InputSpec, OutputSpec, ParityReport, PreprocessingSpec, Signature
-from squeeze_export.errors import ArtifactError, SourceError, UsageError
+from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation import subjects
-from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
-from squeeze_export.models.weights import load_weights
-
-FAKE_WORKER = (sys.executable, str(Path(__file__).parent / "fake_evaluation_worker.py"))
-NO_WORKER = (sys.executable, "-c", "raise SystemExit('a worker was started')")
-CLASSES, PER_CLASS = 7, 6
-SIDE = 20
-
-SPEC = PreprocessingSpec(resize=SIDE, height=SIDE, width=SIDE, color_order="RGB", scale=1, mean=(0, 0, 0), std=(255, 255, 255))
-SIGNATURE = Signature(
-    input=InputSpec(
-        name="image", shape=(1, SIDE, SIDE, 3), dtype="float32", layout="NHWC", color_order="RGB", scale=(1, 1, 1), bias=(0, 0, 0)
-    ),
-    outputs=(OutputSpec(name="scores", shape=(1, CLASSES), dtype="float32", kind="probabilities"),),
-)
-REPORT = ParityReport(verdict="PASSED", executor="fake", reason=None, tolerance=None, outputs=(), weights=None)
-
-
-class Watcher:
-    """Counts what it is told; raises what it is given after so many images."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.notices: list[str] = []
-        self.known: dict[str, int] = {}
-        self.done: dict[str, int] = {}
-        self.ended: dict[str, str] = {}
-        self.stop_after = stop_after
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def begin(self, subject: str, known: int, total: int) -> None:
-        self.known[subject], self.done[subject] = known, known
-
-    def advance(self, subject: str, count: int) -> None:
-        self.done[subject] += count
-        if self.stop_after is not None and sum(self.done.values()) >= self.stop_after:
-            raise KeyboardInterrupt
-
-    def end(self, subject: str, status: str) -> None:
-        self.ended[subject] = status
+from tests.unit.evaluations import CLASSES, NO_WORKER, PER_CLASS, SIDE, SPEC, Watcher, make_bundle, make_pictures, run
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Six pictures of each of seven classes, a folder per class, no two with the same bytes. Not to be changed: copy it."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for label in range(CLASSES):
-        (folder / str(label)).mkdir()
-        for place in range(PER_CLASS):
-            grey = np.full((SIDE + place, SIDE + label + place, 3), 10 * label, np.uint8)
-            Image.fromarray(grey).save(folder / str(label) / f"{place}.png")
-    return folder
-
-
-def make_bundle(folder: Path, *artifacts: dict, kind: str = "file", sha256: str = "0" * 64, seed: int | None = None) -> Path:
-    records = []
-    for place, told in enumerate(artifacts):
-        target = ("tflite", "torchscript", "coreml")[place]
-        path = folder / target / f"net.{place}"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(told), encoding="utf-8")
-        file = manifest.file_record(folder, path)
-        records.append(
-            manifest.ArtifactRecord(
-                target=target,
-                precision="fp32",
-                path=file.path,
-                sha256=file.sha256,
-                size_bytes=file.size_bytes,
-                signature=SIGNATURE,
-                operators=(),
-                deployment_target=None,
-                bytecode_version=None,
-                notice=None,
-                folded_weights=(),
-                parity=REPORT,
-                witnesses=(),
-            )
-        )
-    labels = folder / "labels.txt"
-    labels.write_text("".join(f"{name}\n" for name in "abcdefg"), encoding="utf-8")
-    made = manifest.Manifest(
-        schema_version=1,
-        name="net",
-        source=manifest.SourceRecord(
-            model="squeezenet1_1",
-            num_classes=CLASSES,
-            parameters=1,
-            weights_kind=kind,
-            weights_file="mine.pth" if kind == "file" else None,
-            weights_sha256=sha256,
-            weights_seed=seed,
-            preprocessing=SPEC,
-        ),
-        tool_versions={},
-        labels=manifest.file_record(folder, labels),
-        golden=manifest.FileRecord(path="golden", sha256="0" * 64, size_bytes=0),
-        artifacts=tuple(records),
-    )
-    (folder / "manifest.json").write_bytes(manifest.encode(made))
-    return folder
-
-
-def run(bundle: Path, images: Path, *, watcher: Watcher | None = None, command=FAKE_WORKER, **options):
-    request = EvaluationRequest(bundle=bundle, images=images, workers=2, reference=False)
-    return evaluate(replace(request, **options), watcher or Watcher(), command=command)
+    """Not to be changed: copy them."""
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def test_every_artifact_gets_its_own_figures(tmp_path, pictures):
@@ -306,12 +204,7 @@ def test_two_evaluations_may_share_a_cache_at_once(tmp_path, pictures):
 def test_an_artifact_that_lags_gets_a_second_process(tmp_path, pictures):
     pids = tmp_path / "pids"
     pids.mkdir()
-    images = tmp_path / "images"
-    for label in range(CLASSES):
-        (images / str(label)).mkdir(parents=True)
-        for place in range(16):
-            grey = np.full((SIDE + place, SIDE + label, 3), 10 * label, np.uint8)
-            Image.fromarray(grey).save(images / str(label) / f"{place}.png")
+    images = make_pictures(tmp_path / "images", per_class=16)
     slow = {"seconds": 0.1, "pids": str(pids), "do": {"2": "last"}}
     found = run(make_bundle(tmp_path / "net", slow), images)
     assert found.artifacts[0].accuracy.top1.hits == 6 * 16
@@ -340,7 +233,7 @@ def test_a_damaged_bundle_is_refused_before_anything_runs(tmp_path, pictures):
 def test_labels_are_part_of_what_may_be_damaged(tmp_path, pictures):
     bundle = make_bundle(tmp_path / "net", {})
     (bundle / "labels.txt").write_text("x\n" * CLASSES)
-    with pytest.raises(ArtifactError, match="labels.txt"):
+    with pytest.raises(ArtifactError, match=r"labels\.txt"):
         run(bundle, pictures, command=NO_WORKER)
 
 
@@ -350,55 +243,5 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path, pictures):
         run(tmp_path / "dist", pictures)
     with pytest.raises(UsageError, match="is not a folder"):
         run(tmp_path / "nowhere", pictures)
-    with pytest.raises(UsageError, match="has no manifest.json"):
+    with pytest.raises(UsageError, match=r"has no manifest\.json"):
         run(pictures, pictures)
-
-
-def random_sha256(seed: int) -> str:
-    return load_weights("squeezenet1_1", "random", seed=seed, random_classes=CLASSES).origin.sha256
-
-
-def test_the_reference_is_made_again_and_held_beside_unless_its_weights_are_others(tmp_path, pictures):
-    bundle = make_bundle(tmp_path / "net", {}, {"do": {"3": "last"}}, kind="random", sha256=random_sha256(5), seed=5)
-    cache = tmp_path / "cache.sqlite3"
-    found = run(bundle, pictures, reference=True, cache=cache)
-    assert found.reference.status == "MEASURED"
-    assert found.reference.executor.startswith("eager PyTorch 2.13")
-    reference = found.reference.accuracy.top1
-    for row in found.artifacts:
-        difference = row.comparison.top1_difference
-        assert difference.value == pytest.approx(row.accuracy.top1.value - reference.value)
-        assert difference.gained - difference.lost == row.accuracy.top1.hits - reference.hits
-        assert 0 <= row.comparison.agreement.value < 1
-    assert found.exit_code == 0
-    # Every answer is known now; weights that the user names are held against the manifest all the same.
-    record = manifest.read_manifest(bundle)
-    other = replace(record, source=replace(record.source, weights_kind="file", weights_seed=6))
-    (bundle / "manifest.json").write_bytes(manifest.encode(other))
-    with pytest.raises(SourceError, match="not those that the bundle was made from"):
-        run(bundle, pictures, reference=True, weights="random", cache=cache)
-
-
-def test_a_reference_from_a_file_that_is_not_given_is_not_run(tmp_path, pictures):
-    found = run(make_bundle(tmp_path / "net", {}), pictures, reference=True)
-    assert (found.reference.status, found.reference.accuracy, found.exit_code) == ("NOT_RUN", None, 6)
-    assert "mine.pth" in found.reference.reason
-    assert "--weights PATH" in found.problems[0]
-    assert found.artifacts[0].status == "MEASURED"
-    assert found.artifacts[0].comparison is None
-
-
-def test_weights_that_cannot_be_loaded_are_a_source_error(tmp_path, pictures):
-    with pytest.raises(SourceError, match=r"nowhere.pth does not exist"):
-        run(make_bundle(tmp_path / "net", {}), pictures, reference=True, weights=str(tmp_path / "nowhere.pth"))
-
-
-def test_a_reference_that_the_manifest_names_wrongly_is_not_run(tmp_path, pictures):
-    found = run(make_bundle(tmp_path / "net", {}, kind="random", seed=5), pictures, reference=True)
-    assert (found.reference.status, found.exit_code) == ("NOT_RUN", 6)
-    assert "not those that the bundle was made from" in found.reference.reason
-
-
-def test_demo_pictures_are_refused_for_a_bundle_of_other_classes(tmp_path):
-    with pytest.raises(UsageError, match=r"34 classes; this bundle has 7 labels \(a, b, c, …\)"):
-        run(make_bundle(tmp_path / "net", {}), "demo", command=NO_WORKER)

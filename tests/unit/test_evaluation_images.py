@@ -129,7 +129,7 @@ def test_folders_that_name_no_class_are_refused(tmp_path, folders, told):
 def test_names_that_mean_one_class_as_label_and_another_as_index_are_refused(tmp_path):
     touch(tmp_path, "1/a.png", "0/a.png")
     assert read_images(tmp_path, num_classes=2, labels=("0", "1")).images[1].label == 1
-    with pytest.raises(UsageError, match="say with a labels.tsv which is meant"):
+    with pytest.raises(UsageError, match=r"say with a labels\.tsv which is meant"):
         read_images(tmp_path, num_classes=2, labels=("1", "0"))
 
 
@@ -144,7 +144,7 @@ def test_folders_without_pictures_or_labels_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no labelled images"):
         classes(tmp_path)
     (tmp_path / "red").mkdir()
-    with pytest.raises(UsageError, match="class folders .* have no pictures"):
+    with pytest.raises(UsageError, match=r"class folders .* have no pictures"):
         classes(tmp_path)
 
 

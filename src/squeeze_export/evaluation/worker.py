@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -77,9 +77,6 @@ def _serve(job: Job, replies: BinaryIO) -> None:
 
 
 def _open_artifact(job: ArtifactJob) -> tuple[str, Scorer]:
-    if job.target == "coreml":
-        # coremltools imports TensorFlow where it is installed (seconds, and a GB) and uses it only to read TensorFlow models.
-        sys.modules.setdefault("tensorflow", cast("object", None))  # type: ignore[arg-type]
     from squeeze_export.validation.runners import RUNNERS
 
     runner = RUNNERS[job.target][0].open(job.path, job.signature, job.precision)
