@@ -275,12 +275,15 @@ class _Run:
                     course.remaining -= course.lacks(place)
             else:
                 crops[place] = crop
+        chunks: dict[tuple[int, ...], Chunk] = {}  # mostly all subjects lack the same images: one copy serves them
         for course in courses:
             places = tuple(place for place in crops if course.lacks(place))
-            if places:
-                course.outstanding.add(number)
-                stacked = np.stack([crops[place] for place in places])
-                crew.give(course.subject.name, Chunk(number=number, places=places, crops=stacked))
+            if not places:
+                continue
+            if places not in chunks:
+                chunks[places] = Chunk(number=number, places=places, crops=np.stack([crops[place] for place in places]))
+            course.outstanding.add(number)
+            crew.give(course.subject.name, chunks[places])
 
     def _take(self, course: _Course, event: Answered) -> None:
         if len(event.tops) == len(event.chunk.places):  # of a chunk that was cut short, Gone is still to come
