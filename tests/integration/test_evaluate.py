@@ -141,13 +141,18 @@ def children_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")
-def test_ctrl_c_leaves_no_process_and_a_cache_from_which_the_next_run_goes_on(bundle, cache, tmp_path):
+def test_ctrl_c_leaves_no_process_and_a_cache_from_which_the_next_run_goes_on(copied, cache, tmp_path):
+    record = json.loads((copied / "manifest.json").read_text(encoding="utf-8"))
+    record["artifacts"] = [
+        entry for entry in record["artifacts"] if entry["target"] == "tflite"
+    ]  # the fastest: the test is long enough
+    (copied / "manifest.json").write_text(json.dumps(record), encoding="utf-8")
     images, temporary = tmp_path / "images" / "0", tmp_path / "tmp"
     images.mkdir(parents=True)
     temporary.mkdir()
-    for place in range(400):
-        Image.fromarray(np.full((40, 40, 3), place % 256, np.uint8)).resize((40 + place, 40)).save(images / f"{place}.png")
-    command = [sys.executable, "-m", "squeeze_export", "evaluate", str(bundle), "--images", str(images.parent), "--no-reference"]
+    for place in range(800):
+        Image.fromarray(np.full((20 + place // 30, 20 + place % 30, 3), place % 256, np.uint8)).save(images / f"{place}.png")
+    command = [sys.executable, "-m", "squeeze_export", "evaluate", str(copied), "--images", str(images.parent), "--no-reference"]
     environment = {**os.environ, **cache, "TMPDIR": str(temporary), "NO_COLOR": "1"}
     running = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -164,9 +169,10 @@ def test_ctrl_c_leaves_no_process_and_a_cache_from_which_the_next_run_goes_on(bu
     assert "what was computed is kept" in told
     assert children_of(temporary) == []
     assert list(temporary.iterdir()) == []
-    ended = run_tool("evaluate", bundle, "--images", images.parent, "--no-reference", "--json", cwd=tmp_path, env=cache)
+    ended = run_tool("evaluate", copied, "--images", images.parent, "--no-reference", "--json", cwd=tmp_path, env=cache)
     assert ended.code == 0, ended.err
-    assert sum(row["cached"] for row in json.loads(ended.out)["artifacts"]) > 0
+    (row,) = json.loads(ended.out)["artifacts"]
+    assert 0 < row["cached"] < 800
 
 
 def test_demo_pictures_need_a_bundle_of_their_classes(bundle, cache, tmp_path):
@@ -185,23 +191,26 @@ def test_demo_pictures_need_a_bundle_of_their_classes(bundle, cache, tmp_path):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(
-    "options",
-    [("--target", "all"), ("--target", "tflite", "--target", "torchscript", "--precision", "fp16")],
+    ("options", "beside"),
+    [
+        (("--target", "all"), True),  # Core ML in fp16, the others in fp32
+        (("--target", "tflite", "--target", "torchscript", "--precision", "fp16"), False),
+    ],
     ids=["defaults", "fp16"],
 )
-def test_photographs_give_the_known_accuracy(real_data, cache, tmp_path, options):
+def test_photographs_give_the_known_accuracy(real_data, cache, tmp_path, options, beside):
     weights = real_data / "weights" / "squeezenet1_1_torchvision.safetensors"
     ended = run_tool(
         *options, "--weights", weights, "--images", real_data / "images" / "evaluation", "--name", "net", cwd=tmp_path
     )
     assert ended.code == 0, ended.err
+    reference = ("--weights", weights) if beside else ("--no-reference",)
     images = ("--images", real_data / "images" / "evaluation")
-    ended = run_tool("evaluate", "dist/net", *images, "--weights", weights, "--json", "--quiet", cwd=tmp_path, env=cache)
+    ended = run_tool("evaluate", "dist/net", *images, *reference, "--json", "--quiet", cwd=tmp_path, env=cache)
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     assert found["images"] == 320
-    for row in (found["reference"], *found["artifacts"]):
+    for row in (*found["artifacts"], *((found["reference"],) if beside else ())):
         assert 100 * row["accuracy"]["top1"]["value"] == pytest.approx(67.8, abs=0.4)
         assert 100 * row["accuracy"]["top5"]["value"] == pytest.approx(86.9, abs=0.4)
-    for row in found["artifacts"]:
-        assert row["comparison"]["agreement"]["value"] >= 0.99
+    assert not beside or all(row["comparison"]["agreement"]["value"] >= 0.99 for row in found["artifacts"])

@@ -156,3 +156,10 @@ def test_the_place_follows_the_xdg_rule(monkeypatch, tmp_path):
     for ignored in ("", "relative/path"):
         monkeypatch.setenv("XDG_CACHE_HOME", ignored)
         assert default_path() == tmp_path / ".cache" / "squeeze-export" / "evaluations.sqlite3"
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert default_path() is None

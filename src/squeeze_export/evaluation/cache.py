@@ -25,12 +25,15 @@ _CHECK_BYTES: Final = 8
 _BATCH: Final = 500
 
 
-def default_path() -> Path:
-    """Where the cache stands: $XDG_CACHE_HOME/squeeze-export/evaluations.sqlite3, by default below ~/.cache."""
+def default_path() -> Path | None:
+    """Where the cache stands: $XDG_CACHE_HOME/squeeze-export/evaluations.sqlite3, by default below ~/.cache; None without a home."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG rule: a relative path in the variable is to be ignored.
-    base = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
-    return base / "squeeze-export" / "evaluations.sqlite3"
+    base = Path(given) if Path(given).is_absolute() else Path("~/.cache")
+    try:
+        return base.expanduser() / "squeeze-export" / "evaluations.sqlite3"
+    except RuntimeError:  # a container's user without a name
+        return None
 
 
 def subject_key(*parts: object) -> bytes:
