@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from importlib import resources
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -62,3 +65,16 @@ def test_a_folder_without_a_manifest_is_not_a_complete_bundle(tmp_path):
 
 def test_infinities_become_null():
     assert json.loads(manifest.encode({"snr_db": float("inf")})) == {"snr_db": None}
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="the documented shell command needs sha256sum")
+def test_the_documented_shell_command_gives_the_same_digest(tmp_path):
+    package = tmp_path / "coreml" / "NAME.mlpackage"
+    (package / "Data").mkdir(parents=True)
+    (package / "Data" / "weight.bin").write_bytes(bytes(range(256)))
+    (package / "Manifest.json").write_text("{}")
+    (package / "Data é.txt").write_text("sorted by bytes")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    command = text[text.index("    cd coreml/NAME.mlpackage") :].split("\n\n")[0]
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == manifest.digest(package)[0]
