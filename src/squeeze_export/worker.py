@@ -1,6 +1,6 @@
 """The child side of an export: one process per target, which converts, re-opens the file and judges it.
 
-Run as `python -m squeeze_export.worker JOB_FOLDER TARGET`. It imports its SDK at once and waits for the line "go" on standard
+Run as `python -m squeeze_export.worker JOB_FOLDER TARGET export|judge`. It imports its SDK at once and waits for the line "go" on standard
 input, so that the import overlaps with the parent's own work. Stages go to standard output as JSON lines; whatever an SDK
 prints goes to a log file in the job folder. It ends when its standard input is closed, so it never outlives the parent.
 """
@@ -27,15 +27,17 @@ from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Re
 from squeeze_export.sdks import load_coremltools
 
 # What is imported while the parent still reads the weights. Core ML's SDK has a door of its own.
-_PRELOADED: Final[Mapping[Target, tuple[str, ...]]] = {
-    "tflite": ("litert_torch", "ai_edge_litert.interpreter"),
-    "torchscript": ("torch",),
+_PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
+    ("tflite", "export"): ("litert_torch", "ai_edge_litert.interpreter"),
+    ("tflite", "judge"): ("ai_edge_litert.interpreter",),
+    ("torchscript", "export"): ("torch",),
+    ("torchscript", "judge"): ("torch",),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Carry out one job; the exit code only says whether a result file was written."""
-    folder, target = Path(arguments[0]), cast("Target", arguments[1])
+    folder, target, kind = Path(arguments[0]), cast("Target", arguments[1]), arguments[2]
     if target not in get_args(Target):
         raise SystemExit(f"unknown target {target}")
     # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> int:
     go = threading.Event()
     threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()
     _say(events, "loading")
-    _preload(target)
+    _preload(target, kind)
     go.wait()
     began = time.monotonic()
     result = _carry_out(folder, target, events, began)
@@ -133,12 +135,12 @@ def _say(events: TextIO, stage: str) -> None:
     print(json.dumps({"stage": stage}), file=events, flush=True)
 
 
-def _preload(target: Target) -> None:
+def _preload(target: Target, kind: str) -> None:
     """Import what the target needs; a module that is missing is reported later, by name."""
     try:
         if target == "coreml":
             load_coremltools()
-        for name in _PRELOADED.get(target, ()):
+        for name in _PRELOADED.get((target, kind), ()):
             importlib.import_module(name)
     except Exception:
         traceback.print_exc()
