@@ -26,7 +26,7 @@ _BATCH: Final = 500
 
 
 def default_path() -> Path | None:
-    """Where the cache stands: $XDG_CACHE_HOME/squeeze-export/evaluations.sqlite3, by default below ~/.cache; None without a home."""
+    """$XDG_CACHE_HOME/squeeze-export/evaluations.sqlite3, by default below ~/.cache; None for a user without a home."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG rule: a relative path in the variable is to be ignored.
     base = Path(given) if Path(given).is_absolute() else Path("~/.cache")
