@@ -72,7 +72,7 @@ def test_a_reader_written_from_the_document_alone_reads_a_pack(written, pack):
         powers = [math.exp(value - max(logits)) for value in logits]
         assert all(abs(power / sum(powers) - value) <= 1e-6 for power, value in zip(powers, probabilities, strict=True))
         assert list(row("top5", place)) == sorted(range(len(logits)), key=lambda index: (-logits[index], index))[:5]
-        assert logits == tuple(pack.logits[place].tolist())
+        assert logits == tuple(pack.reference.logits[place].tolist())
 
         # The crop, from the PNG: samples, resize, cut, all in whole numbers but for the filter's weights.
         spec = description["preprocessing"]
