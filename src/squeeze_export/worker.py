@@ -17,16 +17,17 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TextIO, cast, get_args
 
 from squeeze_export.contracts import Artifact, ParityReport, Target
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Result
+from squeeze_export.sdks import load_coremltools
 
-# What is imported while the parent still reads the weights; a module that is missing is reported later, by name.
-_PRELOADED: Final[dict[Target, tuple[str, ...]]] = {
-    "coreml": ("coremltools",),
+# What is imported while the parent still reads the weights. Core ML's SDK has a door of its own.
+_PRELOADED: Final[Mapping[Target, tuple[str, ...]]] = {
     "tflite": ("litert_torch", "ai_edge_litert.interpreter"),
     "torchscript": ("torch",),
 }
@@ -133,14 +134,14 @@ def _say(events: TextIO, stage: str) -> None:
 
 
 def _preload(target: Target) -> None:
-    if target == "coreml":
-        # coremltools imports TensorFlow where it is installed (seconds, and a GB) and uses it only to read TensorFlow models.
-        sys.modules.setdefault("tensorflow", cast("object", None))  # type: ignore[arg-type]
-    for name in _PRELOADED[target]:
-        try:
+    """Import what the target needs; a module that is missing is reported later, by name."""
+    try:
+        if target == "coreml":
+            load_coremltools()
+        for name in _PRELOADED.get(target, ()):
             importlib.import_module(name)
-        except Exception:
-            traceback.print_exc()
+    except Exception:
+        traceback.print_exc()
 
 
 if __name__ == "__main__":
