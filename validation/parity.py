@@ -97,25 +97,29 @@ def _pack_problem(signature: Signature, pack: GoldenPack) -> str | None:
         return "the golden pack holds no images: there is nothing to compare"
     if len(set(pack.names)) != count:
         return "two images of the golden pack have one name"
+    arrays = _arrays(pack)
+    first = next(iter(arrays.values()))
+    if any(array.ndim != 2 or len(array) != count or array.shape != first.shape or array.size == 0 for array in arrays.values()):
+        found = " and ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        return f"the golden pack has {count} names, {found}"
     spec = signature.input
     height, width = spec.shape[2:] if spec.layout == "NCHW" else spec.shape[1:3]
     if pack.pixels.shape != (count, height, width, 3) or pack.pixels.dtype != np.uint8:
         found = f"{pack.pixels.dtype.name} {pack.pixels.shape}"
         return f"the golden pack has pixels {found} where uint8 {(count, height, width, 3)} is needed"
-    match pack.reference:
-        case Scores(logits=logits, probabilities=probabilities):
-            arrays = {"logits": logits, "probabilities": probabilities}
-        case Features(features=features):
-            arrays = {"features": features}
-    first = next(iter(arrays.values()))
-    if any(array.ndim != 2 or len(array) != count or array.shape != first.shape or array.size == 0 for array in arrays.values()):
-        found = " and ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        return f"the golden pack has {count} names, {found}"
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return "the reference itself is not finite: NaN or infinity in the golden pack"
     if isinstance(pack.reference, Scores) and _softmax_gap(pack.reference) > _SOFTMAX_SLACK:
         return "the golden pack's probabilities are not the softmax of its logits"
     return None
+
+
+def _arrays(pack: GoldenPack) -> dict[str, Array]:
+    match pack.reference:
+        case Scores(logits=logits, probabilities=probabilities):
+            return {"logits": logits, "probabilities": probabilities}
+        case Features(features=features):
+            return {"features": features}
 
 
 def _softmax_gap(scores: Scores) -> float:

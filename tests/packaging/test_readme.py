@@ -70,9 +70,7 @@ def test_a_command_prints_what_the_readme_shows(shown, folder):
 def test_the_python_example_runs(folder):
     (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     code = example.replace("ExportRequest(", 'ExportRequest(name="from-python", ')
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["dist/from-python", "PASSED"]
 
@@ -106,5 +104,7 @@ def test_the_exit_codes_are_those_of_the_error_classes():
 
     table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
     assert set(table) == {"0", "2", "3", "4", "5", "6"}
-    codes = {str(kind.exit_code) for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__}
+    codes = {
+        str(kind.exit_code) for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__
+    }
     assert codes - {"1"} == set(table) - {"0"}
