@@ -90,7 +90,7 @@ def _signature(source: SourceModel, settings: ExportSettings) -> Signature:
     # Core ML hands a picture's channels over in either order, so a BGR model needs no operation (and no changed weights) for it.
     declared = replace(declared, color_order=source.preprocessing.color_order)
     output = graph.output_spec(source, settings.output_kind)
-    if settings.output_kind == "logits" or source.labels is None:
+    if settings.output_kind != "probabilities" or source.labels is None:
         return Signature(input=declared, outputs=(output,))
     return Signature(input=declared, outputs=(replace(output, container="dictionary"),), class_label=CLASS_LABEL_NAME)
 
@@ -147,8 +147,8 @@ def _wrapped(source: SourceModel, declared: InputSpec, settings: ExportSettings)
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             values = image - self.centre if subtract else image
             values = values * self.gain if multiply else values
-            logits: torch.Tensor = self.model(values)
-            return torch.softmax(logits, dim=1) if settings.output_kind == "probabilities" else logits
+            outputs: torch.Tensor = self.model(values)
+            return torch.softmax(outputs, dim=1) if settings.output_kind == "probabilities" else outputs
 
     return Wrapped().eval()
 
@@ -232,7 +232,7 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
             metadata.license = f"That of the weights in {origin.file_name or 'the given file'}; not known to squeeze-export"
     metadata.versionString = f"weights {origin.sha256[:12]}"
     metadata.shortDescription = (
-        f"{source.model}, {source.num_classes} classes, exported from PyTorch as {settings.precision} ML Program for "
+        f"{graph.said_of(source)}, exported from PyTorch as {settings.precision} ML Program for "
         f"{settings.ios_target} or later. sha256 of the source's weights: {origin.sha256}"
     )
     formula = f"(pixel * {how.scale:.9g} - mean) / std, mean {_triple(how.mean)}, std {_triple(how.std)} ({how.color_order})"
@@ -262,6 +262,11 @@ def _output_texts(source: SourceModel, signature: Signature) -> Iterator[tuple[s
         yield output.name, f"The probability of each of the {source.num_classes} labels (softmax is inside the model)."
     elif output.kind == "probabilities":
         yield output.name, f"The probabilities of {source.num_classes} classes in index order (softmax is inside the model)."
+    elif output.kind == "features":
+        yield (
+            output.name,
+            f"The embedding: {source.width} channels, each averaged over the whole picture. Not normalised in length.",
+        )
     else:
         yield output.name, f"The logits of {source.num_classes} classes in index order, before softmax."
 

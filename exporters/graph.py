@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from squeeze_export.contracts import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec, SourceModel
+from squeeze_export.errors import ConversionError
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +51,20 @@ def input_spec(
 
 
 def output_spec(source: SourceModel, kind: OutputKind) -> OutputSpec:
-    """Declare the output of an artifact: one row of scores, named after what they are."""
-    return OutputSpec(name=kind, shape=(1, source.num_classes), dtype="float32", kind=kind)
+    """Declare the output of an artifact: one row of scores or features, named after what they are.
+
+    ConversionError where `kind` is not what the source model's head can give.
+    """
+    if (kind == "features") != (source.head == "features"):
+        raise ConversionError(f"{source.name} has the head {source.head!r}, which gives no {kind}: ask for another output kind.")
+    return OutputSpec(name=kind, shape=(1, source.width), dtype="float32", kind=kind)
+
+
+def said_of(source: SourceModel) -> str:
+    """Say in a few words what the source model is and gives, for a file's description of itself."""
+    if source.head == "features":
+        return f"{source.model} without its classifier, {source.width} features"
+    return f"{source.model}, {source.num_classes} classes"
 
 
 def normalisation(preprocessing: PreprocessingSpec, spec: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -98,7 +111,7 @@ def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn
                 image = image.flip(1)
             if not identity:
                 image = image * self.gain + self.offset
-            logits: torch.Tensor = self.model(image)
-            return torch.softmax(logits, dim=1) if kind == "probabilities" else logits
+            outputs: torch.Tensor = self.model(image)
+            return torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs
 
     return Deployed().eval()

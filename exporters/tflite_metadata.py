@@ -12,11 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from squeeze_export.contracts import InputSpec, OutputSpec, SourceModel
+from squeeze_export.contracts import InputSpec, OutputKind, OutputSpec, SourceModel
+from squeeze_export.exporters import graph
 
 BUFFER_NAME: Final = "TFLITE_METADATA"
 LABELS_FILE: Final = "labels.txt"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the oldest date zip knows: today's would change the bytes
+
+_MEANINGS: Final[Mapping[OutputKind, str]] = {
+    "probabilities": "The probability of each class.",
+    "logits": "The logit of each class; softmax gives probabilities.",
+    "features": "The embedding: each channel averaged over the whole picture. Not normalised in length.",
+}
 
 # Members of the format's enums and unions that are used here.
 _TENSOR_AXIS_LABELS: Final = 2
@@ -87,8 +94,7 @@ def model_card(source: SourceModel, input: InputSpec) -> ModelCard:
     return ModelCard(
         name=source.name,
         description=(
-            f"{source.model}, {source.num_classes} classes, {width}x{height} pixels. Weights: {source.weights.kind}, "
-            f"sha256 {source.weights.sha256}."
+            f"{graph.said_of(source)}, {width}x{height} pixels. Weights: {source.weights.kind}, sha256 {source.weights.sha256}."
         ),
         version=f"weights-{source.weights.sha256[:12]}",
     )
@@ -114,13 +120,12 @@ def _input(spec: InputSpec) -> _Table:
 
 
 def _output(spec: OutputSpec, label_files: Sequence[_Table] | None) -> _Table:
-    probabilities = spec.kind == "probabilities"
     return {
         0: spec.name,
-        1: "The probability of each class." if probabilities else "The logit of each class; softmax gives probabilities.",
-        2: ["batch", "class"],
+        1: _MEANINGS[spec.kind],
+        2: ["batch", "channel" if spec.kind == "features" else "class"],
         3: {0: _Byte(_FEATURE_PROPERTIES), 1: {}},
-        5: {0: [1.0], 1: [0.0]} if probabilities else None,
+        5: {0: [1.0], 1: [0.0]} if spec.kind == "probabilities" else None,
         6: label_files,
     }
 

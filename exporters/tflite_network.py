@@ -130,7 +130,7 @@ def ceil_mode_padding(name: str, size: int, kernel: int, stride: int) -> Padding
 
 
 def as_signature(network: torch.nn.Module, kind: OutputKind) -> torch.nn.Module:
-    """Wrap a prepared network for conversion: `image` NHWC -> {kind: (1, classes)}."""
+    """Wrap a prepared network for conversion: `image` NHWC -> {kind: (1, classes or channels)}."""
     import torch
 
     class Network(torch.nn.Module):
@@ -139,8 +139,8 @@ def as_signature(network: torch.nn.Module, kind: OutputKind) -> torch.nn.Module:
             self.network = network
 
         def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-            logits: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
-            return {kind: torch.softmax(logits, dim=1) if kind == "probabilities" else logits}
+            outputs: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
+            return {kind: torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs}
 
     return Network().eval()
 

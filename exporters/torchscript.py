@@ -47,7 +47,7 @@ def unavailable() -> str | None:
 def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
     """Write a lite interpreter file at `destination` and describe it; raises ConversionError and then leaves nothing there.
 
-    Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes) float32.
+    Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.
     """
     spec = input_spec(source.preprocessing, settings.input_kind, name="image", layout="NCHW", image_scale=1 / 255, image_bias=0.0)
     signature = Signature(input=spec, outputs=(output_spec(source, settings.output_kind),))
@@ -91,6 +91,7 @@ def _extra_files(source: SourceModel, precision: Precision, signature: Signature
     record = {
         "schema_version": 1,
         "model": source.model,
+        "head": source.head,
         "num_classes": source.num_classes,
         "weights_sha256": source.weights.sha256,
         "precision": precision,

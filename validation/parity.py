@@ -5,6 +5,8 @@ One allowed logit error E = max_error_of_peak * max |reference logit| rules ever
     log-probabilities      |error| <= 2 E                    (the normaliser may move against the logit)
     probabilities          |error| <= min(1/2, 2 peak) E     (peak: the largest reference probability; |dp| <= p (1 - p) 2 E)
 The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing.
+
+Features are judged like logits, E being that share of the largest feature; as they rank nothing, there is no top-1 or top-5.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from squeeze_export.contracts import LOGITS_TAP, OutputParity, ParityReport
+from squeeze_export.contracts import LOGITS_TAP, Features, OutputParity, ParityReport, Scores
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation import metrics
 from squeeze_export.validation.weights import compare_weights
@@ -88,25 +90,40 @@ def judge(
 
 def _pack_problem(signature: Signature, pack: GoldenPack) -> str | None:
     """Say why nothing could be proven with this pack."""
-    count, classes = len(pack.names), pack.logits.shape[-1] if pack.logits.ndim else 0
+    count = len(pack.names)
     if not signature.outputs:
         return "the artifact declares no outputs: there is nothing to compare"
     if count == 0:
         return "the golden pack holds no images: there is nothing to compare"
     if len(set(pack.names)) != count:
         return "two images of the golden pack have one name"
-    if pack.logits.shape != (count, classes) or pack.probabilities.shape != (count, classes) or classes == 0:
-        return f"the golden pack has {count} names, logits {pack.logits.shape} and probabilities {pack.probabilities.shape}"
+    arrays = _arrays(pack)
+    first = next(iter(arrays.values()))
+    if any(array.ndim != 2 or len(array) != count or array.shape != first.shape or array.size == 0 for array in arrays.values()):
+        found = " and ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        return f"the golden pack has {count} names, {found}"
     spec = signature.input
     height, width = spec.shape[2:] if spec.layout == "NCHW" else spec.shape[1:3]
     if pack.pixels.shape != (count, height, width, 3) or pack.pixels.dtype != np.uint8:
         found = f"{pack.pixels.dtype.name} {pack.pixels.shape}"
         return f"the golden pack has pixels {found} where uint8 {(count, height, width, 3)} is needed"
-    if not (np.isfinite(pack.logits).all() and np.isfinite(pack.probabilities).all()):
+    if not all(np.isfinite(array).all() for array in arrays.values()):
         return "the reference itself is not finite: NaN or infinity in the golden pack"
-    if np.abs(np.exp(_log_softmax(pack.logits)) - pack.probabilities).max() > _SOFTMAX_SLACK:
+    if isinstance(pack.reference, Scores) and _softmax_gap(pack.reference) > _SOFTMAX_SLACK:
         return "the golden pack's probabilities are not the softmax of its logits"
     return None
+
+
+def _arrays(pack: GoldenPack) -> dict[str, Array]:
+    match pack.reference:
+        case Scores(logits=logits, probabilities=probabilities):
+            return {"logits": logits, "probabilities": probabilities}
+        case Features(features=features):
+            return {"features": features}
+
+
+def _softmax_gap(scores: Scores) -> float:
+    return float(np.abs(np.exp(_log_softmax(scores.logits)) - scores.probabilities).max())
 
 
 def _run(runner: Runner, signature: Signature, pixels: PixelArray) -> Mapping[str, Array]:
@@ -122,35 +139,46 @@ def _name_problems(results: list[Mapping[str, Array]], signature: Signature) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
-    """One quantity seen by reference and target, (images, classes), and how large an error E allows in it (`scale` E)."""
+    """One quantity seen by reference and target, (images, classes), and how large an error E allows in it (`scale` E).
+
+    `ranked`: whether the columns are classes, so that there is a best one.
+    """
 
     observed: str
     reference: Array
     target: Array
     scale: float
     judge_snr: bool
+    ranked: bool = True
 
 
 def _judge_output(
     spec: OutputSpec, results: list[Mapping[str, Array]], pack: GoldenPack, tolerance: Tolerance
 ) -> list[OutputParity]:
     """Judge an output as what it is and, for probabilities, what lies behind the softmax as well."""
-    shape, classes = (1, pack.logits.shape[1]), pack.logits.shape[1]
-    scores, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+    reference = pack.reference
+    rows = reference.features if isinstance(reference, Features) else reference.logits
+    shape, columns = (1, rows.shape[1]), "channels" if isinstance(reference, Features) else "classes"
+    found, problems = _stack(spec.name, results, spec.shape, spec.dtype)
     if spec.shape != shape:
-        problems.append(f"the declared shape {spec.shape} is not one row of the reference's {classes} classes")
-    if scores is None or problems:
+        problems.append(f"the declared shape {spec.shape} is not one row of the reference's {rows.shape[1]} {columns}")
+    if (spec.kind == "features") != isinstance(reference, Features):
+        problems.append(f"{spec.kind} are declared, and the golden pack holds a reference for {columns}")
+    if found is None or problems:
         return [_unmeasured(spec.name, spec.kind, len(results), problems)]
-    peak = float(np.abs(pack.logits).max())
+    peak = float(np.abs(rows).max())
+    if isinstance(reference, Features):
+        view = _View(observed="features", reference=rows, target=found, scale=peak, judge_snr=True, ranked=False)
+        return [_compare(spec.name, view, pack, tolerance)]
     if spec.kind == "logits":
-        view = _View(observed="logits", reference=pack.logits, target=scores, scale=peak, judge_snr=True)
+        view = _View(observed="logits", reference=rows, target=found, scale=peak, judge_snr=True)
         return [_compare(spec.name, view, pack, tolerance)]
 
-    most_likely = float(pack.probabilities.max())
+    most_likely = float(reference.probabilities.max())
     shown = _View(
         observed="probabilities",
-        reference=pack.probabilities,
-        target=scores,
+        reference=reference.probabilities,
+        target=found,
         scale=min(0.5, 2 * most_likely) * peak,
         judge_snr=False,
     )
@@ -159,14 +187,14 @@ def _judge_output(
         tapped, problems = _stack(LOGITS_TAP, results, shape, None)
         if tapped is None or problems:
             return [*judged, _unmeasured(spec.name, LOGITS_TAP, len(results), problems)]
-        behind = _View(observed=LOGITS_TAP, reference=pack.logits, target=tapped, scale=peak, judge_snr=True)
+        behind = _View(observed=LOGITS_TAP, reference=rows, target=tapped, scale=peak, judge_snr=True)
     else:
         # Below the floor both sides count as the floor: equal where both are below, and far apart where one is not.
         floor = tolerance.probability_floor
         behind = _View(
             observed="log-probabilities",
-            reference=np.maximum(_log_softmax(pack.logits), np.log(floor)),
-            target=np.log(np.maximum(scores.astype(np.float64), floor)),
+            reference=np.maximum(_log_softmax(rows), np.log(floor)),
+            target=np.log(np.maximum(found.astype(np.float64), floor)),
             scale=2 * peak,
             judge_snr=True,
         )
@@ -200,7 +228,7 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
     # A reference of zeros allows no error at all: then nothing but equality passes, and no tolerance would help.
     smallest = error / view.scale if view.scale > 0 else (0.0 if error == 0 else None)
     snr, centred = metrics.snr_db(reference, target), metrics.centred_snr_db(reference, target)
-    top1 = metrics.top1(reference, target)
+    top1 = metrics.top1(reference, target) if view.ranked else None
 
     problems: list[str] = []
     if smallest is None or smallest > tolerance.max_error_of_peak:
@@ -213,7 +241,7 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         bars = (("SNR", snr, tolerance.min_snr_db), ("centred SNR", centred, tolerance.min_centred_snr_db))
         # NaN: there is one class only, which has no centred SNR.
         problems += [f"{what} {found:.1f} dB is below {bar:g} dB" for what, found, bar in bars if found < bar]
-    if top1.flips:
+    if top1 is not None and top1.flips:
         flipped = ", ".join(pack.names[index] for index in top1.flips[:5])
         problems.append(f"{len(top1.flips)} of {len(pack.names)} images have another top-1 by more than the error: {flipped}")
     return OutputParity(
@@ -226,9 +254,9 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         centred_snr_db=metrics.or_none(centred),
         psnr_db=metrics.or_none(metrics.psnr_db(reference, target)),
         cosine=metrics.or_none(metrics.cosine(reference, target)),
-        top1_agreement=top1.agreement,
-        top1_ties=top1.ties,
-        top5_agreement=metrics.top_k_agreement(reference, target, 5),
+        top1_agreement=None if top1 is None else top1.agreement,
+        top1_ties=0 if top1 is None else top1.ties,
+        top5_agreement=metrics.top_k_agreement(reference, target, 5) if view.ranked else None,
         smallest_passing_error_of_peak=smallest,
         problems=tuple(problems),
     )

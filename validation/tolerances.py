@@ -2,6 +2,10 @@
 
 Measured on 48 photographs, with torchvision's SqueezeNet 1.1, the Deep Compression 1.0 (Caffe inputs) and random weights of 1.1
 and of the complex bypass; the worst of them is quoted. SNRs are of logits or log-probabilities over all images.
+
+Features (--head features) keep the same bars. On 16 photographs with the same weights, worst of all: fp32 125 dB, 124 dB centred,
+6e-7 of the peak; fp16 stored 55 dB, 54 dB centred, 2.1e-3 (Deep Compression; torchvision's 69 dB); fp16 computed 55 dB, 54 dB
+centred, 2.3e-3 (Deep Compression; torchvision's 63 dB).
 """
 
 from __future__ import annotations

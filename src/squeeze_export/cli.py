@@ -119,6 +119,14 @@ def export_command(
             rich_help_panel=_INPUT,
         ),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="classifier|features",
+            help="Scores per class (default), or the 512 averaged channels in front of the classifier: no labels, no softmax.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     output_kind: Annotated[
         str | None,
         typer.Option(
@@ -182,6 +190,7 @@ def export_command(
         scale=scale,
         color_order=color_order,
         input_kind=input_kind,
+        head=head,
         output_kind=output_kind,
         images=images,
         output=output,

@@ -24,7 +24,9 @@ Verdict = Literal["PASSED", "FAILED", "NOT_RUN"]
 Layout = Literal["NCHW", "NHWC", "NC"]
 ColorOrder = Literal["RGB", "BGR"]
 InputKind = Literal["image", "tensor"]
-OutputKind = Literal["logits", "probabilities"]
+Head = Literal["classifier", "features"]
+ScoreKind = Literal["logits", "probabilities"]
+OutputKind = Literal["logits", "probabilities", "features"]
 
 TARGETS: Final[tuple[Target, ...]] = ("coreml", "tflite", "torchscript")
 MODELS: Final[tuple[ModelName, ...]] = (
@@ -33,6 +35,7 @@ MODELS: Final[tuple[ModelName, ...]] = (
     "squeezenet1_0_bypass",
     "squeezenet1_0_complex_bypass",
 )
+FEATURE_CHANNELS: Final = 512  # what the last fire module of every model gives
 # Core ML is an fp16 runtime first (the Neural Engine computes nothing else); the other two compute in fp32.
 DEFAULT_PRECISION: Final[Mapping[Target, Precision]] = {"coreml": "fp16", "tflite": "fp32", "torchscript": "fp32"}
 
@@ -83,9 +86,10 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One output of an artifact: a score per class, shape (1, classes).
+    """One output of an artifact: a score per class, shape (1, classes), or the features, shape (1, channels).
 
-    In a "dictionary" the scores stand by label (a Core ML classifier); `shape` and `dtype` are those of the scores in index order.
+    In a "dictionary" the scores stand by label (a Core ML classifier); `shape` and `dtype` are those of the scores in index
+    order.
     """
 
     name: str
@@ -125,8 +129,9 @@ class WeightsOrigin:
 class SourceModel:
     """The one model that every artifact is made from and judged against.
 
-    `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> logits (N, num_classes).
-    `labels` has num_classes entries in index order, or is None.
+    `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> (N, width): logits, or with the head
+    "features" the averaged channels in front of the classifier, whose weights it then lacks. `num_classes` and `weights` are
+    always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
     """
 
     name: str
@@ -136,6 +141,12 @@ class SourceModel:
     labels: tuple[str, ...] | None
     preprocessing: PreprocessingSpec
     weights: WeightsOrigin
+    head: Head = "classifier"
+
+    @property
+    def width(self) -> int:
+        """How many values `module` gives per image."""
+        return self.num_classes if self.head == "classifier" else FEATURE_CHANNELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +179,27 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a classifier answers, one row per image: `logits` and their softmax, `probabilities`, each (N, classes) float32."""
+
+    logits: FloatArray
+    probabilities: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What a feature extractor answers, one row per image: `features`, (N, channels) float32."""
+
+    features: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
 class GoldenPack:
     """Inputs with the eager fp32 reference's answers, N images in a fixed order.
 
     `names`: N distinct names, safe as file names. `pictures`: the N decoded source pictures, (h, w, 3) uint8 RGB, each of its own
     size. `pixels`: (N, H, W, 3) uint8 RGB, what resize and crop of `preprocessing` make of them.
-    `logits`, `probabilities`: (N, classes) float32.
+    `reference`: the answers, by the source model's head.
     `weights`: per weight of the source its digests, for exact comparison with the weights stored in an artifact.
     """
 
@@ -181,8 +207,7 @@ class GoldenPack:
     pictures: tuple[PixelArray, ...]
     preprocessing: PreprocessingSpec
     pixels: PixelArray
-    logits: FloatArray
-    probabilities: FloatArray
+    reference: Scores | Features
     weights: tuple[WeightDigest, ...]
 
 
@@ -200,8 +225,9 @@ class WeightDigest:
 class Tolerance:
     """The bar that an artifact of one precision must clear, and why it stands where it does.
 
-    `max_error_of_peak`: largest absolute error of a logit over the largest absolute reference logit; parity.py says what follows
-    from it for probabilities. SNRs in dB, on logits. `probability_floor`: below it the target's arithmetic has no full digits.
+    `max_error_of_peak`: largest absolute error of a logit (or feature) over the largest absolute reference one; parity.py says
+    what follows from it for probabilities. SNRs in dB, on logits or features. `probability_floor`: below it the target's
+    arithmetic has no full digits.
     """
 
     precision: Precision
@@ -218,8 +244,8 @@ class OutputParity:
 
     `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax.
     `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not
-    finite or not defined). Agreements are fractions of the images; `top1_ties` counts flips where the reference's margin is
-    below the error.
+    finite or not defined). Agreements are fractions of the images (None: features rank nothing); `top1_ties` counts flips
+    where the reference's margin is below the error.
     """
 
     name: str
@@ -293,9 +319,10 @@ class ExportRequest:
     """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
 
     `weights`: a file, or "imagenet", "random" or "demo". `precision` names only the targets that leave their default.
-    `images`: a folder of pictures for the golden pack; None takes the demo images. `name`: the bundle's folder in `output`;
-    None derives it from model and weights. `allow_unproven`: write a bundle although an artifact could not be executed
-    here (NOT_RUN).
+    `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
+    away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
+    folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
+    could not be executed here (NOT_RUN).
     """
 
     targets: tuple[Target, ...]
@@ -306,7 +333,8 @@ class ExportRequest:
     labels: Path | None = None
     precision: Mapping[Target, Precision] = field(default_factory=dict)
     input_kind: InputKind = "image"
-    output_kind: OutputKind = "probabilities"
+    head: Head = "classifier"
+    output_kind: ScoreKind | None = None
     images: Path | None = None
     ios_target: IosTarget = "iOS16"
     output: Path = Path("dist")

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from squeeze_export.contracts import ColorOrder, GoldenPack, PreprocessingSpec, Tolerance, WeightDigest
+from squeeze_export.contracts import ColorOrder, Features, GoldenPack, PreprocessingSpec, Scores, Tolerance, WeightDigest
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError, UsageError
 from squeeze_export.models.source import weight_digests
 from squeeze_export.preprocessing import load_image, normalise, pixels
@@ -37,7 +37,11 @@ _ARRAYS: Final = {
     "logits": ("<f4", "float32"),
     "probabilities": ("<f4", "float32"),
     "top5": ("<i4", "int32"),
+    "features": ("<f4", "float32"),
 }
+# A pack holds exactly the one set or the other.
+_OF_SCORES: Final = ("pixels", "logits", "probabilities", "top5")
+_OF_FEATURES: Final = ("pixels", "features")
 _SAFE_FILE: Final = re.compile(r"images/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -87,28 +91,34 @@ def make_golden(source: SourceModel, pictures: Sequence[tuple[str, PixelArray]])
     if not 1 <= len(pictures) <= MAX_IMAGES:
         raise UsageError(f"a golden pack has 1 to {MAX_IMAGES} images, not {len(pictures)}")
     crops = np.stack([_crop(name, Image.fromarray(picture), source.preprocessing) for name, picture in pictures])
-    logits, probabilities = [], []
+    answers, probabilities = [], []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of additions, and with it the last bits, would follow the number of threads
     try:
         with torch.inference_mode():
             for crop in crops:
                 # One image at a time, as an app asks: a larger batch may be computed by other kernels.
-                scores = source.module(torch.from_numpy(normalise(crop[None], source.preprocessing)))
-                logits.append(scores.numpy()[0].copy())
-                probabilities.append(torch.softmax(scores, dim=1).numpy()[0].copy())
+                answer = source.module(torch.from_numpy(normalise(crop[None], source.preprocessing)))
+                answers.append(answer.numpy()[0].copy())
+                if source.head == "classifier":
+                    probabilities.append(torch.softmax(answer, dim=1).numpy()[0].copy())
     finally:
         torch.set_num_threads(threads)
-    for (name, _), row in zip(pictures, logits, strict=True):
+    what = "logits" if source.head == "classifier" else "features"
+    for (name, _), row in zip(pictures, answers, strict=True):
         if not np.isfinite(row).all():
-            raise SourceError(f"the source model gives NaN or infinite logits for {name}: its weights overflow; check them")
+            raise SourceError(f"the source model gives NaN or infinite {what} for {name}: its weights overflow; check them")
+    reference: Scores | Features
+    if source.head == "classifier":
+        reference = Scores(logits=np.stack(answers), probabilities=np.stack(probabilities))
+    else:
+        reference = Features(features=np.stack(answers))
     return GoldenPack(
         names=tuple(_safe_name(place, name) for place, (name, _) in enumerate(pictures)),
         pictures=tuple(picture for _, picture in pictures),
         preprocessing=source.preprocessing,
         pixels=crops,
-        logits=np.stack(logits),
-        probabilities=np.stack(probabilities),
+        reference=reference,
         weights=weight_digests(source),
     )
 
@@ -142,17 +152,18 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
     (folder / "images").mkdir(parents=True, exist_ok=True)
     if [path.name for path in folder.iterdir()] != ["images"] or any((folder / "images").iterdir()):
         raise UsageError(f"{folder} is not empty: a golden pack is written into a new folder")
-    arrays: dict[str, Array] = {
-        "pixels": pack.pixels,
-        "logits": pack.logits,
-        "probabilities": pack.probabilities,
-        "top5": top5(pack.logits),
-    }
+    arrays: dict[str, Array] = {"pixels": pack.pixels}
+    match pack.reference:
+        case Scores(logits=logits, probabilities=probabilities):
+            arrays |= {"logits": logits, "probabilities": probabilities, "top5": top5(logits)}
+        case Features(features=features):
+            arrays |= {"features": features}
     described: dict[str, object] = {}
-    for array, (dtype, called) in _ARRAYS.items():
-        data = np.ascontiguousarray(arrays[array], dtype=dtype).tobytes()
-        (folder / f"{array}.bin").write_bytes(data)
-        described[array] = {"file": f"{array}.bin", "dtype": called, "shape": list(arrays[array].shape), "sha256": _sha256(data)}
+    for name, array in arrays.items():
+        dtype, called = _ARRAYS[name]
+        data = np.ascontiguousarray(array, dtype=dtype).tobytes()
+        (folder / f"{name}.bin").write_bytes(data)
+        described[name] = {"file": f"{name}.bin", "dtype": called, "shape": list(array.shape), "sha256": _sha256(data)}
     images: list[dict[str, object]] = []
     for name, picture in zip(pack.names, pack.pictures, strict=True):
         file = folder / "images" / f"{name}.png"
@@ -189,27 +200,45 @@ def _write_png(picture: PixelArray, path: Path) -> None:
 def read_golden(folder: Path) -> GoldenPack:
     """Read a pack and prove it again; ArtifactError where anything is missing, damaged, unknown or does not follow.
 
-    Proven: every checksum, shape and dtype; the crops from the pictures, bit for bit; the probabilities from the logits; top-5.
+    Proven: every checksum, shape and dtype; the crops from the pictures, bit for bit; the probabilities from the logits; top-5;
+    that features are finite, since nothing else follows from them.
     """
     import numpy as np
 
     content = _description(folder)
     spec = _spec(folder, content["preprocessing"])
-    loaded = {name: _array(folder, name, content["arrays"][name]) for name in _ARRAYS}
+    loaded = {name: _array(folder, name, value) for name, value in content["arrays"].items()}
     names, pictures = _images(folder, content["images"])
-    count, classes = len(names), loaded["logits"].shape[-1]
-    wanted = {
-        "pixels": (count, spec.height, spec.width, 3),
-        "logits": (count, classes),
-        "probabilities": (count, classes),
-        "top5": (count, min(5, classes)),
-    }
-    for name, shape in wanted.items():
-        if loaded[name].shape != shape:
-            raise _bad(folder, f"{name} has shape {loaded[name].shape}, expected {shape}")
+    count, width = len(names), loaded["features" if "features" in loaded else "logits"].shape[-1]
+    wanted = {"pixels": (count, spec.height, spec.width, 3), "top5": (count, min(5, width))}
+    for name, array in loaded.items():
+        shape = wanted.get(name, (count, width))
+        if array.shape != shape:
+            raise _bad(folder, f"{name} has shape {array.shape}, expected {shape}")
     for place, name in enumerate(names):
         if not np.array_equal(_recrop(folder, name, pictures[place], spec), loaded["pixels"][place]):
             raise _bad(folder, f"preprocessing images/{name}.png does not give its stored pixels")
+    return GoldenPack(
+        names=names,
+        pictures=pictures,
+        preprocessing=spec,
+        pixels=loaded["pixels"],
+        reference=_features(folder, loaded["features"]) if "features" in loaded else _scores(folder, loaded),
+        weights=_digests(folder, content["weights"]),
+    )
+
+
+def _features(folder: Path, features: FloatArray) -> Features:
+    import numpy as np
+
+    if not np.isfinite(features).all():
+        raise _bad(folder, "there are NaN or infinite features")
+    return Features(features=features)
+
+
+def _scores(folder: Path, loaded: Mapping[str, Array]) -> Scores:
+    import numpy as np
+
     logits, probabilities = loaded["logits"], loaded["probabilities"]
     if not np.isfinite(logits).all():
         raise _bad(folder, "there are NaN or infinite logits")
@@ -219,15 +248,7 @@ def read_golden(folder: Path) -> GoldenPack:
         raise _bad(folder, f"the probabilities are not the softmax of the logits: they differ by {gap:.3g}")
     if not np.array_equal(top5(logits), loaded["top5"]):
         raise _bad(folder, "top5 does not name the largest logits")
-    return GoldenPack(
-        names=names,
-        pictures=pictures,
-        preprocessing=spec,
-        pixels=loaded["pixels"],
-        logits=logits,
-        probabilities=probabilities,
-        weights=_digests(folder, content["weights"]),
-    )
+    return Scores(logits=logits, probabilities=probabilities)
 
 
 def _sha256(data: bytes) -> str:
@@ -267,7 +288,8 @@ def _description(folder: Path) -> dict[str, Any]:
         raise _bad(folder, f"schema_version is {content.get('schema_version')!r}, this version reads {SCHEMA_VERSION}")
     top = ("schema_version", "preprocessing", "images", "arrays", "tolerances", "weights")
     content = _keys(folder, DESCRIPTION, content, top)
-    _keys(folder, "arrays", content["arrays"], tuple(_ARRAYS))
+    arrays = content["arrays"]
+    _keys(folder, "arrays", arrays, _OF_FEATURES if isinstance(arrays, dict) and "features" in arrays else _OF_SCORES)
     if not isinstance(content["tolerances"], dict):
         raise _bad(folder, "tolerances is not an object")
     for name, tolerance in content["tolerances"].items():

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from squeeze_export.contracts import (
+    Head,
     ModelName,
     ParityReport,
     Precision,
@@ -27,7 +28,11 @@ MANIFEST: Final = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRecord:
-    """What was exported. `weights_*` as in contracts.WeightsOrigin; `parameters` counts scalars."""
+    """What was exported. `weights_*` as in contracts.WeightsOrigin; `parameters` counts scalars.
+
+    With the head "features" `num_classes` and `weights_sha256` are still those of the whole checkpoint; `parameters` counts what
+    is left of it.
+    """
 
     model: ModelName
     num_classes: int
@@ -36,11 +41,18 @@ class SourceRecord:
     weights_file: str | None
     weights_sha256: str
     weights_seed: int | None
+    head: Head
     preprocessing: PreprocessingSpec
 
     @classmethod
     def of(
-        cls, model: ModelName, num_classes: int, parameters: int, origin: WeightsOrigin, preprocessing: PreprocessingSpec
+        cls,
+        model: ModelName,
+        num_classes: int,
+        parameters: int,
+        origin: WeightsOrigin,
+        preprocessing: PreprocessingSpec,
+        head: Head = "classifier",
     ) -> SourceRecord:
         """Flatten the origin of the weights into the record."""
         return cls(
@@ -51,6 +63,7 @@ class SourceRecord:
             weights_file=origin.file_name,
             weights_sha256=origin.sha256,
             weights_seed=origin.seed,
+            head=head,
             preprocessing=preprocessing,
         )
 

@@ -12,6 +12,7 @@ from squeeze_export.contracts import (
     DEFAULT_PRECISION,
     ExportRequest,
     ExportSettings,
+    OutputKind,
     Precision,
     Progress,
     SourceModel,
@@ -61,7 +62,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """
     progress = progress or Silent()
     settings = plan(request)
-    name = request.name or default_name(request.model, request.weights)
+    name = request.name or default_name(request.model, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
     with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", request.targets, progress) as crew:
         source = prepare(request, name, stage / "job", progress)
@@ -85,6 +86,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
 
 def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
     """Settle what each target is asked for, and refuse what cannot be done here before anything slow begins."""
+    output_kind = _output_kind(request)
     settings: dict[Target, ExportSettings] = {}
     for target in request.targets:
         for module in (EXPORTERS[target], RUNNERS[target][0]):
@@ -98,10 +100,22 @@ def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
         settings[target] = ExportSettings(
             precision=precision,
             input_kind=request.input_kind,
-            output_kind=request.output_kind,
+            output_kind=output_kind,
             ios_target=request.ios_target,
         )
     return settings
+
+
+def _output_kind(request: ExportRequest) -> OutputKind:
+    if request.head == "classifier":
+        return request.output_kind or "probabilities"
+    for option, written, why in (
+        ("--labels", request.labels, "a feature has no name"),
+        ("--output-kind", request.output_kind, "logits and probabilities come from the classifier, which is left away"),
+    ):
+        if written is not None:
+            raise UsageError(f"--head features cannot be combined with {option} {written}: {why}. Leave one of them out.")
+    return "features"
 
 
 def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
@@ -119,6 +133,7 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
         seed=request.seed,
         labels=request.labels,
         preprocessing=request.preprocessing,
+        head=request.head,
     )
     progress.stage("source", "golden pack")
     pack = make_golden(source, pictures)
@@ -179,6 +194,7 @@ def assemble(prepared: Path, job: Path, source: SourceModel, results: Iterable[R
             sum(parameter.numel() for parameter in source.module.parameters()),
             source.weights,
             source.preprocessing,
+            source.head,
         ),
         tool_versions=versions_of({"squeeze-export", "torch", "numpy", "pillow", *packages}),
         labels=labels,

@@ -14,11 +14,12 @@ from squeeze_export.contracts import (
     TARGETS,
     ColorOrder,
     ExportRequest,
+    Head,
     InputKind,
     IosTarget,
     ModelName,
-    OutputKind,
     Precision,
+    ScoreKind,
     Target,
 )
 from squeeze_export.errors import UsageError
@@ -48,6 +49,7 @@ class Options:
     scale: float | None = None
     color_order: str | None = None
     input_kind: str | None = None
+    head: str | None = None
     output_kind: str | None = None
     images: str | None = None
     ios_target: str | None = None
@@ -158,7 +160,10 @@ def build_request(options: Options) -> ExportRequest:
             else None,
         ),
         input_kind=cast("InputKind", _one_of("--input-kind", options.input_kind or "image", get_args(InputKind))),
-        output_kind=cast("OutputKind", _one_of("--output-kind", options.output_kind or "probabilities", get_args(OutputKind))),
+        head=cast("Head", _one_of("--head", options.head or "classifier", get_args(Head))),
+        output_kind=cast("ScoreKind", _one_of("--output-kind", options.output_kind, get_args(ScoreKind)))
+        if options.output_kind
+        else None,
         images=Path(options.images) if options.images is not None else None,
         ios_target=cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget))),
         output=Path(options.output or "dist"),

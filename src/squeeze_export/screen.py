@@ -95,7 +95,7 @@ class Row:
 
 
 def result_table(title: str, rows: Sequence[Row]) -> Table:
-    """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of the logits where seen."""
+    """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of logits, or features."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("target", "precision"):
         table.add_column(heading)
@@ -119,7 +119,7 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
 
 
 def logits_of(report: ParityReport) -> OutputParity | None:
-    """The comparison that a softmax does not soften: of logits, tapped logits or log-probabilities."""
+    """The comparison that a softmax does not soften: of logits, tapped logits, log-probabilities or features."""
     return next((output for output in report.outputs if output.observed != "probabilities"), None)
 
 

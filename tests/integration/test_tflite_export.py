@@ -16,6 +16,7 @@ import torch
 
 from squeeze_export.contracts import SourceModel, WeightsOrigin
 from squeeze_export.exporters import tflite
+from squeeze_export.models.source import load_source
 from squeeze_export.models.squeezenet import SqueezeNet
 from squeeze_export.validation.runners import litert
 from tests.tflite_cases import caffe, declared, eager, inception, pictures, settings, seven_classes, softmax, torchvision
@@ -177,10 +178,10 @@ def mediapipe_python():
     return candidate
 
 
-def classified(python, path, pixels, folder):
+def classified(python, path, pixels, folder, script=_MEDIAPIPE):
     np.save(folder / "pixels.npy", pixels)
     ended = subprocess.run(
-        [python, "-c", _MEDIAPIPE, str(path), str(folder / "pixels.npy")],
+        [python, "-c", script, str(path), str(folder / "pixels.npy")],
         capture_output=True,
         text=True,
         check=True,
@@ -216,3 +217,35 @@ def test_mediapipe_gives_pytorchs_top_5_on_photographs(tmp_path, precision):
     for row, (_, categories) in zip(reference, classified(python, artifact.path, pixels, tmp_path), strict=True):
         assert [index for index, _, _ in categories] == np.argsort(-row)[:5].tolist()
         assert [name for _, name, _ in categories] == [source.labels[index] for index, _, _ in categories]
+
+
+_EMBEDDER = """
+import json, sys
+import mediapipe, numpy
+from mediapipe.tasks.python import BaseOptions, vision
+path, pixels = sys.argv[1], numpy.load(sys.argv[2])
+options = vision.ImageEmbedderOptions(base_options=BaseOptions(model_asset_path=path))
+answers = []
+with vision.ImageEmbedder.create_from_options(options) as embedder:
+    for row in pixels:
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=row)
+        (head,) = embedder.embed(image).embeddings
+        answers.append([head.head_name, head.embedding.tolist()])
+print(json.dumps(answers))
+"""
+
+
+def test_mediapipes_embedder_gives_pytorchs_features(tmp_path):
+    """Its ImageEmbedder takes the file without labels, and reads the normalisation from the metadata."""
+    python = mediapipe_python()
+    spec = torchvision()
+    source = load_source(
+        name="net", model="squeezenet1_1", weights="random", seed=3, labels=None, preprocessing=spec, head="features"
+    )
+    artifact = tflite.export(source, settings(output_kind="features"), tmp_path / "net.tflite")
+    pixels = pictures(spec, 3)
+    for row, (head, found) in zip(
+        eager(source, pixels), classified(python, artifact.path, pixels, tmp_path, _EMBEDDER), strict=True
+    ):
+        assert (head, len(found)) == ("features", 512)
+        assert np.abs(np.array(found) - row).max() < 1e-5 * np.abs(row).max()

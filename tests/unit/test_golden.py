@@ -112,10 +112,10 @@ def test_the_pack_holds_the_eager_references_answers(pack, seven_classes):
     assert pack.pixels.shape == (8, 65, 64, 3) and pack.pixels.dtype == np.uint8
     with torch.inference_mode():
         logits = seven_classes.module(torch.from_numpy(normalise(pack.pixels, seven_classes.preprocessing)))
-    np.testing.assert_allclose(pack.logits, logits.numpy(), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(pack.probabilities, torch.softmax(logits, 1).numpy(), rtol=1e-5)
-    assert pack.logits.dtype == pack.probabilities.dtype == np.float32
-    assert len(np.unique(pack.logits, axis=0)) == 8  # the images differ for the model too
+    np.testing.assert_allclose(pack.reference.logits, logits.numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(pack.reference.probabilities, torch.softmax(logits, 1).numpy(), rtol=1e-5)
+    assert pack.reference.logits.dtype == pack.reference.probabilities.dtype == np.float32
+    assert len(np.unique(pack.reference.logits, axis=0)) == 8  # the images differ for the model too
     assert pack.weights == weight_digests(seven_classes)
 
 
@@ -127,8 +127,8 @@ def test_the_numbers_do_not_depend_on_threads(seven_classes, image_folder, pack)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
-    assert again.logits.tobytes() == pack.logits.tobytes()
-    assert again.probabilities.tobytes() == pack.probabilities.tobytes()
+    assert again.reference.logits.tobytes() == pack.reference.logits.tobytes()
+    assert again.reference.probabilities.tobytes() == pack.reference.probabilities.tobytes()
 
 
 def test_two_processes_write_the_same_bytes(seven_classes, image_folder, written, tmp_path):
@@ -186,7 +186,7 @@ def test_what_is_written_is_read(written, pack):
     back = read_golden(written)
     assert (back.names, back.preprocessing, back.weights) == (pack.names, pack.preprocessing, pack.weights)
     for field in ("pixels", "logits", "probabilities"):
-        found, expected = getattr(back, field), getattr(pack, field)
+        found, expected = (getattr(of if field == "pixels" else of.reference, field) for of in (back, pack))
         assert found.dtype == expected.dtype and np.array_equal(found, expected)
     assert all(map(np.array_equal, back.pictures, pack.pictures))
     content = json.loads((written / "golden.json").read_text())
@@ -217,7 +217,7 @@ def test_fewer_than_five_classes_and_bgr(seven_classes, tmp_path):
     )
     pack = make_golden(source, [("x.png", np.arange(60 * 50 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 50, 3))])
     write_golden(pack, tmp_path / "golden", tolerances={})
-    assert np.array_equal(read_golden(tmp_path / "golden").logits, pack.logits)
+    assert np.array_equal(read_golden(tmp_path / "golden").reference.logits, pack.reference.logits)
 
 
 def test_a_folder_with_something_in_it_is_not_written_into(pack, tmp_path):
@@ -311,7 +311,7 @@ def test_numbers_that_do_not_follow_from_each_other_are_refused(folder, pack):
     replace_array(folder, "pixels", pack.pixels)
     read_golden(folder)
 
-    probabilities = pack.probabilities.copy()
+    probabilities = pack.reference.probabilities.copy()
     probabilities[3, 2] += 3e-6
     replace_array(folder, "probabilities", probabilities)
     with pytest.raises(ArtifactError, match="not the softmax"):
@@ -320,16 +320,16 @@ def test_numbers_that_do_not_follow_from_each_other_are_refused(folder, pack):
     replace_array(folder, "probabilities", probabilities)
     with pytest.raises(ArtifactError, match="not the softmax"):
         read_golden(folder)
-    replace_array(folder, "probabilities", pack.probabilities)
+    replace_array(folder, "probabilities", pack.reference.probabilities)
 
-    best = top5(pack.logits)
+    best = top5(pack.reference.logits)
     best[0, :2] = best[0, 1::-1].copy()
     replace_array(folder, "top5", best)
     with pytest.raises(ArtifactError, match="top5"):
         read_golden(folder)
-    replace_array(folder, "top5", top5(pack.logits))
+    replace_array(folder, "top5", top5(pack.reference.logits))
 
-    logits = pack.logits.copy()
+    logits = pack.reference.logits.copy()
     logits[0, 0] = np.inf
     replace_array(folder, "logits", logits)
     with pytest.raises(ArtifactError, match="NaN or infinite logits"):

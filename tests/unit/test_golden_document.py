@@ -13,6 +13,8 @@ import pytest
 
 from squeeze_export.contracts import Tolerance
 from squeeze_export.golden import make_golden, pick_images, read_pictures, write_golden
+from squeeze_export.models.source import load_source
+from squeeze_export.preprocessing import spec_for
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "golden-pack.md"
 BAR = Tolerance(precision="fp32", max_error_of_peak=1e-4, min_snr_db=100.0, min_centred_snr_db=90.0, reason="measured 133 dB")
@@ -40,9 +42,23 @@ def keys_of(content):
             yield from keys_of(value)
 
 
-def test_the_document_names_every_key(written):
-    document = DOCUMENT.read_text(encoding="utf-8")
-    keys = set(keys_of(json.loads((written / "golden.json").read_text()))) - {"tflite"}
+@pytest.fixture(scope="module")
+def of_features(image_folder, tmp_path_factory):
+    """A pack of a feature extractor, on disk."""
+    spec = spec_for("torchvision", model="squeezenet1_1", input_size=(33, 35))
+    source = load_source(
+        name="net", model="squeezenet1_1", weights="random", seed=1, labels=None, preprocessing=spec, head="features"
+    )
+    folder = tmp_path_factory.mktemp("packs") / "golden"
+    write_golden(make_golden(source, read_pictures(pick_images(image_folder))), folder, tolerances={"tflite": BAR})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["written", "of_features"])
+def test_the_document_names_every_key_and_file(kind, request):
+    document, folder = DOCUMENT.read_text(encoding="utf-8"), request.getfixturevalue(kind)
+    assert [path.name for path in folder.iterdir() if f"      {path.name}" not in document] == []
+    keys = set(keys_of(json.loads((folder / "golden.json").read_text()))) - {"tflite"}
     assert len(keys) > 25
     assert [key for key in sorted(keys) if f"`{key}`" not in document] == []
 
@@ -72,7 +88,7 @@ def test_a_reader_written_from_the_document_alone_reads_a_pack(written, pack):
         powers = [math.exp(value - max(logits)) for value in logits]
         assert all(abs(power / sum(powers) - value) <= 1e-6 for power, value in zip(powers, probabilities, strict=True))
         assert list(row("top5", place)) == sorted(range(len(logits)), key=lambda index: (-logits[index], index))[:5]
-        assert logits == tuple(pack.logits[place].tolist())
+        assert logits == tuple(pack.reference.logits[place].tolist())
 
         # The crop, from the PNG: samples, resize, cut, all in whole numbers but for the filter's weights.
         spec = description["preprocessing"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from squeeze_export.errors import UsageError
+from squeeze_export.pipeline import plan
 from squeeze_export.request import Options, build_request, merge, read_config
 
 
@@ -55,6 +56,8 @@ def test_precision_is_for_all_targets_or_for_one():
         ({"preprocessing": "vgg"}, "--preprocessing 'vgg' is unknown"),
         ({"input_kind": "picture"}, "--input-kind"),
         ({"output_kind": "logit"}, "Did you mean logits"),
+        ({"output_kind": "features"}, "Known: logits, probabilities"),  # that is the head's to say
+        ({"head": "feature"}, "Did you mean features"),
         ({"color_order": "rgb"}, "--color-order"),
     ],
 )
@@ -62,6 +65,19 @@ def test_what_cannot_be_meant_is_refused_by_name(options, told):
     with pytest.raises(UsageError) as caught:
         request(**options)
     assert told in str(caught.value)
+
+
+def test_the_head_and_what_cannot_stand_beside_it(tmp_path):
+    assert (request().head, request().output_kind) == ("classifier", None)
+    assert {asked.output_kind for asked in plan(request(output_kind="logits")).values()} == {"logits"}
+    assert {asked.output_kind for asked in plan(request()).values()} == {"probabilities"}
+    assert {asked.output_kind for asked in plan(request(head="features")).values()} == {"features"}
+    assert build_request(config(tmp_path, 'target = "all"\nhead = "features"')).head == "features"
+    for options in ({"labels": "labels.txt"}, {"output_kind": "logits"}, {"output_kind": "probabilities"}):
+        ((name, value),) = options.items()
+        with pytest.raises(UsageError) as caught:
+            plan(request(head="features", **options))
+        assert f"--head features cannot be combined with --{name.replace('_', '-')} {value}" in str(caught.value)
 
 
 def test_an_input_size_is_height_by_width():
@@ -85,6 +101,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         scale = 1
         color-order = "RGB"
         input-kind = "tensor"
+        head = "classifier"
         output-kind = "logits"
         images = "photos"
         ios-target = "iOS17"

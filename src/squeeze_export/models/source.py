@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import ModelName, PreprocessingSpec, SourceModel, WeightDigest, WeightsOrigin
+from squeeze_export.contracts import Head, ModelName, PreprocessingSpec, SourceModel, WeightDigest, WeightsOrigin
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.models import labels as label_files
 from squeeze_export.models import weights as weight_files
@@ -23,14 +23,15 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _LONGEST_NAME: Final = 100  # leaves room for prefixes and endings below the 255 bytes of a file name
 
 
-def default_name(model: ModelName, weights: weight_files.WeightsChoice) -> str:
-    """What the source model is called where the user says nothing: the stem of the weights' file, after the model's name.
+def default_name(model: ModelName, weights: weight_files.WeightsChoice, head: Head = "classifier") -> str:
+    """What the source model is called where the user says nothing: the model's name, the stem of the weights' file, "features".
 
     Safe as a file name: letters, digits, dot, underscore, hyphen; every other character becomes an underscore.
     """
     stem = weights.stem if isinstance(weights, Path) else weights
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", stem)
-    return (safe if safe.startswith(model) else f"{model}-{safe}")[:_LONGEST_NAME]
+    ending = "" if head == "classifier" else f"-{head}"
+    return (safe if safe.startswith(model) else f"{model}-{safe}")[: _LONGEST_NAME - len(ending)] + ending
 
 
 def check_name(name: str) -> str:
@@ -51,13 +52,17 @@ def load_source(
     seed: int,
     labels: Path | None,
     preprocessing: PreprocessingSpec,
+    head: Head = "classifier",
 ) -> SourceModel:
     """Load the one model that everything is made from; SourceError where weights or labels are not what they must be.
 
-    Random weights have as many classes as there are labels, or 1000. The demo weights bring their own labels.
+    Random weights have as many classes as there are labels, or 1000. The demo weights bring their own labels. With the head
+    "features" the whole checkpoint is loaded and held against the model all the same; labels are a UsageError then.
     """
     check_name(name)
-    if weights == "demo" and labels is None:
+    if head == "features" and labels is not None:
+        raise UsageError(f"labels file {labels}: features are no classes, so nothing could be labelled; leave --labels out")
+    if weights == "demo" and labels is None and head == "classifier":
         labels = weight_files.demo_labels()
     if weights == "random" and labels is not None:
         texts: tuple[str, ...] | None = label_files.read_labels(labels, None)
@@ -68,11 +73,12 @@ def load_source(
     return SourceModel(
         name=name,
         model=model,
-        module=_module(model, loaded.num_classes, loaded.state),
+        module=_module(model, loaded.num_classes, loaded.state, head),
         num_classes=loaded.num_classes,
         labels=texts,
         preprocessing=preprocessing,
         weights=loaded.origin,
+        head=head,
     )
 
 
@@ -110,6 +116,9 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "labels": source.labels,
         "preprocessing": asdict(source.preprocessing),
         "weights": asdict(source.weights),
+        "head": source.head,
+        # Not always that of `weights`, which is the whole checkpoint's.
+        "state_sha256": weight_files.canonical_sha256(state),
     }
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
@@ -127,30 +136,35 @@ def restore_source(folder: Path) -> SourceModel:
         source = SourceModel(
             name=description["name"],
             model=description["model"],
-            module=_module(description["model"], description["num_classes"], state),
+            module=_module(description["model"], description["num_classes"], state, description["head"]),
             num_classes=description["num_classes"],
             labels=None if description["labels"] is None else tuple(description["labels"]),
             preprocessing=PreprocessingSpec(**preprocessing),
             weights=WeightsOrigin(**description["weights"]),
+            head=description["head"],
         )
+        saved: str = description["state_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SourceError(
             f"the saved source model in {folder} cannot be read ({type(error).__name__}: {error}): save it again"
         ) from error
     found = weight_files.canonical_sha256(source.module.state_dict())
-    if found != source.weights.sha256:
+    if found != saved:
         raise SourceError(f"the saved source model in {folder} has other weights than were saved (sha256 {found}): save it again")
     return source
 
 
-def _module(model: ModelName, num_classes: int, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """Build the network around these weights: eval mode, no gradients."""
+def _module(model: ModelName, num_classes: int, state: dict[str, torch.Tensor], head: Head) -> torch.nn.Module:
+    """Build the network around these weights: eval mode, no gradients. Features need none of the classifier's weights."""
     import torch
 
-    from squeeze_export.models.squeezenet import SqueezeNet
+    from squeeze_export.models.squeezenet import FeatureExtractor, SqueezeNet
 
     with torch.device("meta"):  # the constructor's own random weights would cost time and disturb torch's global generator
-        network = SqueezeNet(model, num_classes)
+        whole = SqueezeNet(model, num_classes)
+    network = whole if head == "classifier" else FeatureExtractor(whole)
+    left_away = () if head == "classifier" else {f"classifier.{name}" for name in whole.classifier.state_dict()}
     # Cloned: safetensors maps the file into memory, and a weight must not change with the file.
-    network.load_state_dict({name: value.clone() for name, value in state.items()}, strict=True, assign=True)
+    kept = {name: value.clone() for name, value in state.items() if name not in left_away}
+    network.load_state_dict(kept, strict=True, assign=True)
     return network.requires_grad_(False).eval()

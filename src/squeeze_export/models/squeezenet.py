@@ -76,6 +76,20 @@ class SqueezeNet(nn.Module):
         return torch.flatten(scores, 1)
 
 
+class FeatureExtractor(nn.Module):
+    """A SqueezeNet without its classifier: normalised image (N, 3, H, W) -> (N, 512), each channel averaged over all places."""
+
+    def __init__(self, network: SqueezeNet) -> None:
+        super().__init__()
+        self.features = network.features
+        self.pool = nn.AdaptiveAvgPool2d((1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Describe a batch."""
+        averaged: torch.Tensor = self.pool(self.features(x))
+        return torch.flatten(averaged, 1)
+
+
 def _bypass(model: ModelName, channels: int, out: int) -> Bypass:
     if model in ("squeezenet1_0_bypass", "squeezenet1_0_complex_bypass") and channels == out:
         return "identity"

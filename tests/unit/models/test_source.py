@@ -20,8 +20,8 @@ from squeeze_export.preprocessing import spec_for
 SPEC = spec_for("caffe", model="squeezenet1_0", input_size=(64, 64))
 
 
-def load(weights="random", *, model="squeezenet1_1", labels=None, seed=0, name="it"):
-    return load_source(name=name, model=model, weights=weights, seed=seed, labels=labels, preprocessing=SPEC)
+def load(weights="random", *, model="squeezenet1_1", labels=None, seed=0, name="it", head="classifier"):
+    return load_source(name=name, model=model, weights=weights, seed=seed, labels=labels, preprocessing=SPEC, head=head)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,11 @@ def load(weights="random", *, model="squeezenet1_1", labels=None, seed=0, name="
 def test_default_names(model, choice, name):
     assert default_name(model, choice) == name
     assert check_name(name) == name
+
+
+def test_features_say_so_in_their_name():
+    assert default_name("squeezenet1_1", "demo", "features") == "squeezenet1_1-demo-features"
+    assert default_name("squeezenet1_1", Path("x" * 240 + ".pth"), "features") == "squeezenet1_1-" + "x" * 77 + "-features"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-rf", "a/b", "a b", "a\n", "ü", "x" * 101, "a\\b"])
@@ -143,6 +148,54 @@ def test_a_damaged_saved_source_is_refused(tmp_path, seven_classes, damage):
             (folder / "source.json").write_text(json.dumps(description | {"model": "squeezenet1_0"}))
     with pytest.raises(SourceError, match="save it again"):
         restore_source(folder)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_features_are_the_averages_in_front_of_the_classifier(model, tmp_path):
+    whole, source = load(model=model, seed=4), load(model=model, seed=4, head="features")
+    images = torch.randn(2, 3, 64, 70, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found, channels = source.module(images), whole.module.features(images)
+    np.testing.assert_allclose(found, channels.numpy().astype(np.float64).mean(axis=(2, 3)), rtol=1e-5, atol=1e-6)
+    assert found.shape == (2, source.width) == (2, 512) and whole.width == 1000
+    assert len(found.unique(dim=0)) == 2
+    # The origin is the whole checkpoint's, the weights are what is left of it.
+    assert (source.weights, source.num_classes, source.labels, source.head) == (whole.weights, 1000, None, "features")
+    names = [name for name in whole.module.state_dict() if not name.startswith("classifier.")]
+    assert list(source.module.state_dict()) == names == [digest.name for digest in weight_digests(source)]
+
+    save_source(source, tmp_path)
+    assert not any(name.startswith("classifier.") for name in load_file(tmp_path / "weights.safetensors"))
+    back = restore_source(tmp_path)
+    assert (back.head, back.weights, back.num_classes) == ("features", whole.weights, 1000)
+    with torch.inference_mode():
+        assert torch.equal(back.module(images), found)
+
+
+def test_features_hold_the_whole_checkpoint_against_the_model_and_have_no_labels(tmp_path):
+    state = {name: value.clone() for name, value in load().module.state_dict().items()}
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\n")
+    with pytest.raises(UsageError, match="leave --labels out"):
+        load(head="features", labels=labels)
+    state["classifier.1.bias"][3] = torch.nan
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(SourceError, match=r"classifier\.1\.bias"):
+        load(tmp_path / "w.safetensors", head="features")
+    del state["classifier.1.bias"]
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(SourceError, match=r"missing classifier\.1\.bias"):
+        load(tmp_path / "w.safetensors", head="features")
+
+
+def test_a_damaged_saved_source_of_features_is_refused(tmp_path):
+    source = load(head="features")
+    save_source(source, tmp_path)
+    state = load_file(tmp_path / "weights.safetensors")
+    state["features.0.bias"][0] += 1e-6
+    save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(SourceError, match="other weights than were saved"):
+        restore_source(tmp_path)
 
 
 def test_weight_digests_are_of_the_bytes(seven_classes):

@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squeeze_export.contracts import LOGITS_TAP, GoldenPack, InputSpec, OutputSpec, Signature, WeightDigest
+from squeeze_export.contracts import (
+    LOGITS_TAP,
+    GoldenPack,
+    InputSpec,
+    OutputSpec,
+    PreprocessingSpec,
+    Scores,
+    Signature,
+    WeightDigest,
+)
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.tolerances import tolerance_for
@@ -22,6 +29,9 @@ from squeeze_export.validation.tolerances import tolerance_for
 SIDE, CLASSES, IMAGES = 16, 10, 6
 FP32, FP16 = tolerance_for("torchscript", "fp32"), tolerance_for("torchscript", "fp16")
 COREML_FP16 = tolerance_for("coreml", "fp16")
+PREPROCESSING = PreprocessingSpec(
+    resize=SIDE, height=SIDE, width=SIDE, color_order="RGB", scale=1 / 255, mean=(0.5,) * 3, std=(1.0,) * 3
+)
 WEIGHTS = tuple(np.full(shape, 0.5, np.float32) for shape in ((2, 3, 1, 1), (2,)))
 
 
@@ -74,11 +84,17 @@ def golden_pack(count=IMAGES):
     ]
     return GoldenPack(
         names=tuple(f"{index}.png" for index in range(count)),
+        pictures=tuple(pixels),
+        preprocessing=PREPROCESSING,
         pixels=pixels,
-        logits=logits,
-        probabilities=softmax(logits),
+        reference=Scores(logits=logits, probabilities=softmax(logits)),
         weights=tuple(digests),
     )
+
+
+def scored(pack, **scores):
+    """The pack with other logits or probabilities."""
+    return dataclasses.replace(pack, reference=dataclasses.replace(pack.reference, **scores))
 
 
 PACK = golden_pack()
@@ -119,8 +135,8 @@ def judged(kind="logits", tap=False, tolerance=FP32, pack=PACK, signature=None, 
 
 
 def test_the_fixture_is_worth_testing_with():
-    assert 10 < np.abs(PACK.logits).max() < 60
-    assert len(set(PACK.logits.argmax(axis=1))) > 2
+    assert 10 < np.abs(PACK.reference.logits).max() < 60
+    assert len(set(PACK.reference.logits.argmax(axis=1))) > 2
 
 
 @pytest.mark.parametrize(("kind", "tap"), KINDS)
@@ -149,7 +165,7 @@ def test_reported_numbers_are_the_metrics():
     (output,) = judged(tolerance=FP16, change=lambda logits, call: logits * 1.0005).outputs
     assert output.snr_db == pytest.approx(20 * math.log10(2000), abs=0.01)
     assert output.centred_snr_db == pytest.approx(20 * math.log10(2000), abs=0.01)
-    assert output.max_abs_error == pytest.approx(np.abs(PACK.logits).max() / 2000, rel=1e-3)
+    assert output.max_abs_error == pytest.approx(np.abs(PACK.reference.logits).max() / 2000, rel=1e-3)
     assert output.smallest_passing_error_of_peak == pytest.approx(5e-4, rel=1e-3)
 
 
@@ -167,9 +183,9 @@ def noise(size):
 
 WRONG = {
     "a constant": lambda logits, call: np.arange(CLASSES)[None],
-    "the reference's average": lambda logits, call: PACK.logits.mean(axis=0, keepdims=True),
-    "always the first answer": lambda logits, call: PACK.logits[:1],
-    "the next image's answer": lambda logits, call: PACK.logits[[(call + 1) % IMAGES]],
+    "the reference's average": lambda logits, call: PACK.reference.logits.mean(axis=0, keepdims=True),
+    "always the first answer": lambda logits, call: PACK.reference.logits[:1],
+    "the next image's answer": lambda logits, call: PACK.reference.logits[[(call + 1) % IMAGES]],
     "zeros": lambda logits, call: logits * 0,
     "the wrong sign": lambda logits, call: -logits,
     "scaled by 1 %": lambda logits, call: logits * 1.01,
@@ -178,7 +194,7 @@ WRONG = {
     "classes rolled": lambda logits, call: np.roll(logits, 1, axis=1),
     "classes reversed": lambda logits, call: logits[:, ::-1],
     "a ReLU too many": lambda logits, call: np.maximum(logits, 0),
-    "clipped": lambda logits, call: np.minimum(logits, np.abs(PACK.logits).max() / 2),
+    "clipped": lambda logits, call: np.minimum(logits, np.abs(PACK.reference.logits).max() / 2),
     "quantised to 8 bit": lambda logits, call: np.round(logits * 4) / 4,
     "noise": noise(0.3),
     "one class off": lambda logits, call: logits + np.eye(CLASSES)[3],
@@ -271,7 +287,7 @@ def test_the_smallest_passing_tolerance_passes_and_nothing_smaller_does(kind, ta
 def test_one_rule_of_error_covers_logits_and_what_softmax_makes_of_them(kind, tap):
     """Any logit error of at most E passes the max-error rule in each view: the bounds in parity.py's first lines."""
     lenient = dataclasses.replace(FP32, max_error_of_peak=1e-2, min_snr_db=-300.0, min_centred_snr_db=-300.0)
-    allowed = 1e-2 * np.abs(PACK.logits).max() * 0.999
+    allowed = 1e-2 * np.abs(PACK.reference.logits).max() * 0.999
     for seed in range(40):
 
         def worst_case(logits, call, seed=seed):
@@ -283,7 +299,7 @@ def test_one_rule_of_error_covers_logits_and_what_softmax_makes_of_them(kind, ta
 
 def flat_pack(logits):
     logits = np.asarray(logits, np.float32)
-    return dataclasses.replace(golden_pack(len(logits)), logits=logits, probabilities=softmax(logits))
+    return scored(golden_pack(len(logits)), logits=logits, probabilities=softmax(logits))
 
 
 def answering(rows):
@@ -337,7 +353,7 @@ def test_a_flip_by_more_than_the_error_fails_even_within_the_tolerance():
 
 def test_probabilities_below_the_floor_are_not_compared_and_above_it_are():
     pack = flat_pack([[100.0, 0.0, 80.0, *[50.0] * 7], [0.0, 100.0, 80.0, *[50.0] * 7]])
-    assert (pack.probabilities[:, 2] > 1e-9).all()
+    assert (pack.reference.probabilities[:, 2] > 1e-9).all()
 
     def lose(index):
         def replace(outputs, call):
@@ -347,7 +363,7 @@ def test_probabilities_below_the_floor_are_not_compared_and_above_it_are():
 
         return replace
 
-    answers = answering(pack.logits)
+    answers = answering(pack.reference.logits)
     lost = [1, 0]
     below = judged("probabilities", pack=pack, change=answers, replace=lambda o, call: lose(lost[call % 2])(o, call))
     assert below.verdict == "PASSED"
@@ -359,11 +375,11 @@ def test_probabilities_below_the_floor_are_not_compared_and_above_it_are():
 @pytest.mark.parametrize(("kind", "tap"), KINDS)
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_artifact_that_ignores_its_input_fails_even_where_the_pack_cannot_tell(kind, tap, count):
-    pack = flat_pack(PACK.logits[[0] * count])
-    ignorant = judged(kind, tap, pack=pack, change=lambda logits, call: pack.logits[:1])
+    pack = flat_pack(PACK.reference.logits[[0] * count])
+    ignorant = judged(kind, tap, pack=pack, change=lambda logits, call: pack.reference.logits[:1])
     assert ignorant.verdict == "FAILED"
     assert ignorant.reason == f"{kind} is the same for 0.png and its negative: the input is ignored"
-    assert judged(kind, tap, pack=pack, change=answering(pack.logits)).verdict == "PASSED"
+    assert judged(kind, tap, pack=pack, change=answering(pack.reference.logits)).verdict == "PASSED"
 
 
 def test_a_dead_reference_proves_nothing():
@@ -378,7 +394,7 @@ def test_a_dead_reference_proves_nothing():
 def test_one_class_has_no_centred_snr_and_logits_are_still_judged():
     output = OutputSpec(name="logits", shape=(1, 1), dtype="float32", kind="logits")
     signature = dataclasses.replace(signature_of("logits"), outputs=(output,))
-    pack = flat_pack(PACK.logits[:, :1])
+    pack = flat_pack(PACK.reference.logits[:, :1])
     assert judged(pack=pack, signature=signature, change=lambda logits, call: logits[:, :1]).verdict == "PASSED"
     assert judged(pack=pack, signature=signature, change=lambda logits, call: logits[:, :1] * 1.01).verdict == "FAILED"
 
@@ -459,7 +475,11 @@ def test_no_outputs_declared_fails():
     assert "declares no outputs" in report.reason
 
 
-EMPTY = dataclasses.replace(PACK, names=(), pixels=PACK.pixels[:0], logits=PACK.logits[:0], probabilities=PACK.probabilities[:0])
+EMPTY = dataclasses.replace(
+    scored(PACK, logits=PACK.reference.logits[:0], probabilities=PACK.reference.probabilities[:0]),
+    names=(),
+    pixels=PACK.pixels[:0],
+)
 BAD_PACKS = [
     (EMPTY, "no images"),
     (dataclasses.replace(PACK, names=PACK.names[:5]), "5 names"),
@@ -467,12 +487,12 @@ BAD_PACKS = [
     (dataclasses.replace(PACK, pixels=PACK.pixels[:5]), "pixels uint8 .5, 16, 16, 3."),
     (dataclasses.replace(PACK, pixels=PACK.pixels[:, :15]), "pixels uint8 .6, 15, 16, 3."),
     (dataclasses.replace(PACK, pixels=PACK.pixels / 255.0), "pixels float64"),
-    (dataclasses.replace(PACK, logits=PACK.logits[:, :9]), "logits .6, 9. and probabilities .6, 10."),
-    (dataclasses.replace(PACK, logits=PACK.logits[:, :0], probabilities=PACK.probabilities[:, :0]), "logits .6, 0."),
-    (dataclasses.replace(PACK, logits=PACK.logits * np.nan), "not finite"),
-    (dataclasses.replace(PACK, logits=PACK.logits + 1e-2 * np.eye(CLASSES)[2]), None),
-    (dataclasses.replace(PACK, probabilities=PACK.probabilities[::-1]), "not the softmax"),
-    (dataclasses.replace(PACK, logits=PACK.logits[::-1]), "not the softmax"),
+    (scored(PACK, logits=PACK.reference.logits[:, :9]), "logits .6, 9. and probabilities .6, 10."),
+    (scored(PACK, logits=PACK.reference.logits[:, :0], probabilities=PACK.reference.probabilities[:, :0]), "logits .6, 0."),
+    (scored(PACK, logits=PACK.reference.logits * np.nan), "not finite"),
+    (scored(PACK, logits=PACK.reference.logits + 1e-2 * np.eye(CLASSES)[2]), None),
+    (scored(PACK, probabilities=PACK.reference.probabilities[::-1]), "not the softmax"),
+    (scored(PACK, logits=PACK.reference.logits[::-1]), "not the softmax"),
 ]
 
 
@@ -535,136 +555,3 @@ def test_every_problem_is_named_in_the_reason():
     for output in report.outputs:
         for problem in output.problems:
             assert f"probabilities as {output.observed}: {problem}" in report.reason
-
-
-# Real artifacts
-
-
-def real_pack(module, pixels, signature, mean, std, weights):
-    import torch
-
-    inputs = (torch.from_numpy(signature.input.encode(pixels)) - mean) / std
-    with torch.no_grad():
-        logits = torch.cat([module(one[None]) for one in inputs])
-    return dataclasses.replace(
-        golden_pack(len(pixels)),
-        pixels=pixels,
-        logits=logits.numpy(),
-        probabilities=torch.softmax(logits, 1).numpy(),
-        weights=weights,
-    )
-
-
-def real_source(model, num_classes, state=None):
-    import torch
-
-    from squeeze_export.contracts import PreprocessingSpec, SourceModel, WeightsOrigin
-    from squeeze_export.models.squeezenet import SqueezeNet, initialise
-
-    network = SqueezeNet(model, num_classes)
-    if state is None:
-        initialise(network, torch.Generator().manual_seed(1))
-    else:
-        network.load_state_dict(state)
-    side, mean, std = (96, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if state is None else (224, *STANDARD)
-    return SourceModel(
-        name=model,
-        model=model,
-        module=network.eval(),
-        num_classes=num_classes,
-        labels=None,
-        preprocessing=PreprocessingSpec(
-            resize=256, height=side, width=side, color_order="RGB", scale=1 / 255, mean=mean, std=std
-        ),
-        weights=WeightsOrigin(kind="random", sha256="0" * 64, file_name=None, seed=1),
-    )
-
-
-STANDARD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-def prove(source, pixels, precision, folder, damage=None):
-    """Export, let `damage(module)` change what is exported but not the reference, and judge the file."""
-    import copy
-
-    import torch
-
-    from squeeze_export.contracts import ExportSettings
-    from squeeze_export.exporters import torchscript
-    from squeeze_export.validation.runners import torch_lite
-    from squeeze_export.validation.weights import digest
-
-    exported = dataclasses.replace(source, module=copy.deepcopy(source.module))
-    if damage is not None:
-        with torch.no_grad():
-            damage(exported.module)
-    asked = ExportSettings(precision=precision, input_kind="image", output_kind="probabilities", ios_target="iOS16")
-    artifact = torchscript.export(exported, asked, folder / f"{precision}.ptl")
-    weights = tuple(
-        WeightDigest(name=name, shape=tuple(v.shape), fp32=digest(v.numpy()), fp16=digest(v.half().numpy()))
-        for name, v in source.module.state_dict().items()
-    )
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in STANDARD)
-    pack = real_pack(source.module, pixels, artifact.signature, mean, std, weights)
-    runner = torch_lite.open(artifact.path, artifact.signature, precision)
-    return judge(runner, artifact.signature, pack, tolerance_for("torchscript", precision), precision)
-
-
-def waves(side, count=4):
-    y, x = np.mgrid[0:side, 0:side]
-    return np.stack(
-        [
-            np.stack([127 + 120 * np.sin((k + 1) * x / 9 + c) * np.cos((c + 1) * y / 11 + k) for c in range(3)], axis=-1)
-            for k in range(count)
-        ]
-    ).astype(np.uint8)
-
-
-@pytest.mark.parametrize("model", ["squeezenet1_1", "squeezenet1_0_complex_bypass"])
-def test_a_real_artifact_passes_and_a_damaged_one_fails(tmp_path, model):
-    source = real_source(model, 7)
-    for precision in ("fp32", "fp16"):
-        report = prove(source, waves(96), precision, tmp_path)
-        assert (report.verdict, report.reason) == ("PASSED", None)
-        assert report.weights.compared == report.weights.expected == len(source.module.state_dict())
-
-    def nudge(module):
-        module.features[3].squeeze.weight[2, 0] += 1e-2
-
-    report = prove(source, waves(96), "fp32", tmp_path, nudge)
-    assert report.verdict == "FAILED"
-    assert report.weights.problems[0] == "1 of the source's weights are not in the file: features.3.squeeze.weight"
-    assert any(output.problems for output in report.outputs)
-
-    def swap(module):
-        first, second = module.features[3].expand1x1.weight, module.features[4].expand1x1.weight
-        kept = first.clone()
-        first.copy_(second)
-        second.copy_(kept)
-
-    report = prove(source, waves(96), "fp32", tmp_path, swap)
-    assert report.verdict == "FAILED"
-    assert report.weights.problems == ()  # all are there, in each other's place: only the outputs can tell
-    assert any(output.problems for output in report.outputs)
-
-
-def data_folder():
-    return Path(os.environ.get("SQUEEZE_EXPORT_DATA") or Path(__file__).parents[4] / "shared" / "data")
-
-
-@pytest.mark.realdata
-def test_real_weights_on_real_photographs(tmp_path):
-    folder = data_folder()
-    if not (folder / "weights").is_dir():
-        pytest.skip("no real data: set SQUEEZE_EXPORT_DATA or put it at ../shared/data")
-    from PIL import Image
-    from safetensors.torch import load_file
-
-    files = sorted((folder / "images" / "evaluation").glob("*.jpg"))[:12]
-    pixels = np.stack([np.asarray(Image.open(file).convert("RGB").resize((256, 256)).crop((16, 16, 240, 240))) for file in files])
-    source = real_source("squeezenet1_1", 1000, load_file(folder / "weights" / "squeezenet1_1_torchvision.safetensors"))
-    for precision, least in (("fp32", 120), ("fp16", 80)):
-        report = prove(source, pixels, precision, tmp_path)
-        assert (report.verdict, report.reason) == ("PASSED", None)
-        assert report.outputs[1].snr_db > least
-        assert report.outputs[1].top1_agreement == 1.0
