@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK: Final = 256
+SALT: Final = 7791  # keeps these pictures apart from every demo_image, whose random numbers start from (seed, index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class Pool:
         return self.pictures[np.sort(indices)], self.labels[np.sort(indices)]
 
 
-def make_pool(folder: Path, *, size: int, count: int, seed: int) -> Pool:
-    """Open the pool, rendering first what is missing of it; what a stopped run left is kept."""
+def make_pool(folder: Path, *, size: int, count: int, seed: int) -> None:
+    """Render what is missing of the pool; what a stopped run left is kept."""
     from fonts import train_faces
 
     train_faces()  # cut the outlines before the workers all want them
@@ -56,12 +57,17 @@ def make_pool(folder: Path, *, size: int, count: int, seed: int) -> Pool:
                 if number % 10 == 0 or number == len(jobs):
                     seconds = time.monotonic() - started
                     print(f"pool of {size} px: {before + number}/{before + len(jobs)} chunks, {seconds:.0f} s", flush=True)
-    return Pool(pictures=np.load(path, mmap_mode="r"), labels=np.array([_draw(seed, i)[0] for i in range(count)], np.int64))
 
 
-def _draw(seed: int, index: int) -> tuple[int, np.random.Generator]:
-    """The class of one training picture and the random numbers for the rest of it."""
-    rng = np.random.default_rng([seed, 7919, index])  # 7919: apart from every demo_image
+def open_pool(folder: Path, *, size: int, count: int, seed: int) -> Pool:
+    """A pool that make_pool has finished."""
+    pictures = np.load(folder / f"pool-{size}-{count}-{seed}.npy", mmap_mode="r")
+    return Pool(pictures=pictures, labels=np.array([_draw(size, seed, i)[0] for i in range(count)], np.int64))
+
+
+def _draw(size: int, seed: int, index: int) -> tuple[int, np.random.Generator]:
+    """The class of one training picture and the random numbers for the rest of it, other than any demo_image's."""
+    rng = np.random.default_rng([seed, SALT + size, index])
     return int(rng.integers(len(demo.CHARACTERS))), rng
 
 
@@ -80,7 +86,7 @@ def _render(job: tuple[str, int, int, int, int]) -> int:
     pictures = np.load(path, mmap_mode="r+")
     designs = _designs()
     for index in range(start, stop):
-        label, rng = _draw(seed, index)
+        label, rng = _draw(size, seed, index)
         # Designs are equally likely, whatever the number of their styles.
         design = designs[int(rng.integers(len(designs)))]
         face = design[int(rng.integers(len(design)))]

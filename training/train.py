@@ -1,38 +1,43 @@
 """Train the demo weights: SqueezeNet 1.1 on 34 printed characters, from nothing but fonts and random numbers.
 
 One command, see README.md. Stages grow the pictures from small to the 224 pixels of deployment. Every convolution but the last is
-trained with batch normalisation, which is folded into its weights at the end: the result is the plain SqueezeNet 1.1 that the package
-knows. A stopped run continues from its last checkpoint.
+trained with batch normalisation, which is folded into its weights at the end: the result is a plain SqueezeNet 1.1.
+A stopped run continues from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from pool import Pool, make_pool
-from torch import nn
+from evaluate_demo import measure
+from pool import make_pool, open_pool
+from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 
 from squeeze_export import demo
 from squeeze_export.models.squeezenet import SqueezeNet, initialise
 
 HERE: Final = Path(__file__).parent
+CHECKPOINT: Final = "checkpoint.pt"
 MEAN: Final = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255
 STD: Final = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """`samples` pictures at `side` pixels, drawn from `pool` rendered ones; the learning rate falls from `rate` to `final_rate`."""
+    """`samples` pictures at `side` pixels out of `pool` rendered at `drawn`; the rate falls from `rate` to `final_rate`."""
 
     side: int
+    drawn: int
     pool: int
     samples: int
     batch: int
@@ -41,9 +46,29 @@ class Stage:
 
 
 STAGES: Final = (
-    Stage(side=112, pool=24000, samples=128000, batch=64, rate=2e-3, final_rate=4e-4),
-    Stage(side=224, pool=10000, samples=30000, batch=32, rate=8e-4, final_rate=1e-5),
+    Stage(side=64, drawn=128, pool=24000, samples=64000, batch=64, rate=2e-3, final_rate=1e-3),
+    Stage(side=112, drawn=128, pool=24000, samples=40000, batch=64, rate=1.5e-3, final_rate=4e-4),
+    Stage(side=224, drawn=256, pool=6000, samples=10000, batch=32, rate=8e-4, final_rate=1e-5),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One of `count` processes that each work on their share of every batch. On a GPU there is one."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    def average(self, network: nn.Module) -> None:
+        """Replace the gradients by their mean over all workers."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        distributed.all_reduce(flat)
+        for gradient, mean in zip(gradients, flat.div(self.count).split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
 
 class Normalised(nn.Sequential):
@@ -82,7 +107,7 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def augmented(pictures: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
-    """Random crop (the character stays inside), resize, gain and offset per channel: uint8 (N, 3, P, P) -> float (N, 3, side, side).
+    """Random crop (the character stays inside), resize, gain, offset: uint8 (N, 3, P, P) -> float (N, 3, side, side).
 
     One crop size per batch: the crops of a batch must stack.
     """
@@ -104,88 +129,110 @@ def augmented(pictures: torch.Tensor, side: int, generator: torch.Generator) -> 
     return resized * uniform(0.8, 1.2, len(pictures), 3, 1, 1) + uniform(-20, 20, len(pictures), 1, 1, 1)
 
 
-def train(stages: tuple[Stage, ...], seed: int, out: Path) -> SqueezeNet:
-    """Run all stages, or what a checkpoint in `out` left of them."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(seed)
+def start(seed: int) -> nn.Module:
+    """The network before training, with batch normalisation."""
     network = SqueezeNet("squeezenet1_1", len(demo.CHARACTERS))
     initialise(network, torch.Generator().manual_seed(seed))
     with_normalisation(network)
-    network.classifier[0].p = 0.1  # the data are endless: little to overfit
+    network.classifier[0].p = 0.1  # the pictures are many: little to overfit
     with torch.no_grad():
         # The network ends in a ReLU. Scores that start positive keep every class alive until it has learned something.
         network.classifier[1].bias.fill_(1.0)
-    network = network.to(device, memory_format=torch.channels_last)
+    return network
+
+
+def train(worker: Worker, stages: tuple[Stage, ...], seed: int, out: Path) -> None:
+    """Run all stages, or what the checkpoint in `out` left of them, and leave the last checkpoint there."""
+    torch.manual_seed(seed + 1000 * worker.rank)
+    network = start(seed).to(worker.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02)
-    checkpoint, first, begin = out / "checkpoint.pt", 0, 0
-    spent = 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+    first, begin, seconds = 0, 0, 0.0
+    if (out / CHECKPOINT).exists():
+        saved = torch.load(out / CHECKPOINT, weights_only=True, map_location=worker.device)
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
-        first, begin, spent = saved["stage"], saved["step"], saved["seconds"]
-        print(f"continuing stage {first + 1} at step {begin}", flush=True)
-
+        first, begin, seconds = saved["stage"], saved["step"], saved["seconds"]
     for number in range(first, len(stages)):
-        stage = stages[number]
-        pool = make_pool(out, size=round(stage.side / demo.scene.VISIBLE), count=stage.pool, seed=seed + number)
-        steps = stage.samples // stage.batch
-        spent = _stage(stage, pool, network, optimizer, device, (seed, number, begin, steps), checkpoint, spent)
+        seconds = _stage(worker, stages[number], number, begin, seconds, network, optimizer, seed, out)
         begin = 0
-    return folded(network.eval(), len(demo.CHARACTERS))
 
 
 def _stage(
+    worker: Worker,
     stage: Stage,
-    pool: Pool,
+    number: int,
+    begin: int,
+    before: float,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    device: torch.device,
-    place: tuple[int, int, int, int],
-    checkpoint: Path,
-    spent: float,
+    seed: int,
+    out: Path,
 ) -> float:
-    seed, number, begin, steps = place
+    pool = open_pool(out, size=stage.drawn, count=stage.pool, seed=seed)
+    steps = stage.samples // stage.batch
     network.train()
     started, losses, hits = time.monotonic(), [], []
     for step in range(begin, steps):
         # Everything random depends on (seed, stage, step), so that a continued run sees what an unbroken one would.
         rng = np.random.default_rng([seed, number, step])
-        pictures, labels = pool.batch(rng.integers(0, stage.pool, stage.batch))
+        mine = rng.integers(0, stage.pool, stage.batch)[worker.rank :: worker.count]
+        pictures, labels = pool.batch(mine)
         generator = torch.Generator().manual_seed(int(rng.integers(2**40)))
-        inputs = normalised(augmented(torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device), stage.side, generator))
-        targets = torch.from_numpy(labels).to(device)
-        progress = step / steps
+        drawn = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(worker.device)
+        inputs = normalised(augmented(drawn, stage.side, generator)).contiguous(memory_format=torch.channels_last)
+        targets = torch.from_numpy(labels).to(worker.device)
         warm = min(1.0, (step + 1) / 150)
-        rate = stage.final_rate + (stage.rate - stage.final_rate) * 0.5 * (1 + np.cos(np.pi * progress))
+        rate = stage.final_rate + (stage.rate - stage.final_rate) * 0.5 * (1 + np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = float(rate * warm)
-        scores = network(inputs.contiguous(memory_format=torch.channels_last))
+        scores = network(inputs)
         loss = functional.cross_entropy(scores, targets, label_smoothing=0.05)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        worker.average(network)
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
         losses.append(float(loss.detach()))
         hits.append(float((scores.detach().argmax(1) == targets).float().mean()))
+        if worker.rank:
+            continue
+        seconds = before + time.monotonic() - started
         if (step + 1) % 50 == 0:
-            seconds = spent + time.monotonic() - started
-            speed = (step + 1 - begin) * stage.batch / (time.monotonic() - started)
             recent = f"loss {np.mean(losses[-50:]):.3f}, top-1 {100 * np.mean(hits[-50:]):.1f} %"
-            print(
-                f"stage {number + 1} ({stage.side} px) step {step + 1}/{steps}: {recent}, {speed:.0f} img/s, {seconds:.0f} s",
-                flush=True,
-            )
-        if (step + 1) % 200 == 0 or step + 1 == steps:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            done = {
-                "stage": number + (step + 1 == steps),
-                "step": (step + 1) % steps,
-                "seconds": spent + time.monotonic() - started,
-            }
-            torch.save({**state, **done}, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
-    return spent + time.monotonic() - started
+            speed = (step + 1 - begin) * stage.batch / (time.monotonic() - started)
+            print(f"{stage.side} px, step {step + 1}/{steps}: {recent}, {speed:.0f} img/s, {seconds:.0f} s", flush=True)
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            last = step + 1 == steps
+            place = {"stage": number + last, "step": 0 if last else step + 1, "seconds": seconds}
+            torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), **place}, out / "checkpoint.new")
+            (out / "checkpoint.new").replace(out / CHECKPOINT)
+    return before + time.monotonic() - started
+
+
+def _join(rank: int, count: int, stages: tuple[Stage, ...], seed: int, out: Path, rendezvous: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=count)
+    train(Worker(rank=rank, count=count, device=torch.device("cpu")), stages, seed, out)
+    distributed.destroy_process_group()
+
+
+def run(stages: tuple[Stage, ...], seed: int, out: Path) -> None:
+    """Draw the pools, then train on the GPU, or on a process per CPU core (which wait for each other less than threads would)."""
+    for stage in stages:
+        make_pool(out, size=stage.drawn, count=stage.pool, seed=seed)
+    if torch.cuda.is_available():
+        train(Worker(rank=0, count=1, device=torch.device("cuda")), stages, seed, out)
+        return
+    count = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        multiprocessing.spawn(_join, args=(count, stages, seed, out, f"file://{folder}/rendezvous"), nprocs=count)
+
+
+def finished(out: Path) -> SqueezeNet:
+    """The plain network that the checkpoint in `out` stands for."""
+    network = start(0)
+    network.load_state_dict(torch.load(out / CHECKPOINT, weights_only=True, map_location="cpu")["network"])
+    return folded(network.eval(), len(demo.CHARACTERS))
 
 
 def save(network: SqueezeNet, path: Path, metadata: dict[str, str]) -> None:
@@ -200,7 +247,7 @@ def save(network: SqueezeNet, path: Path, metadata: dict[str, str]) -> None:
 
 def main() -> None:
     """Train, save, measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=1, help="of weights, pictures and order (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=HERE / "out", help="pools, checkpoint, weights, metrics (default: %(default)s)"
@@ -208,41 +255,24 @@ def main() -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="fraction of pictures and samples, to try the script (default: all)"
     )
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads for training")
+    parser.add_argument("--snapshot", type=Path, metavar="FILE", help="train nothing: write the weights of the checkpoint so far")
     parser.add_argument("--install", action="store_true", help="also copy the weights into the package's data")
     arguments = parser.parse_args()
+    metadata = {"model": "squeezenet1_1", "classes": demo.CHARACTERS, "licence": "Apache-2.0", "seed": str(arguments.seed)}
+    if arguments.snapshot:
+        save(finished(arguments.out), arguments.snapshot, metadata)
+        return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    scaled = tuple(
-        Stage(
-            **{
-                **vars(s),
-                "pool": max(64, int(s.pool * arguments.scale)),
-                "samples": max(2 * s.batch, int(s.samples * arguments.scale)),
-            }
-        )
+    stages = tuple(
+        replace(s, pool=max(64, int(s.pool * arguments.scale)), samples=max(2 * s.batch, int(s.samples * arguments.scale)))
         for s in STAGES
     )
-    started = time.monotonic()
-    network = train(scaled, arguments.seed, arguments.out)
+    run(stages, arguments.seed, arguments.out)
     weights = arguments.out / demo.WEIGHTS.name
-    save(
-        network,
-        weights,
-        {
-            "format": "pt",
-            "model": "squeezenet1_1",
-            "classes": demo.CHARACTERS,
-            "licence": "Apache-2.0",
-            "seed": str(arguments.seed),
-        },
-    )
-    print(f"{weights} written, {weights.stat().st_size} bytes, this run {time.monotonic() - started:.0f} s", flush=True)
+    save(finished(arguments.out), weights, metadata)
+    print(f"{weights} written, {weights.stat().st_size} bytes", flush=True)
     if arguments.install:
         demo.WEIGHTS.write_bytes(weights.read_bytes())
-    from evaluate_demo import measure
-
     metrics = measure(weights, seed=0, count=2040)
     (arguments.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(f"held-out fonts: {100 * metrics['top1']:.2f} % of {metrics['images']} (95 % interval {metrics['interval']})")
