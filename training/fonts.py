@@ -9,15 +9,17 @@ import argparse
 import hashlib
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from squeeze_export import demo
 from squeeze_export.demo import CHARACTERS, Face
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 HERE: Final = Path(__file__).parent
 FOLDERS: Final = (Path("/usr/share/fonts"), Path("/usr/share/texmf/fonts"))
@@ -37,7 +39,7 @@ def split() -> dict[str, dict[str, list[str]]]:
 
 @cache
 def installed() -> dict[str, list[tuple[str, Path]]]:
-    """Installed fonts (no variable ones: their static cuts are there too) that have all 34 characters: {family: [(style, file), ...]}, sorted by file name."""
+    """Installed fonts with all 34 characters: {family: [(style, file), ...]} in file order; of variable ones the static cuts."""
     from fontTools.ttLib import TTFont
 
     found: dict[str, list[tuple[str, Path]]] = {}
@@ -148,6 +150,16 @@ def _evenly(styles: list[tuple[str, str, Path]], limit: int) -> list[tuple[str, 
     return head + [rest[int(i)] for i in picks]
 
 
+@cache
+def train_faces() -> tuple[Face, ...]:
+    """The training side, from training/out/train.npz, cut on first use."""
+    path = HERE / "out" / "train.npz"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        demo.write_faces(path, faces("train", MAX_TRAIN_FACES))
+    return demo.read_faces(path)
+
+
 def sheet(shown: Sequence[Face], path: Path, size: int = 40) -> None:
     """A contact sheet, one face per row, to check by eye that every outline is the character it should be."""
     from PIL import Image, ImageDraw
@@ -174,10 +186,8 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="also rewrite the package's own glyphs.npz")
     parser.add_argument("--sheets", type=Path, metavar="DIR", help="write contact sheets (PNG) of every face there")
     arguments = parser.parse_args()
-    folder = HERE / "out"
-    folder.mkdir(exist_ok=True)
-    train = faces("train", MAX_TRAIN_FACES)
-    demo.write_faces(folder / "train.npz", train)
+    (HERE / "out" / "train.npz").unlink(missing_ok=True)
+    train = train_faces()
     print(f"training: {len({f.family for f in train})} designs, {len(train)} faces")
     held_out = faces("held_out", MAX_HELD_OUT_FACES) if arguments.held_out else demo.faces()
     if arguments.held_out:

@@ -1,15 +1,17 @@
-"""Procedural photographic-looking backgrounds: walls, tables, leaves, tiles, cloth, paper, defocused rooms; numpy and Pillow only."""
+"""Procedural photographic-looking backgrounds: walls, tables, leaves, tiles, cloth, paper, defocused rooms."""
 
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy.typing as npt
 
     from squeeze_export.contracts import FloatArray
 
@@ -21,7 +23,7 @@ def backdrop(rng: np.random.Generator, width: int, height: int) -> FloatArray:
     scene = _KINDS[int(rng.integers(len(_KINDS)))](rng, width, height)
     if rng.random() < 0.6:
         scene = scene + (noise(rng, width, height, int(rng.integers(30, 90))) - 0.5) * np.float32(rng.uniform(0, 0.12))
-    return np.clip(scene, 0, 1, dtype=np.float32)
+    return np.asarray(np.clip(scene, 0, 1), np.float32)
 
 
 def colour(rng: np.random.Generator) -> FloatArray:
@@ -34,11 +36,11 @@ def noise(rng: np.random.Generator, width: int, height: int, cells: int) -> Floa
     """Smooth random values (height, width), 0 to 1, with `cells` bumps along the short side."""
     short = min(width, height)
     grid = rng.integers(0, 256, (max(2, cells * height // short + 1), max(2, cells * width // short + 1)), np.uint8)
-    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC), np.float32) / 255
+    return _unit(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def blur(image: Image.Image, radius: float) -> FloatArray:
-    """A grey or RGB image defocused: (height, width) or (3, height, width), 0 to 1. Wide blurs are made at a fraction of the size."""
+    """A grey or RGB image defocused, as (height, width) or (3, height, width), 0 to 1; wide blurs are made on a smaller copy."""
     small = int(radius // 3)
     if small > 1:
         # Nothing fine is left after a wide blur, so this loses nothing.
@@ -46,8 +48,12 @@ def blur(image: Image.Image, radius: float) -> FloatArray:
         image = reduced.resize(image.size, Image.Resampling.BILINEAR)
     else:
         image = image.filter(ImageFilter.GaussianBlur(radius))
-    values = np.asarray(image, np.float32) / 255
+    values = _unit(image)
     return np.ascontiguousarray(values.transpose(2, 0, 1)) if values.ndim == 3 else values
+
+
+def _unit(image: Image.Image) -> FloatArray:
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def ramp(rng: np.random.Generator, width: int, height: int) -> FloatArray:
@@ -86,7 +92,7 @@ def _box(rng: np.random.Generator, width: int, height: int, smallest: float, lar
     return (float(x), float(y), float(x + w), float(y + h))
 
 
-def _byte(values: FloatArray) -> tuple[int, int, int]:
+def _byte(values: npt.NDArray[Any]) -> tuple[int, int, int]:
     r, g, b = (int(v) for v in np.clip(values * 255, 0, 255).ravel())
     return (r, g, b)
 

@@ -1,8 +1,7 @@
-"""The embedded demo: its labels, its weights, and an endless supply of labelled pictures in fonts the weights were not trained on."""
+"""The embedded demo: its labels, its weights, and endless labelled pictures in fonts that the weights were not trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 from squeeze_export import scene
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from PIL import Image
 
     from squeeze_export.contracts import FloatArray
@@ -26,7 +27,7 @@ GLYPHS: Final = DATA / "glyphs.npz"
 # 0-9 and A-Z without O and I, which most fonts draw like 0 and 1.
 CHARACTERS: Final = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
-# images/demo-1.png ... are demo_image(PICTURES_SEED, index) for these indices, chosen for unlike scenes, aspect ratios and small files.
+# images/demo-1.png ... are demo_image(PICTURES_SEED, index) for these: unlike scenes, several aspect ratios, small files.
 PICTURES_SEED: Final = 2026
 PICTURES: Final = (64, 213, 201, 253, 208, 207, 162, 29)
 
@@ -52,19 +53,24 @@ def labels() -> tuple[str, ...]:
 
 
 def demo_image(seed: int, index: int) -> tuple[Image.Image, int]:
-    """Picture number `index` of the endless demo set `seed`, and its class: RGB, short side 256 or 288, any aspect from 3:4 to 4:3.
+    """Picture number `index` of the endless demo set `seed`, and its class: RGB, short side 256 or 288, aspect 3:4 to 4:3.
 
-    Depends on the two numbers only (not on process, order or numpy's global state). Classes take turns; after each round of 34 the
-    font face changes, so any run of 34 * len(faces()) pictures shows every character of every held-out face once.
+    Depends on the two numbers only, not on process, order or numpy's global state. Classes take turns and faces change with them,
+    so that pictures 0 to 34 * len(faces()) - 1 show every character of every held-out face once.
     """
-    held_out = faces()
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed]))).permutation(len(held_out))
     label = index % len(CHARACTERS)
-    # The class number staggers the faces, so that a short run already mixes them.
-    face = held_out[int(order[(index // len(CHARACTERS) + label) % len(held_out)])]
     width, height = _SIZES[int(rng.integers(len(_SIZES)))]
+    face = faces()[face_of(seed, index)]
     return scene.render(rng, face.glyphs[CHARACTERS[label]], width, height), label
+
+
+def face_of(seed: int, index: int) -> int:
+    """Which of faces() picture `index` of demo set `seed` shows."""
+    count = len(faces())
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed]))).permutation(count)
+    # The class number staggers the faces, so that a short run already mixes them.
+    return int(order[(index // len(CHARACTERS) + index % len(CHARACTERS)) % count])
 
 
 @cache
@@ -92,8 +98,8 @@ def read_faces(path: Path) -> tuple[Face, ...]:
 def write_faces(path: Path, written: tuple[Face, ...]) -> None:
     """Write a glyph file: the same faces give the same bytes with the same numpy and zlib.
 
-    `names`: "family<TAB>style". `steps`: int16 (points, 2), each point minus the one before it, over all contours of all glyphs in turn.
-    `contour_ends`: where each contour ends in `steps`. `contours_per_glyph`: faces in order, characters in the order of CHARACTERS.
+    `names`: "family<TAB>style". `steps`: int16 (points, 2), each point minus the one before it, over all contours of all glyphs.
+    `contour_ends`: where each contour ends in `steps`. `contours_per_glyph`: face by face, in the order of CHARACTERS.
     """
     contours = [contour for face in written for character in CHARACTERS for contour in face.glyphs[character]]
     points = np.round(np.concatenate(contours)).astype(np.int32)

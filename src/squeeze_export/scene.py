@@ -85,8 +85,8 @@ def _place(
 def fill(contours: Sequence[FloatArray], width: int, height: int, oversampling: int) -> FloatArray:
     """Coverage (height, width), 0 to 1, of closed contours given in pixels.
 
-    Painted from the largest to the smallest: one that turns like the largest adds, one that turns the other way cuts out. This is right for
-    overlapping strokes (which the even-odd rule would punch holes into) and for the dot inside a zero.
+    Painted from the largest to the smallest: one that turns like the largest adds, one that turns the other way cuts out. This is
+    right for overlapping strokes (which the even-odd rule would punch holes into) and for the dot inside a zero.
     """
     areas = [_area(c) for c in contours]
     order = sorted(range(len(contours)), key=lambda i: -abs(areas[i]))
@@ -188,7 +188,7 @@ def _ink(rng: np.random.Generator, scene: FloatArray, mask: FloatArray, short: i
         size = 3 if short < 160 else 5
         wide = Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(size))
         edge = np.full((3, 1, 1), 0.05 if _luma(ink).item() > 0.5 else 0.95, np.float32)
-        scene = _over(scene, edge, np.asarray(wide, np.float32) / 255)
+        scene = _over(scene, edge, np.asarray(wide, np.float32) / np.float32(255))
     paint = ink
     if rng.random() < 0.25:
         ramp = backdrops.ramp(rng, width, height) - 0.5
@@ -249,4 +249,4 @@ def _shaken(rng: np.random.Generator, pixels: FloatArray, short: int) -> FloatAr
     for step in np.linspace(-0.5, 0.5, 4):
         rows, columns = round(step * length * np.sin(direction)), round(step * length * np.cos(direction))
         total += np.roll(pixels, (rows, columns), (1, 2))
-    return total / 4
+    return np.asarray(total / 4, np.float32)
