@@ -1,6 +1,7 @@
 """The child side of an export: one process per target, which converts, re-opens the file and judges it.
 
-Run as `python -m squeeze_export.worker JOB_FOLDER TARGET export|judge`. It imports its SDK at once and waits for the line "go" on standard
+Run as `python -m squeeze_export.worker JOB_FOLDER TARGET export|judge`.
+It imports its SDK at once and waits for the line "go" on standard
 input, so that the import overlaps with the parent's own work. Stages go to standard output as JSON lines; whatever an SDK
 prints goes to a log file in the job folder. It ends when its standard input is closed, so it never outlives the parent.
 """
