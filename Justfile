@@ -49,6 +49,11 @@ generate:
 bench:
     {{bin}}/python benchmarks/export_all.py
 
+# Measure `evaluate` on the first TFLite artifact of a bundle against a plain loop: just bench-evaluate dist/NAME photos
+[group('release')]
+bench-evaluate bundle images:
+    {{bin}}/python benchmarks/evaluate.py {{bundle}} --images {{images}}
+
 # Build sdist and wheel into dist-packages/.
 [group('release')]
 build:
