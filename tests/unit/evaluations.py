@@ -64,7 +64,14 @@ def make_pictures(folder: Path, per_class: int = PER_CLASS) -> Path:
     return folder
 
 
-def make_bundle(folder: Path, *artifacts: dict, kind: str = "file", sha256: str = "0" * 64, seed: int | None = None) -> Path:
+def make_bundle(
+    folder: Path,
+    *artifacts: dict,
+    kind: str = "file",
+    sha256: str = "0" * 64,
+    seed: int | None = None,
+    head: str = "classifier",
+) -> Path:
     records = []
     for place, told in enumerate(artifacts):
         target = ("tflite", "torchscript", "coreml")[place]
@@ -102,6 +109,7 @@ def make_bundle(folder: Path, *artifacts: dict, kind: str = "file", sha256: str 
             weights_file="mine.pth" if kind == "file" else None,
             weights_sha256=sha256,
             weights_seed=seed,
+            head=head,
             preprocessing=SPEC,
         ),
         tool_versions={},

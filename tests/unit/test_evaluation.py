@@ -222,6 +222,12 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path, pictures, options):
         run(make_bundle(tmp_path / "net", {}), pictures, **options)
 
 
+def test_features_have_no_accuracy(tmp_path, pictures):
+    bundle = make_bundle(tmp_path / "net", {}, head="features")
+    with pytest.raises(UsageError, match="--head features: it names no classes"):
+        run(bundle, pictures)
+
+
 def test_a_damaged_bundle_is_refused_before_anything_runs(tmp_path, pictures):
     bundle = make_bundle(tmp_path / "net", {}, {})
     (bundle / "tflite" / "net.0").write_text('{"do": {}}')

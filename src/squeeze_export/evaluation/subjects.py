@@ -48,7 +48,11 @@ class Subject:
 
 
 def open_bundle(folder: Path) -> OpenBundle:
-    """Read a bundle. Raises UsageError for a folder that is none, ArtifactError where a file is not what the manifest says."""
+    """Read a bundle.
+
+    Raises UsageError for a folder that is none and for features, which have no accuracy; ArtifactError where a file is not
+    what the manifest says.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Name the bundle's folder, such as dist/squeezenet1_1-demo.")
     if not (folder / MANIFEST).is_file():
@@ -60,6 +64,11 @@ def open_bundle(folder: Path) -> OpenBundle:
         )
         raise UsageError(f"{folder} is not a complete bundle: it has no {MANIFEST}.{hint}")
     record = read_manifest(folder)
+    if record.source.head == "features":
+        raise UsageError(
+            f"{folder} was exported with --head features: it names no classes, so it has no accuracy. Evaluate an export with "
+            f"the classifier; squeeze-export verify {folder} proves the features."
+        )
     if not record.artifacts:
         raise ArtifactError(f"{folder / MANIFEST} lists no artifact, so there is nothing to evaluate. Export the bundle again.")
     files = [(entry.path, entry.sha256) for entry in record.artifacts]
