@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from squeeze_export.contracts import InputSpec, OutputSpec, Signature
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.executor import Arithmetic, prepare
 from squeeze_export.validation.mil.ops import IMPLEMENTED
 from squeeze_export.validation.mil.package import read_package
 from squeeze_export.validation.mil.program import Program, load_program
-from squeeze_export.validation.mil.sdk import load_coremltools
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.arguments import Arguments
 from squeeze_export.validation.mil.ops import OPERATIONS
-from squeeze_export.validation.mil.sdk import load_coremltools
 
 pytestmark = pytest.mark.xdist_group("coremltools")
 

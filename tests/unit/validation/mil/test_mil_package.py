@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from squeeze_export.errors import ArtifactError, SqueezeExportError, UnsupportedOperationError
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.blobs import Blob, read_blobs
 from squeeze_export.validation.mil.program import conv_weights
-from squeeze_export.validation.mil.sdk import load_coremltools
 
 pytestmark = pytest.mark.xdist_group("coremltools")
 

@@ -14,7 +14,7 @@ import torch
 
 from squeeze_export.contracts import LOGITS_TAP, InputSpec, OutputSpec, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
-from squeeze_export.validation.mil.sdk import load_coremltools
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.runners import mil_reference
 
 pytestmark = pytest.mark.xdist_group("coremltools")
@@ -236,7 +236,7 @@ def test_importing_the_runner_loads_no_sdk():
 
 def test_the_sdk_comes_without_what_it_only_looks_for_and_that_comes_back():
     code = (
-        "import sys; from squeeze_export.validation.mil.sdk import load_coremltools; load_coremltools();"
+        "import sys; from squeeze_export.sdks import load_coremltools; load_coremltools();"
         "print(sorted(name for name in ('tensorflow', 'torchao', 'executorch', 'sklearn') if name in sys.modules));"
         "import sklearn.cluster; print(sklearn.cluster.KMeans.__name__)"
     )
