@@ -16,7 +16,10 @@ class Labels(
             data: ByteArray,
             classes: Int,
         ): Labels {
-            val text = Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(data)).toString()
+            val text = Charsets.UTF_8
+                .newDecoder()
+                .decode(ByteBuffer.wrap(data))
+                .toString()
             val names = text.removeSuffix("\n").split('\n')
             require(names.size == classes) { "There are ${names.size} labels for $classes classes." }
             return Labels(names)

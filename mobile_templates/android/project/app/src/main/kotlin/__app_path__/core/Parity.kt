@@ -20,16 +20,17 @@ class Difference(
     val judgesSnr: Boolean,
 ) {
     /** Why this is more than [tolerance] allows; empty where it is not. Written so that NaN is a problem. */
-    fun problems(tolerance: Tolerance): List<String> = buildList {
-        if (!(maxError <= allowedError)) add("error %.3g exceeds %.3g".format(Locale.ROOT, maxError, allowedError))
-        if (judgesSnr && !(snrDb >= tolerance.minSnrDb)) {
-            add("SNR %.1f dB is below %.1f dB".format(Locale.ROOT, snrDb, tolerance.minSnrDb))
+    fun problems(tolerance: Tolerance): List<String> =
+        buildList {
+            if (!(maxError <= allowedError)) add("error %.3g exceeds %.3g".format(Locale.ROOT, maxError, allowedError))
+            if (judgesSnr && !(snrDb >= tolerance.minSnrDb)) {
+                add("SNR %.1f dB is below %.1f dB".format(Locale.ROOT, snrDb, tolerance.minSnrDb))
+            }
+            if (judgesSnr && centredSnrDb < tolerance.minCentredSnrDb) {
+                add("centred SNR %.1f dB is below %.1f dB".format(Locale.ROOT, centredSnrDb, tolerance.minCentredSnrDb))
+            }
+            if (flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
         }
-        if (judgesSnr && centredSnrDb < tolerance.minCentredSnrDb) {
-            add("centred SNR %.1f dB is below %.1f dB".format(Locale.ROOT, centredSnrDb, tolerance.minCentredSnrDb))
-        }
-        if (flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
-    }
 }
 
 /**

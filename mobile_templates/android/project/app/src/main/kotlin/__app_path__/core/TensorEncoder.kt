@@ -26,10 +26,8 @@ class TensorEncoder(
         for (channel in 0 until 3) {
             val table = levels[channel]
             val color = if (input.colorOrder == ColorOrder.BGR) 2 - channel else channel
-            when (input.layout) {
-                Layout.NHWC -> for (i in 0 until plane) floats.put(i * 3 + channel, table[pixels[i * 3 + color].toInt() and 0xFF])
-                Layout.NCHW -> for (i in 0 until plane) floats.put(channel * plane + i, table[pixels[i * 3 + color].toInt() and 0xFF])
-            }
+            val (first, step) = if (input.layout == Layout.NHWC) channel to 3 else channel * plane to 1
+            for (i in 0 until plane) floats.put(first + i * step, table[pixels[i * 3 + color].toInt() and 0xFF])
         }
         return floats
     }

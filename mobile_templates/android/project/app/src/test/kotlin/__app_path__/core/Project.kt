@@ -85,7 +85,13 @@ class PngPixels(
     ): Int {
         val guess = left + above - corner
         val (byLeft, byAbove, byCorner) = listOf(left, above, corner).map { Math.abs(guess - it) }
-        return if (byLeft <= byAbove && byLeft <= byCorner) left else if (byAbove <= byCorner) above else corner
+        return if (byLeft <= byAbove && byLeft <= byCorner) {
+            left
+        } else if (byAbove <= byCorner) {
+            above
+        } else {
+            corner
+        }
     }
 
     private fun sample(index: Int): Int = samples[index].toInt() and 0xFF

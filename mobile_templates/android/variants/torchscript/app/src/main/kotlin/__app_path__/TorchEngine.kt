@@ -18,11 +18,13 @@ class TorchEngine(
     override val threads: Int,
 ) : Engine {
     private val encoder = TensorEncoder(contract.input)
-    private val shape = contract.input.shape.map(Int::toLong).toLongArray()
+    private val shape = contract.input.shape
+        .map(Int::toLong)
+        .toLongArray()
 
     init {
         PyTorchAndroid.setNumThreads(threads)
-        require(contract.outputs.size == 1) { "The lite interpreter gives one tensor, the contract names ${contract.outputs.size}." }
+        require(contract.outputs.size == 1) { "The lite interpreter gives one tensor, not ${contract.outputs.size}." }
     }
 
     override val runtime = "PyTorch Lite «pytorch_version»"
