@@ -149,10 +149,10 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
         "top5": top5(pack.logits),
     }
     described: dict[str, object] = {}
-    for name, (dtype, called) in _ARRAYS.items():
-        data = np.ascontiguousarray(arrays[name], dtype=dtype).tobytes()
-        (folder / f"{name}.bin").write_bytes(data)
-        described[name] = {"file": f"{name}.bin", "dtype": called, "shape": list(arrays[name].shape), "sha256": _sha256(data)}
+    for array, (dtype, called) in _ARRAYS.items():
+        data = np.ascontiguousarray(arrays[array], dtype=dtype).tobytes()
+        (folder / f"{array}.bin").write_bytes(data)
+        described[array] = {"file": f"{array}.bin", "dtype": called, "shape": list(arrays[array].shape), "sha256": _sha256(data)}
     images: list[dict[str, object]] = []
     for name, picture in zip(pack.names, pack.pictures, strict=True):
         file = folder / "images" / f"{name}.png"

@@ -52,8 +52,8 @@ LARGEST_SIDE: Final = 2048  # activations beyond this fill the memory of a phone
 # Pillow's own limit (a quarter of a GiB of RGB), made hard: decompression bombs stop here, and so do absurd aspect ratios.
 PIXEL_LIMIT: Final = 89_478_485
 
-# Formats with a decoder in Pillow itself: its EPS reader starts Ghostscript on the file, which no picture needs.
-_FORMATS: Final = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# Not all that Pillow reads: its EPS reader, for one, starts Ghostscript on the file, which no picture needs.
+_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # warnings.catch_warnings is not safe in threads, and evaluation decodes in several.
 _WARNINGS: Final = threading.Lock()
 
@@ -124,7 +124,19 @@ def _check_numbers(spec: PreprocessingSpec) -> None:
 
 def load_image(path: Path) -> Image.Image:
     """Decode a picture to RGB, as the module's docstring says; UsageError names the file where that is not possible."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    # Importing a plugin registers its format; Pillow would otherwise import all forty of them at the first unknown one.
+    from PIL import (  # noqa: F401
+        BmpImagePlugin,
+        GifImagePlugin,
+        Image,
+        ImageOps,
+        JpegImagePlugin,
+        PngImagePlugin,
+        PpmImagePlugin,
+        TiffImagePlugin,
+        UnidentifiedImageError,
+        WebPImagePlugin,
+    )
 
     if not path.exists():
         raise UsageError(f"image {path} does not exist")
@@ -151,6 +163,9 @@ def load_image(path: Path) -> Image.Image:
         raise UsageError(f"image {path} has more pixels than the limit of {PIXEL_LIMIT:,}") from error
     except Exception as error:
         # Over damaged files Pillow's decoders raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError.
+        # Only the operating system's own refusals have an errno.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UsageError(f"image {path} cannot be read: {error.strerror}") from error
         raise UsageError(f"image {path} cannot be read ({type(error).__name__}: {error}): it is damaged or incomplete") from error
 
 

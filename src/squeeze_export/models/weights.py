@@ -39,6 +39,7 @@ _WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
 _PREFIXES: Final = ("module.", "model.", "_orig_mod.")
 _HEAD: Final = "classifier.1.weight"
 _LISTED: Final = 10
+_CHECKPOINT_STARTS: Final = (b"PK\x03\x04", b"\x80\x02")  # a zip archive, or torch's older stream of pickles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,12 +200,11 @@ def _read_pickle(path: Path, start: bytes) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)|(Unsupported operand \d+)", str(error))
-        found = (
-            f"its pickle asks for {wanted.group(1) or wanted.group(2)}"
-            if wanted
-            else f"its pickle is not a plain one{_looks_like(start)}"
-        )
+        stand_in = _looks_like(start)
+        wanted = re.search(r"GLOBAL ([\w.]+)|Unsupported (operand \d+)", str(error))
+        if wanted is None or (stand_in and not start.startswith(_CHECKPOINT_STARTS)):
+            raise SourceError(f"weights file {path} is no checkpoint of tensors{stand_in}: {_line(error)}") from error
+        found = f"its pickle asks for {wanted.group(1) or wanted.group(2)}"
         raise SourceError(
             f"weights file {path} is refused and nothing in it was executed: {found}, and a state dict needs only tensors. If "
             "you trust it, load it where it was made and save it with torch.save(model.state_dict(), ...) or as .safetensors"
@@ -224,7 +224,7 @@ def _looks_like(start: bytes) -> str:
         return " (it looks like an HTML page: the download went wrong)"
     if start[8:9] == b"{":
         return " (it looks like safetensors: should it be called .safetensors?)"
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+    if start.startswith(_CHECKPOINT_STARTS):
         return " (it looks like a PyTorch checkpoint)"
     return ""
 
