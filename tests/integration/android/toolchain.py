@@ -120,6 +120,7 @@ def compile_project(project: Path, out: Path, extra: Sequence[Path] = ()) -> Don
     if linked.code:
         return linked
     annotations = KOTLIN / "annotations-13.0.jar"
+    (out / "classes").mkdir(exist_ok=True)
     stubs = [*sorted((HERE / "stubs").rglob("*.java")), *sorted((out / "gen").rglob("*.java"))]
     must("javac", "-nowarn", "-d", out / "stubs", "-cp", annotations, *stubs)
     (out / "extra").mkdir(exist_ok=True)

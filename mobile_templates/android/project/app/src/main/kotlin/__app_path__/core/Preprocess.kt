@@ -20,28 +20,27 @@ class Preprocess(
         val top = halfToEven(height - spec.height)
         val columns = Resampling(source.width, width, left, left + spec.width)
         val rows = Resampling(source.height, height, top, top + spec.height)
-        return resample(source, columns, rows)
+        return if (verticalFirst(source.width, source.height, width, height)) {
+            shrinkRowsFirst(source, columns, rows)
+        } else {
+            shrinkColumnsFirst(source, columns, rows)
+        }
     }
 
-    private fun resample(
+    /** Each line is resized as it is read, then added to every row of the crop that it is a part of. */
+    private fun shrinkColumnsFirst(
         source: PixelSource,
         columns: Resampling,
         rows: Resampling,
     ): ByteArray {
         val values = spec.width * 3
-        val x = columns.first.first()
-        val read = columns.first.last() + columns.count.last() - x
-        val pixels = IntArray(read)
-        val redBlue = LongArray(read)
-        val green = IntArray(read)
+        val pixels = IntArray(columns.end - columns.start)
         val line = IntArray(values)
         val sums = IntArray(spec.height * values) { Resampling.HALF }
         var oldest = 0
-        for (y in rows.first.first() until rows.first.last() + rows.count.last()) {
-            source.readRow(y, x, read, pixels)
-            if (!source.opaque) overWhite(pixels)
-            split(pixels, redBlue, green)
-            horizontal(redBlue, green, columns, x, line)
+        for (y in rows.start until rows.end) {
+            read(source, y, columns.start, pixels)
+            horizontal(pixels, columns, line, 0)
             while (rows.first[oldest] + rows.count[oldest] <= y) oldest++
             // Where output rows begin and end only grows with the row: those that take this line are neighbours.
             var output = oldest
@@ -50,42 +49,73 @@ class Preprocess(
                 output++
             }
         }
-        return ByteArray(sums.size) { (sums[it] ushr Resampling.BITS).coerceAtMost(255).toByte() }
+        return ByteArray(sums.size) { level(sums[it]).toByte() }
     }
 
-    /** Red and blue go into one number, 32 bits apart, so that one multiplication serves both; neither sum reaches 31 bits. */
-    private fun split(
-        pixels: IntArray,
-        redBlue: LongArray,
-        green: IntArray,
-    ) {
-        for (i in pixels.indices) {
-            val pixel = pixels[i]
-            redBlue[i] = (pixel and 0xFF0000).toLong() shl 16 or (pixel and 0xFF).toLong()
-            green[i] = pixel ushr 8 and 0xFF
-        }
-    }
-
-    private fun horizontal(
-        redBlue: LongArray,
-        green: IntArray,
+    /** Lines are added to the few rows that are being made; each is resized when its last line is in. */
+    private fun shrinkRowsFirst(
+        source: PixelSource,
         columns: Resampling,
+        rows: Resampling,
+    ): ByteArray {
+        val values = spec.width * 3
+        val pixels = IntArray(columns.end - columns.start)
+        val line = IntArray(pixels.size * 3)
+        val pending = arrayOfNulls<IntArray>(spec.height)
+        val crop = IntArray(spec.height * values)
+        var oldest = 0
+        for (y in rows.start until rows.end) {
+            read(source, y, columns.start, pixels)
+            unpack(pixels, line)
+            var output = oldest
+            while (output < spec.height && rows.first[output] <= y) {
+                val sums = pending[output] ?: IntArray(line.size) { Resampling.HALF }.also { pending[output] = it }
+                add(line, rows.weights[output * rows.taps + y - rows.first[output]], sums, 0)
+                output++
+            }
+            while (oldest < spec.height && rows.first[oldest] + rows.count[oldest] == y + 1) {
+                pack(checkNotNull(pending[oldest]), pixels)
+                horizontal(pixels, columns, crop, oldest * values)
+                pending[oldest++] = null
+            }
+        }
+        return ByteArray(crop.size) { crop[it].toByte() }
+    }
+
+    private fun read(
+        source: PixelSource,
+        y: Int,
         x: Int,
-        line: IntArray,
+        pixels: IntArray,
+    ) {
+        source.readRow(y, x, pixels.size, pixels)
+        if (!source.opaque) overWhite(pixels)
+    }
+
+    /** Resizes [pixels], which begin at the first column that is needed, to RGB levels in [into] from [offset] on. */
+    private fun horizontal(
+        pixels: IntArray,
+        columns: Resampling,
+        into: IntArray,
+        offset: Int,
     ) {
         val weights = columns.weights
         for (output in columns.first.indices) {
-            val start = columns.first[output] - x
-            val weight = output * columns.taps - start
-            var both = HALF_TWICE
-            var single = Resampling.HALF
+            val start = columns.first[output] - columns.start
+            val shift = output * columns.taps - start
+            var red = Resampling.HALF
+            var green = Resampling.HALF
+            var blue = Resampling.HALF
             for (i in start until start + columns.count[output]) {
-                both += redBlue[i] * weights[weight + i]
-                single += green[i] * weights[weight + i]
+                val pixel = pixels[i]
+                val weight = weights[shift + i]
+                red += (pixel ushr 16 and 0xFF) * weight
+                green += (pixel ushr 8 and 0xFF) * weight
+                blue += (pixel and 0xFF) * weight
             }
-            line[output * 3] = (both ushr 32 + Resampling.BITS).toInt().coerceAtMost(255)
-            line[output * 3 + 1] = (single ushr Resampling.BITS).coerceAtMost(255)
-            line[output * 3 + 2] = (both.toInt() ushr Resampling.BITS).coerceAtMost(255)
+            into[offset + output * 3] = level(red)
+            into[offset + output * 3 + 1] = level(green)
+            into[offset + output * 3 + 2] = level(blue)
         }
     }
 
@@ -98,8 +128,40 @@ class Preprocess(
         for (i in line.indices) sums[offset + i] += line[i] * weight
     }
 
+    private fun unpack(
+        pixels: IntArray,
+        line: IntArray,
+    ) {
+        for (i in pixels.indices) {
+            line[i * 3] = pixels[i] ushr 16 and 0xFF
+            line[i * 3 + 1] = pixels[i] ushr 8 and 0xFF
+            line[i * 3 + 2] = pixels[i] and 0xFF
+        }
+    }
+
+    private fun pack(
+        sums: IntArray,
+        pixels: IntArray,
+    ) {
+        for (i in pixels.indices) {
+            pixels[i] = (level(sums[i * 3]) shl 16) or (level(sums[i * 3 + 1]) shl 8) or level(sums[i * 3 + 2])
+        }
+    }
+
+    /** The 8-bit level of a weighted sum; the weights' own rounding may bring it a little over 255. */
+    private fun level(sum: Int): Int = minOf(sum ushr Resampling.BITS, 255)
+
     companion object {
-        private const val HALF_TWICE = Resampling.HALF.toLong() shl 32 or Resampling.HALF.toLong()
+        /**
+         * Which way Pillow (13) goes first, found by experiment over some 800 sizes: pictures that lose more than twice as many
+         * rows as columns lose their rows first. Both orders round to 8 bits in between, so they differ by up to 1 level.
+         */
+        internal fun verticalFirst(
+            width: Int,
+            height: Int,
+            newWidth: Int,
+            newHeight: Int,
+        ): Boolean = height > newHeight && height - newHeight > 2 * (width - newWidth)
 
         /** Half of [spare], rounded to the even neighbour where it lies between two, as Python's round does. */
         internal fun halfToEven(spare: Int): Int {

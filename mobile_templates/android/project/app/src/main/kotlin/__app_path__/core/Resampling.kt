@@ -21,6 +21,10 @@ internal class Resampling(
     val taps: Int
     val weights: IntArray
 
+    /** The inputs from [start] until [end] are needed. */
+    val start: Int get() = first.first()
+    val end: Int get() = first.last() + count.last()
+
     init {
         val scale = inputSize.toDouble() / outputSize
         val support = maxOf(scale, 1.0) // the triangle is 1 wide to each side; shrinking stretches it over all inputs
