@@ -1,0 +1,19 @@
+package PACKAGE.core
+
+import java.io.File
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+/** Judges given scores (little-endian float32, picture by picture) as the self-check does, and prints what it measures. */
+object ParityDump {
+    @JvmStatic
+    fun main(arguments: Array<String>) {
+        val floats = ByteBuffer.wrap(File(arguments[0]).readBytes()).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()
+        val scores = List(Project.golden.images.size) { FloatArray(Project.contract.classes).also { floats.get(it) } }
+        for (found in Parity.compare(Project.contract.outputs[0].kind, Project.golden, scores)) {
+            val numbers = listOf(found.maxError, found.allowedError, found.snrDb, found.centredSnrDb)
+            val problems = found.problems(Project.golden.tolerance).size
+            println("${found.observed};${numbers.joinToString(";")};${found.worstImage};${found.flips.joinToString(",")};$problems")
+        }
+    }
+}
