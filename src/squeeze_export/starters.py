@@ -1,0 +1,395 @@
+"""Starter projects: a template of mobile_templates/, filled with one artifact of a bundle, is a project that opens and builds.
+
+A template is a folder with a `template.toml` (read by _Template below). Its `project/` holds the files that every variant
+shares, `variants/<target>/` those of one. Every text file is a Jinja2 template between guillemets: «value», «% if %»,
+«# comment #». `__name__` in a path stands for the value of that name. Nothing is guessed: a value that is missing is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from fnmatch import fnmatch
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import msgspec
+
+from squeeze_export import starter_names
+from squeeze_export.contracts import Target
+from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
+from squeeze_export.manifest import digest, encode, read_manifest
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from squeeze_export.manifest import ArtifactRecord, Manifest
+
+Starter = Literal["android", "ios"]
+
+STARTERS: Final[tuple[Starter, ...]] = get_args(Starter)
+TEMPLATE: Final = "template.toml"
+
+
+class _Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One project that a template can become. `folder`: its place in a bundle. `values`: further values for its files."""
+
+    target: Target
+    folder: str
+    model_file: str
+    values: dict[str, str] = {}
+
+
+class _Copies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the bundle's parts go in the project; `model` and the contract's `model_file` name the artifact."""
+
+    model: str
+    labels: str
+    golden: str
+    contract: str
+
+
+class _Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of a template.toml. `verbatim`: patterns of file names that are copied byte for byte. `values`: for its files."""
+
+    schema_version: Literal[1]
+    verbatim: tuple[str, ...]
+    values: dict[str, str]
+    copies: _Copies
+    variants: tuple[_Variant, ...]
+
+
+def render(
+    bundle: Path,
+    manifest: Manifest,
+    *,
+    template: Starter,
+    target: Target,
+    app_id: str,
+    app_name: str,
+    destination: Path,
+    allow_unproven: bool = False,
+) -> Path:
+    """Write the complete project for one artifact of `bundle` into `destination` (new or empty), which appears by one rename.
+
+    The same bundle, names and template give the same bytes. Raises ParityError where the artifact's parity FAILED (or is
+    NOT_RUN, unless `allow_unproven`), TargetUnavailableError where the bundle has no such artifact or the template no such
+    variant, ArtifactError where a file is not the one that the manifest records, UsageError for names and destination.
+    """
+    if template == "android":
+        starter_names.check_android_id(app_id)
+    else:
+        starter_names.check_ios_id(app_id)
+    starter_names.check_app_name(app_name)
+    root = _root() / template
+    described = _read_template(root)
+    variant = next((variant for variant in described.variants if variant.target == target), None)
+    if variant is None:
+        known = ", ".join(variant.target for variant in described.variants)
+        raise TargetUnavailableError(f"There is no {template} starter for {target}; it is made for {known}.")
+    record = proven(manifest, target, allow_unproven=allow_unproven)
+    _check_files(bundle, manifest, record)
+    _check_destination(destination)
+    context = _context(bundle, manifest, record, described, variant, app_id, app_name)
+
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        for source in (root / "project", root / "variants" / target):
+            if source.is_dir():
+                _render_folder(source, "", stage, described.verbatim, context)
+        _copy_parts(bundle, manifest, record, described.copies, stage, context)
+        for path in (stage, *stage.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or _is_script(path) else 0o644)
+        stage.rename(destination)  # replaces an empty folder, fails on any other
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    return destination
+
+
+def render_bundle(
+    bundle: Path,
+    *,
+    template: Starter,
+    target: Target | None,
+    app_id: str | None,
+    app_name: str | None,
+    destination: Path,
+    allow_unproven: bool = False,
+) -> Path:
+    """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
+    manifest = read_manifest(bundle)
+    if target is None:
+        possible = variants(manifest, template)
+        if not possible:
+            there = ", ".join(record.target for record in manifest.artifacts)
+            wanted = " or ".join(variant.target for variant in _read_template(_root() / template).variants)
+            raise TargetUnavailableError(
+                f"{bundle} has no artifact for the {template} starter: it needs {wanted}, the bundle has {there}. "
+                f"Export again with --target {wanted.split(' ')[0]}."
+            )
+        target = possible[0]
+    return render(
+        bundle,
+        manifest,
+        template=template,
+        target=target,
+        app_id=app_id or starter_names.default_id(manifest.name, target),
+        app_name=app_name or starter_names.default_name(manifest.name),
+        destination=destination,
+        allow_unproven=allow_unproven,
+    )
+
+
+def variants(manifest: Manifest, template: Starter) -> tuple[Target, ...]:
+    """The targets of the bundle that a template has a variant for, in the template's order."""
+    there = {record.target for record in manifest.artifacts}
+    return tuple(variant.target for variant in _read_template(_root() / template).variants if variant.target in there)
+
+
+def add_starters(
+    prepared: Path,
+    manifest: Manifest,
+    starters: Sequence[Starter] = STARTERS,
+    *,
+    app_id: str | None = None,
+    app_name: str | None = None,
+    allow_unproven: bool = False,
+) -> tuple[Path, ...]:
+    """Put every project that `starters` and the bundle's targets allow into the prepared bundle folder; returns their folders.
+
+    Each stands under its variant's folder name, such as `android-tflite`, with an app id of its own unless one is given.
+    """
+    made: list[Path] = []
+    for template in starters:
+        described = _read_template(_root() / template)
+        for target in variants(manifest, template):
+            (variant,) = (variant for variant in described.variants if variant.target == target)
+            made.append(
+                render(
+                    prepared,
+                    manifest,
+                    template=template,
+                    target=target,
+                    app_id=app_id or starter_names.default_id(manifest.name, target),
+                    app_name=app_name or starter_names.default_name(manifest.name),
+                    destination=prepared / variant.folder,
+                    allow_unproven=allow_unproven,
+                )
+            )
+    return tuple(made)
+
+
+def proven(manifest: Manifest, target: Target, *, allow_unproven: bool) -> ArtifactRecord:
+    """The record of the target's artifact (the first, where there are several), refused unless its parity PASSED."""
+    record = next((record for record in manifest.artifacts if record.target == target), None)
+    if record is None:
+        there = ", ".join(record.target for record in manifest.artifacts) or "none"
+        raise TargetUnavailableError(
+            f"The bundle {manifest.name} has no {target} artifact; it has {there}. Export again with --target {target}."
+        )
+    for report in (record.parity, *record.witnesses):
+        if report.verdict == "FAILED":
+            raise ParityError(
+                f"No starter is made for {record.path}: its parity FAILED in the {report.executor}: {report.reason} "
+                "Export the model again."
+            )
+    if record.parity.verdict != "PASSED" and not allow_unproven:
+        raise ParityError(
+            f"No starter is made for {record.path}: its parity is {record.parity.verdict} ({record.parity.reason}), so nothing "
+            "is known about it. Pass --allow-unproven to make it all the same; the app's self-check is then the first proof."
+        )
+    return record
+
+
+def _root() -> Traversable:
+    # By its name, which a checkout without symlinks knows as well; nothing is executed: the starters are data.
+    return resources.files("squeeze_export.mobile_templates")
+
+
+def _read_template(root: Traversable) -> _Template:
+    try:
+        return msgspec.convert(tomllib.loads((root / TEMPLATE).read_text(encoding="utf-8")), _Template)
+    except FileNotFoundError as error:
+        raise UsageError(f"This installation has no {root.name} starter: {root.name}/{TEMPLATE} is missing.") from error
+
+
+def _check_files(bundle: Path, manifest: Manifest, record: ArtifactRecord) -> None:
+    wanted: list[tuple[str, str]] = [(record.path, record.sha256), (manifest.golden.path, manifest.golden.sha256)]
+    if manifest.labels is not None:
+        wanted.append((manifest.labels.path, manifest.labels.sha256))
+    for relative, sha256 in wanted:
+        path = bundle / relative
+        if not path.exists():
+            raise ArtifactError(f"{path} is missing from the bundle. Export it again.")
+        if digest(path)[0] != sha256:
+            raise ArtifactError(f"{path} is not what the manifest records: its sha256 differs. Restore it or export it again.")
+
+
+def _check_destination(destination: Path) -> None:
+    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
+        raise UsageError(f"{destination} exists and is not a folder. Choose another --output.")
+    if destination.is_dir() and any(destination.iterdir()):
+        raise UsageError(f"{destination} is not empty. A starter is written into a new folder: choose another --output.")
+
+
+def _context(
+    bundle: Path,
+    manifest: Manifest,
+    record: ArtifactRecord,
+    described: _Template,
+    variant: _Variant,
+    app_id: str,
+    app_name: str,
+) -> dict[str, Any]:
+    """Every value that a template file can name; records of the manifest are there as they are."""
+    labels = _labels(bundle, manifest)
+    golden = msgspec.json.decode((bundle / manifest.golden.path / "golden.json").read_bytes())
+    values: dict[str, Any] = {
+        "app_id": app_id,
+        "app_name": app_name,
+        "app_path": app_id.replace(".", "/"),
+        "project": starter_names.project_name(app_name),
+        "manifest": manifest,
+        "source": manifest.source,
+        "preprocessing": manifest.source.preprocessing,
+        "artifact": record,
+        "input": record.signature.input,
+        "outputs": record.signature.outputs,
+        "model_file": variant.model_file.replace("__project__", starter_names.project_name(app_name)),
+        "labels": labels,
+        "golden": golden,
+        "target": record.target,
+        "folder": variant.folder,
+    }
+    own = {**described.values, **variant.values}
+    clash = sorted(set(own) & set(values))
+    if clash:
+        raise ValueError(f"template.toml redefines {', '.join(clash)}")
+    values |= own
+    values["contract"] = _contract(manifest, record, values["model_file"], labels, bundle)
+    return values
+
+
+def _labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
+    """The class names in index order; of a model that brings none, its class numbers."""
+    if manifest.labels is None:
+        return tuple(f"class {number}" for number in range(manifest.source.num_classes))
+    # Only a line feed ends a label: splitlines would also split at a form feed or U+2028 inside a name.
+    return tuple((bundle / manifest.labels.path).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+
+
+def _contract(
+    manifest: Manifest, record: ArtifactRecord, model_file: str, labels: tuple[str, ...], bundle: Path
+) -> dict[str, Any]:
+    """What the app must know of its model; written as JSON into the project, documented in docs/starters.md."""
+    spec = manifest.source.preprocessing
+    golden = bundle / manifest.golden.path / "golden.json"
+    return {
+        "schema_version": 1,
+        "name": manifest.name,
+        "model": manifest.source.model,
+        "target": record.target,
+        "precision": record.precision,
+        "num_classes": manifest.source.num_classes,
+        "parity": {"verdict": record.parity.verdict, "executor": record.parity.executor},
+        "files": {
+            "model": {"file": model_file, "sha256": record.sha256, "size_bytes": record.size_bytes},
+            "labels": {"sha256": hashlib.sha256(_label_bytes(labels)).hexdigest(), "count": len(labels)},
+            "golden": {"sha256": hashlib.sha256(golden.read_bytes()).hexdigest()},
+        },
+        "preprocessing": {"resize": spec.resize, "height": spec.height, "width": spec.width},
+        "input": asdict(record.signature.input),
+        "outputs": [asdict(output) for output in record.signature.outputs],
+    }
+
+
+def _label_bytes(labels: tuple[str, ...]) -> bytes:
+    return "".join(f"{label}\n" for label in labels).encode()
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        # Kotlin, Swift, Gradle, XML and project files use every bracket of ASCII; none has a guillemet.
+        variable_start_string="«",
+        variable_end_string="»",
+        block_start_string="«%",
+        block_end_string="%»",
+        comment_start_string="«#",
+        comment_end_string="#»",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # each place escapes for its own language, by the filters below
+    )
+    environment.filters.update(starter_names.FILTERS)
+    return environment
+
+
+def _render_folder(source: Traversable, relative: str, stage: Path, verbatim: Sequence[str], context: Mapping[str, Any]) -> None:
+    import jinja2
+
+    for entry in sorted(source.iterdir(), key=lambda entry: entry.name):
+        inside = f"{relative}{entry.name}"
+        if entry.is_dir():
+            _render_folder(entry, f"{inside}/", stage, verbatim, context)
+            continue
+        path = stage / _place(inside, context)
+        if path.exists():
+            raise ValueError(f"two template files become {path.relative_to(stage)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = entry.read_bytes()
+        if not any(fnmatch(entry.name, pattern) for pattern in verbatim):
+            try:
+                data = _environment().from_string(data.decode()).render(context).encode()
+            except (jinja2.TemplateError, UnicodeDecodeError) as error:
+                raise ValueError(f"the template file {inside} cannot be rendered: {error}") from error
+        path.write_bytes(data)
+
+
+def _place(relative: str, context: Mapping[str, Any]) -> str:
+    """Put the values into a path: `__app_path__` becomes the folders of the app id, `__project__` the project's name."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in ("app_path", "project", "model_file"):
+            raise ValueError(f"a template's path has the unknown value {match.group()}: {relative}")
+        return str(context[name])
+
+    return re.sub(r"__([a-z][a-z_]*[a-z])__", value, relative)
+
+
+def _copy_parts(
+    bundle: Path, manifest: Manifest, record: ArtifactRecord, copies: _Copies, stage: Path, context: Mapping[str, Any]
+) -> None:
+    def place(relative: str) -> Path:
+        path = stage / _place(relative, context)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    artifact = bundle / record.path
+    if artifact.is_dir():
+        shutil.copytree(artifact, place(copies.model))
+    else:
+        shutil.copyfile(artifact, place(copies.model))
+    place(copies.labels).write_bytes(_label_bytes(context["labels"]))
+    shutil.copytree(bundle / manifest.golden.path, place(copies.golden))
+    place(copies.contract).write_bytes(encode(context["contract"]))
+
+
+def _is_script(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as opened:
+        return opened.read(2) == b"#!"
+    return False
