@@ -1,0 +1,168 @@
+/// From a picture to the crop that the model was trained on, equal in every byte to what Pillow gives.
+///
+/// The steps and their arithmetic are those of the golden pack's documentation: size, antialiased bilinear resize (rows, rounded
+/// to 8 bits, then columns), centre crop. Only rows and columns that the crop needs are computed, row by row.
+enum Preprocess {
+  /// The crop as rows of red, green, blue: `height * width * 3` bytes. Throws `PreprocessError`.
+  static func crop(_ picture: Picture, _ spec: Contract.Preprocessing) throws -> [UInt8] {
+    let (newWidth, newHeight) = resizedSize(
+      width: picture.width, height: picture.height, resize: spec.resize)
+    guard newWidth >= spec.width, newHeight >= spec.height else {
+      throw PreprocessError.cropTooLarge(
+        width: newWidth, height: newHeight, cropWidth: spec.width, cropHeight: spec.height)
+    }
+    let left = halfToEven(newWidth - spec.width)
+    let top = halfToEven(newHeight - spec.height)
+    let columns = Taps(
+      from: picture.width, to: newWidth, outputs: left..<(left + spec.width))
+    let rows = Taps(
+      from: picture.height, to: newHeight, outputs: top..<(top + spec.height))
+
+    let samplesPerRow = spec.width * 3
+    let firstRow = rows.first[0]
+    let rowCount = rows.end - firstRow
+    var narrow = [UInt8](repeating: 0, count: rowCount * samplesPerRow)
+    var source = [UInt8](repeating: 0, count: picture.width * 3)
+    narrow.withUnsafeMutableBufferPointer { narrow in
+      source.withUnsafeMutableBufferPointer { source in
+        for row in 0..<rowCount {
+          picture.readRow(firstRow + row, into: source)
+          resizeRow(
+            UnsafeBufferPointer(source), columns,
+            into: UnsafeMutableBufferPointer(
+              rebasing: narrow[(row * samplesPerRow)..<((row + 1) * samplesPerRow)]))
+        }
+      }
+    }
+    var result = [UInt8](repeating: 0, count: spec.height * samplesPerRow)
+    result.withUnsafeMutableBufferPointer { result in
+      narrow.withUnsafeBufferPointer { narrow in
+        resizeColumns(
+          narrow, samplesPerRow: samplesPerRow, skipped: firstRow, rows, into: result)
+      }
+    }
+    return result
+  }
+
+  /// The short side becomes `resize`, the long one follows in whole numbers.
+  static func resizedSize(width: Int, height: Int, resize: Int) -> (width: Int, height: Int) {
+    let long = resize * max(width, height) / min(width, height)
+    return width <= height ? (resize, long) : (long, resize)
+  }
+
+  /// Half of `count`; a half left over goes to the even neighbour.
+  static func halfToEven(_ count: Int) -> Int {
+    let half = count / 2
+    return count % 2 != 0 && half % 2 != 0 ? half + 1 : half
+  }
+
+  private static func resizeRow(
+    _ source: UnsafeBufferPointer<UInt8>, _ taps: Taps, into row: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    taps.weights.withUnsafeBufferPointer { weights in
+      for output in 0..<taps.first.count {
+        var red = Taps.half
+        var green = Taps.half
+        var blue = Taps.half
+        var from = taps.first[output] * 3
+        let start = output * taps.stride
+        for tap in start..<(start + taps.count[output]) {
+          let weight = weights[tap]
+          red &+= weight &* Int32(truncatingIfNeeded: source[from])
+          green &+= weight &* Int32(truncatingIfNeeded: source[from + 1])
+          blue &+= weight &* Int32(truncatingIfNeeded: source[from + 2])
+          from += 3
+        }
+        row[output * 3] = Taps.rounded(red)
+        row[output * 3 + 1] = Taps.rounded(green)
+        row[output * 3 + 2] = Taps.rounded(blue)
+      }
+    }
+  }
+
+  private static func resizeColumns(
+    _ narrow: UnsafeBufferPointer<UInt8>, samplesPerRow: Int, skipped: Int, _ taps: Taps,
+    into result: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    var sums = [Int32](repeating: 0, count: samplesPerRow)
+    sums.withUnsafeMutableBufferPointer { sums in
+      for output in 0..<taps.first.count {
+        sums.update(repeating: Taps.half)
+        for tap in 0..<taps.count[output] {
+          let weight = taps.weights[output * taps.stride + tap]
+          let from = (taps.first[output] - skipped + tap) * samplesPerRow
+          for sample in 0..<samplesPerRow {
+            sums[sample] &+= weight &* Int32(truncatingIfNeeded: narrow[from + sample])
+          }
+        }
+        for sample in 0..<samplesPerRow {
+          result[output * samplesPerRow + sample] = Taps.rounded(sums[sample])
+        }
+      }
+    }
+  }
+}
+
+enum PreprocessError: Error, Equatable, CustomStringConvertible {
+  case cropTooLarge(width: Int, height: Int, cropWidth: Int, cropHeight: Int)
+
+  var description: String {
+    switch self {
+    case .cropTooLarge(let width, let height, let cropWidth, let cropHeight):
+      return
+        "A picture resized to \(width) x \(height) is smaller than the crop \(cropWidth) x \(cropHeight)."
+    }
+  }
+}
+
+/// Which input samples make each wanted output sample of a line, and their weights in 22-bit fixed point.
+struct Taps {
+  private static let fractionBits = 22
+
+  /// What is added before the shift, so that it rounds to nearest.
+  static let half: Int32 = 1 << (fractionBits - 1)
+
+  /// The first input sample of each output, and how many follow each other from it.
+  let first: [Int]
+  let count: [Int]
+  /// Those of output `i` stand from `i * stride`.
+  let weights: [Int32]
+  let stride: Int
+  /// One behind the last input sample that any output needs.
+  let end: Int
+
+  /// For a line of `from` samples resized to `to`, of which only `outputs` are wanted. The formulas run in 64-bit floating point.
+  init(from: Int, to: Int, outputs: Range<Int>) {
+    let ratio = Double(from) / Double(to)
+    let support = max(ratio, 1)
+    let stride = Int(support.rounded(.up)) * 2 + 1
+    var first: [Int] = []
+    var count: [Int] = []
+    var weights = [Int32](repeating: 0, count: outputs.count * stride)
+    for (place, output) in outputs.enumerated() {
+      let centre = (Double(output) + 0.5) * ratio
+      let low = max(Int(centre - support + 0.5), 0)
+      let high = min(Int(centre + support + 0.5), from)
+      var taps = (low..<high).map { sample in
+        max(0, 1 - abs((Double(sample) - centre + 0.5) * (1 / support)))
+      }
+      let sum = taps.reduce(0, +)
+      for tap in taps.indices {
+        taps[tap] /= sum
+        weights[place * stride + tap] = Int32(taps[tap] * Double(1 << Taps.fractionBits) + 0.5)
+      }
+      first.append(low)
+      count.append(high - low)
+    }
+    self.first = first
+    self.count = count
+    self.weights = weights
+    self.stride = stride
+    end = zip(first, count).map(+).max() ?? 0
+  }
+
+  /// A sum of weighted samples, back in 0..255.
+  static func rounded(_ sum: Int32) -> UInt8 {
+    UInt8(truncatingIfNeeded: min(max(sum >> Int32(fractionBits), 0), 255))
+  }
+}
