@@ -117,7 +117,8 @@ enum PreprocessError: Error, Equatable, CustomStringConvertible {
 
 /// Which input samples make each wanted output sample of a line, and their weights in 22-bit fixed point.
 struct Taps {
-  private static let fractionBits = 22
+  private static let fractionBits: Int32 = 22
+  private static let one: Double = 4_194_304
 
   /// What is added before the shift, so that it rounds to nearest.
   static let half: Int32 = 1 << (fractionBits - 1)
@@ -143,13 +144,14 @@ struct Taps {
       let centre = (Double(output) + 0.5) * ratio
       let low = max(Int(centre - support + 0.5), 0)
       let high = min(Int(centre + support + 0.5), from)
-      var taps = (low..<high).map { sample in
-        max(0, 1 - abs((Double(sample) - centre + 0.5) * (1 / support)))
+      let taps = (low..<high).map { (sample: Int) -> Double in
+        let distance: Double = (Double(sample) - centre + 0.5) * (1 / support)
+        return max(0, 1 - abs(distance))
       }
       let sum = taps.reduce(0, +)
-      for tap in taps.indices {
-        taps[tap] /= sum
-        weights[place * stride + tap] = Int32(taps[tap] * Double(1 << Taps.fractionBits) + 0.5)
+      for (tap, value) in taps.enumerated() {
+        let share: Double = value / sum
+        weights[place * stride + tap] = Int32(share * Taps.one + 0.5)
       }
       first.append(low)
       count.append(high - low)
@@ -163,6 +165,6 @@ struct Taps {
 
   /// A sum of weighted samples, back in 0..255.
   static func rounded(_ sum: Int32) -> UInt8 {
-    UInt8(truncatingIfNeeded: min(max(sum >> Int32(fractionBits), 0), 255))
+    UInt8(truncatingIfNeeded: min(max(sum >> fractionBits, 0), 255))
   }
 }
