@@ -21,7 +21,8 @@ struct CameraPicker: UIViewControllerRepresentable {
     Coordinator(self)
   }
 
-  final class Coordinator: NSObject, UIImagePickerControllerDelegate, UINavigationControllerDelegate {
+  final class Coordinator: NSObject, UIImagePickerControllerDelegate, UINavigationControllerDelegate
+  {
     private let parent: CameraPicker
 
     init(_ parent: CameraPicker) { self.parent = parent }

@@ -79,7 +79,9 @@ actor Classifier {
   }
 
   private func pixelBuffer(_ crop: [UInt8]) throws -> CVPixelBuffer {
-    let (width, height) = (bundled.contract.preprocessing.width, bundled.contract.preprocessing.height)
+    let (width, height) = (
+      bundled.contract.preprocessing.width, bundled.contract.preprocessing.height
+    )
     var made: CVPixelBuffer?
     let status = CVPixelBufferCreate(
       kCFAllocatorDefault, width, height, kCVPixelFormatType_32BGRA, nil, &made)

@@ -18,7 +18,8 @@ struct ResultList: View {
   private var times: String {
     let preprocessing = String(format: "%.1f", classification.preprocessingMilliseconds)
     let inference = String(format: "%.1f", classification.inferenceMilliseconds)
-    return "Preprocessing \(preprocessing) ms, inference \(inference) ms (\(classification.units.title))"
+    return
+      "Preprocessing \(preprocessing) ms, inference \(inference) ms (\(classification.units.title))"
   }
 }
 

@@ -25,7 +25,9 @@ enum Checksum {
     for case let relative as String in entries {
       let url = URL(fileURLWithPath: root).appendingPathComponent(relative)
       var isFolder: ObjCBool = false
-      if FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder), !isFolder.boolValue {
+      if FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder),
+        !isFolder.boolValue
+      {
         files[Array(relative.utf8)] = url
       }
     }
@@ -80,7 +82,8 @@ enum PortableSHA256 {
       }
       mix(&state, schedule)
     }
-    return state.flatMap { (word: UInt32) -> ArraySlice<UInt8> in bigEndian(UInt64(word)).suffix(4) }
+    return state.flatMap { (word: UInt32) -> ArraySlice<UInt8> in bigEndian(UInt64(word)).suffix(4)
+    }
   }
 
   private static func mix(_ state: inout [UInt32], _ schedule: [UInt32]) {

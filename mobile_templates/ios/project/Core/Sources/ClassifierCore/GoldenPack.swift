@@ -112,8 +112,10 @@ struct GoldenPack: Sendable {
         throw GoldenPackError("The reference of \(image.name) is not finite.")
       }
       let softmax = TopK.softmax(logits[index])
-      guard zip(softmax, probabilities[index]).allSatisfy({ abs(($0 as Float) - $1) <= 1e-6 }) else {
-        throw GoldenPackError("The probabilities of \(image.name) are not the softmax of its logits.")
+      guard zip(softmax, probabilities[index]).allSatisfy({ abs(($0 as Float) - $1) <= 1e-6 })
+      else {
+        throw GoldenPackError(
+          "The probabilities of \(image.name) are not the softmax of its logits.")
       }
       guard TopK.indices(logits[index], count: 5) == top5[index] else {
         throw GoldenPackError("top5 of \(image.name) does not name its largest logits.")
@@ -137,7 +139,8 @@ struct GoldenPack: Sendable {
       bytes.count == shape.reduce(bytesPerValue, *)
     else {
       throw GoldenPackError(
-        "\(array.file) is \(array.dtype) \(array.shape) in \(bytes.count) bytes; needed: \(dtype) \(shape).")
+        "\(array.file) is \(array.dtype) \(array.shape) in \(bytes.count) bytes; needed: \(dtype) \(shape)."
+      )
     }
     guard Checksum.hex(of: Data(bytes)) == array.sha256 else {
       throw GoldenPackError("\(array.file) is damaged: its checksum differs.")

@@ -129,9 +129,10 @@ struct SelfCheck: Sendable {
     do {
       let picture = try decode(try pack.pictureFile(index))
       let found = try Preprocess.crop(picture, contract.preprocessing)
-      let difference = zip(found, pack.pixels[index]).map { (a: UInt8, b: UInt8) -> Int in
-        abs(Int(a) - Int(b))
-      }.max() ?? 0
+      let difference =
+        zip(found, pack.pixels[index]).map { (a: UInt8, b: UInt8) -> Int in
+          abs(Int(a) - Int(b))
+        }.max() ?? 0
       result.maxDifference = difference
       if difference != 0 {
         result.problem = "preprocessing differs by up to \(difference) of 255 levels"
@@ -155,7 +156,8 @@ struct SelfCheck: Sendable {
       result.comparisons = parity.judge(answers.map(\.scores), kind: contract.output.kind)
       result.problems = result.comparisons.flatMap(\.problems)
       if negative.scores == answers[0].scores {
-        result.problems.append("a picture and its negative have the same scores: the input is ignored")
+        result.problems.append(
+          "a picture and its negative have the same scores: the input is ignored")
       }
       if result.problems.isEmpty { result.verdict = .pass }
     } catch {

@@ -46,7 +46,8 @@ final class CoreTests: XCTestCase {
   }
 
   func testCropOffsetsRoundHalfToEven() {
-    XCTAssertEqual([0, 1, 2, 3, 5, 7, 117, 551].map(Preprocess.halfToEven), [0, 0, 1, 2, 2, 4, 58, 276])
+    XCTAssertEqual(
+      [0, 1, 2, 3, 5, 7, 117, 551].map(Preprocess.halfToEven), [0, 0, 1, 2, 2, 4, 58, 276])
   }
 
   func testResizedSizesAreWholeNumbers() {

@@ -28,7 +28,9 @@ enum PNG {
     }
     guard width > 0, height > 0, packed.count > 6 else { return nil }
     var inflater = Inflater(input: packed, start: 2)
-    guard var lines = inflater.inflate(), lines.count == height * (width * 3 + 1) else { return nil }
+    guard var lines = inflater.inflate(), lines.count == height * (width * 3 + 1) else {
+      return nil
+    }
     guard let samples = unfilter(&lines, width: width, height: height) else { return nil }
     return Picture(
       width: width, height: height, bytesPerRow: width * 3, format: .rgb, samples: samples)
