@@ -20,7 +20,12 @@ SIZES = {
     "tiny": (3, 2),
     "small": (31, 40),
     "one_more": (257, 255),
+    "twice_as_tall": (300, 600),
+    "a_little_taller": (300, 601),  # from here on Pillow shrinks the height first
+    "tall_and_enlarged": (97, 401),
+    "screenshot": (1170, 2532),
     "twelve_megapixels": (4032, 3024),
+    "twelve_megapixels_upright": (3024, 4032),
 }
 
 
@@ -53,7 +58,7 @@ def write_vectors(folder: Path) -> list[str]:
     generator = np.random.default_rng(0)
     for name, (width, height) in SIZES.items():
         add(name, Image.fromarray(_picture(width, height, generator)), "rgbx" if name == "even" else "rgb",
-            only="224" if name == "twelve_megapixels" else None)  # fmt: skip
+            only="224" if width * height > 2_000_000 else None)  # fmt: skip
     grey = _picture(301, 222, generator)[..., 0]
     add("grey", Image.fromarray(grey), "grey")
     alpha = generator.integers(0, 256, (223, 300, 1), dtype=np.uint8)

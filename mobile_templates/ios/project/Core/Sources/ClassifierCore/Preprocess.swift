@@ -1,7 +1,7 @@
 /// From a picture to the crop that the model was trained on, equal in every byte to what Pillow gives.
 ///
-/// The steps and their arithmetic are those of the golden pack's documentation: size, antialiased bilinear resize (rows, rounded
-/// to 8 bits, then columns), centre crop. Only rows and columns that the crop needs are computed, row by row.
+/// The steps and their arithmetic are those of the golden pack's documentation: size, antialiased bilinear resize in two passes,
+/// rounded to 8 bits between them, centre crop. Only rows and columns that the crop needs are computed, row by row.
 enum Preprocess {
   /// The crop as rows of red, green, blue: `height * width * 3` bytes. Throws `PreprocessError`.
   static func crop(_ picture: Picture, _ spec: Contract.Preprocessing) throws -> [UInt8] {
@@ -18,27 +18,74 @@ enum Preprocess {
     let rows = Taps(
       from: picture.height, to: newHeight, outputs: top..<(top + spec.height))
 
-    let samplesPerRow = spec.width * 3
+    return shrinksHeightFirst(picture, newWidth, newHeight)
+      ? columnsThenRows(picture, columns, rows) : rowsThenColumns(picture, columns, rows)
+  }
+
+  /// The order of the two passes, which shows in the last bit because the first rounds to 8 bits: Pillow (since 13) begins with
+  /// the height where a picture loses more than twice as many rows as columns.
+  static func shrinksHeightFirst(_ picture: Picture, _ newWidth: Int, _ newHeight: Int) -> Bool {
+    let lostRows = picture.height - newHeight
+    return lostRows > 0 && lostRows > 2 * (picture.width - newWidth)
+  }
+
+  private static func rowsThenColumns(
+    _ picture: Picture, _ columns: Taps, _ rows: Taps
+  ) -> [UInt8] {
+    let samplesPerRow = columns.first.count * 3
     let firstRow = rows.first[0]
-    let rowCount = rows.end - firstRow
-    var narrow = [UInt8](repeating: 0, count: rowCount * samplesPerRow)
+    var narrow = [UInt8](repeating: 0, count: (rows.end - firstRow) * samplesPerRow)
     var source = [UInt8](repeating: 0, count: picture.width * 3)
     narrow.withUnsafeMutableBufferPointer { narrow in
       source.withUnsafeMutableBufferPointer { source in
-        for row in 0..<rowCount {
+        for row in 0..<(rows.end - firstRow) {
           picture.readRow(firstRow + row, into: source)
           resizeRow(
-            UnsafeBufferPointer(source), columns,
-            into: UnsafeMutableBufferPointer(
-              rebasing: narrow[(row * samplesPerRow)..<((row + 1) * samplesPerRow)]))
+            UnsafeBufferPointer(source), columns, into: line(row, of: narrow, samplesPerRow))
         }
       }
     }
-    var result = [UInt8](repeating: 0, count: spec.height * samplesPerRow)
+    var result = [UInt8](repeating: 0, count: rows.first.count * samplesPerRow)
+    var sums = [Int32](repeating: 0, count: samplesPerRow)
     result.withUnsafeMutableBufferPointer { result in
-      narrow.withUnsafeBufferPointer { narrow in
-        resizeColumns(
-          narrow, samplesPerRow: samplesPerRow, skipped: firstRow, rows, into: result)
+      narrow.withUnsafeMutableBufferPointer { narrow in
+        sums.withUnsafeMutableBufferPointer { sums in
+          for output in 0..<rows.first.count {
+            sums.update(repeating: Taps.half)
+            for tap in 0..<rows.count[output] {
+              let from = line(rows.first[output] - firstRow + tap, of: narrow, samplesPerRow)
+              add(UnsafeBufferPointer(from), weight: rows.weight(tap, of: output), to: sums)
+            }
+            round(sums, into: line(output, of: result, samplesPerRow))
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  /// Rows are added up as they are read: one line of sums instead of a second picture.
+  private static func columnsThenRows(
+    _ picture: Picture, _ columns: Taps, _ rows: Taps
+  ) -> [UInt8] {
+    let samplesPerRow = columns.first.count * 3
+    var result = [UInt8](repeating: 0, count: rows.first.count * samplesPerRow)
+    var source = [UInt8](repeating: 0, count: picture.width * 3)
+    var sums = [Int32](repeating: 0, count: picture.width * 3)
+    result.withUnsafeMutableBufferPointer { result in
+      source.withUnsafeMutableBufferPointer { source in
+        sums.withUnsafeMutableBufferPointer { sums in
+          for output in 0..<rows.first.count {
+            sums.update(repeating: Taps.half)
+            for tap in 0..<rows.count[output] {
+              picture.readRow(rows.first[output] + tap, into: source)
+              add(UnsafeBufferPointer(source), weight: rows.weight(tap, of: output), to: sums)
+            }
+            round(sums, into: source)
+            resizeRow(
+              UnsafeBufferPointer(source), columns, into: line(output, of: result, samplesPerRow))
+          }
+        }
       }
     }
     return result
@@ -80,26 +127,25 @@ enum Preprocess {
     }
   }
 
-  private static func resizeColumns(
-    _ narrow: UnsafeBufferPointer<UInt8>, samplesPerRow: Int, skipped: Int, _ taps: Taps,
-    into result: UnsafeMutableBufferPointer<UInt8>
+  private static func line(
+    _ index: Int, of lines: UnsafeMutableBufferPointer<UInt8>, _ length: Int
+  ) -> UnsafeMutableBufferPointer<UInt8> {
+    UnsafeMutableBufferPointer(rebasing: lines[(index * length)..<((index + 1) * length)])
+  }
+
+  private static func add(
+    _ samples: UnsafeBufferPointer<UInt8>, weight: Int32,
+    to sums: UnsafeMutableBufferPointer<Int32>
   ) {
-    var sums = [Int32](repeating: 0, count: samplesPerRow)
-    sums.withUnsafeMutableBufferPointer { sums in
-      for output in 0..<taps.first.count {
-        sums.update(repeating: Taps.half)
-        for tap in 0..<taps.count[output] {
-          let weight = taps.weights[output * taps.stride + tap]
-          let from = (taps.first[output] - skipped + tap) * samplesPerRow
-          for sample in 0..<samplesPerRow {
-            sums[sample] &+= weight &* Int32(truncatingIfNeeded: narrow[from + sample])
-          }
-        }
-        for sample in 0..<samplesPerRow {
-          result[output * samplesPerRow + sample] = Taps.rounded(sums[sample])
-        }
-      }
+    for place in sums.indices {
+      sums[place] &+= weight &* Int32(truncatingIfNeeded: samples[place])
     }
+  }
+
+  private static func round(
+    _ sums: UnsafeMutableBufferPointer<Int32>, into samples: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    for place in sums.indices { samples[place] = Taps.rounded(sums[place]) }
   }
 }
 
@@ -162,6 +208,8 @@ struct Taps {
     self.stride = stride
     end = zip(first, count).map(+).max() ?? 0
   }
+
+  func weight(_ tap: Int, of output: Int) -> Int32 { weights[output * stride + tap] }
 
   /// A sum of weighted samples, back in 0..255.
   static func rounded(_ sum: Int32) -> UInt8 {
