@@ -78,7 +78,6 @@ def _token(tokens: list[tuple[str, str]], at: int) -> tuple[str, str]:
 
 _ID = re.compile(r"[0-9A-F]{24}")
 _SETTINGS = {
-    "IPHONEOS_DEPLOYMENT_TARGET": "16.0",
     "COREML_CODEGEN_LANGUAGE": "None",  # a class named after the file could meet a type of the app
     "COMPRESS_PNG_FILES": "NO",  # the golden pictures must stay as they are
     "STRIP_PNG_TEXT": "NO",
@@ -87,6 +86,7 @@ _SETTINGS = {
     "INFOPLIST_FILE": "App/Info.plist",
     "SWIFT_STRICT_CONCURRENCY": "complete",
 }
+_CHOICES = {"SWIFT_VERSION": ("5.0", "6.0"), "IPHONEOS_DEPLOYMENT_TARGET": ("16.0", "17.0", "18.0")}
 
 
 def problems(project: Path) -> list[str]:
@@ -211,8 +211,11 @@ def _settings(objects: dict[str, dict[str, Any]]) -> list[str]:
         if entry["isa"].startswith(("XCRemoteSwiftPackage", "XCLocalSwiftPackage")):
             found.append("the project needs a package")
     found += [f"{key} is {merged.get(key)}, not {value}" for key, value in _SETTINGS.items() if merged.get(key) != {value}]
-    if not merged.get("SWIFT_VERSION", set()) <= {"5.0", "6.0"}:
-        found.append(f"SWIFT_VERSION is {merged.get('SWIFT_VERSION')}")
+    found += [
+        f"{key} is {merged.get(key)}, not one of {', '.join(allowed)}"
+        for key, allowed in _CHOICES.items()
+        if len(merged.get(key, ())) != 1 or not merged[key] <= set(allowed)
+    ]
     return found
 
 

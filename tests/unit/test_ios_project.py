@@ -6,10 +6,11 @@ import json
 import plistlib
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from squeeze_export import starters
+from squeeze_export import manifest, starters
 from squeeze_export.errors import TargetUnavailableError
 from tests.ios_project import parse, problems
 from tests.starter_bundles import THREE_MODELS, make_bundle
@@ -64,6 +65,24 @@ def test_nothing_is_hard_coded_to_one_model(bundles, tmp_path):
             assert not re.search(r"\b(224|227|1000|0\.485|0\.229)\b", path.read_text()), path
 
 
+@pytest.mark.parametrize(("declared", "needed"), [("iOS15", "16.0"), ("iOS18", "18.0")])
+def test_the_app_asks_for_the_system_that_the_package_needs(bundles, tmp_path, declared, needed):
+    record = manifest.read_manifest(bundles["characters"])
+    changed = replace(record, artifacts=tuple(replace(one, deployment_target=declared) for one in record.artifacts))
+    project = starters.render(
+        bundles["characters"],
+        changed,
+        template="ios",
+        target="coreml",
+        app_id="com.example.names",
+        app_name="Names",
+        destination=tmp_path / "out",
+    )
+    assert problems(project) == []
+    assert f"IPHONEOS_DEPLOYMENT_TARGET = {needed};" in (project / PROJECT).read_text()
+    assert f"iOS {needed.removesuffix('.0')} or later" in (project / "README.md").read_text()
+
+
 def test_a_bundle_without_a_core_ml_package_is_refused(tmp_path):
     bundle, _ = make_bundle(tmp_path / "net", "characters", targets=("tflite",))
     with pytest.raises(TargetUnavailableError, match="needs coreml"):
@@ -71,22 +90,22 @@ def test_a_bundle_without_a_core_ml_package_is_refused(tmp_path):
 
 
 BROKEN = [
-    ("a dangling id", PROJECT, "/* TopK.swift in Sources */ = {", "/* x */ = {isa = PBXBuildFile; fileRef = 5E01000000000000000000FF; }; 5E02000000000000000000FE = {", "dangling"),
-    ("an unused object", PROJECT, "/* Begin PBXBuildFile section */", "5E02000000000000000000FE = {isa = PBXBuildFile; fileRef = 5E0100000000000000000001; };", "used by nothing"),
+    ("a dangling id", PROJECT, "fileRef = 5E0100000000000000000001 /*", "fileRef = 5E01000000000000000000FF /*", "dangling"),
+    ("an unused object", PROJECT, "objects = {", "objects = { 5E02000000000000000000FE = {isa = X; };", "used by nothing"),
     ("a missing semicolon", PROJECT, "objectVersion = 56;", "objectVersion = 56", "does not parse"),
     ("another object version", PROJECT, "objectVersion = 56;", "objectVersion = 77;", "objectVersion is 77"),
     ("a wrong path", PROJECT, 'path = "TopK.swift"', 'path = "TopX.swift"', "TopX.swift does not exist"),
     ("the model as a resource folder", PROJECT, "folder.mlpackage", "folder", "not in \\['Sources as folder.mlpackage'\\]"),
-    ("code generation for the model", PROJECT, "COREML_CODEGEN_LANGUAGE = None;", "COREML_CODEGEN_LANGUAGE = Swift;", "COREML_CODEGEN_LANGUAGE"),
+    ("code generation", PROJECT, "COREML_CODEGEN_LANGUAGE = None;", "COREML_CODEGEN_LANGUAGE = Swift;", "COREML_CODEGEN"),
     ("compressed golden pictures", PROJECT, "COMPRESS_PNG_FILES = NO;", "COMPRESS_PNG_FILES = YES;", "COMPRESS_PNG_FILES"),
-    ("another system", PROJECT, "IPHONEOS_DEPLOYMENT_TARGET = 16.0;", "IPHONEOS_DEPLOYMENT_TARGET = 18.0;", "DEPLOYMENT_TARGET"),
+    ("another system", PROJECT, "IPHONEOS_DEPLOYMENT_TARGET = 16.0;", "IPHONEOS_DEPLOYMENT_TARGET = 15.0;", "DEPLOYMENT_TARGET"),
     ("an absolute path", PROJECT, '"$(TEST_HOST)"', '"/Users/me/host"', "absolute path"),
     ("a scheme of another project", "Names.xcodeproj/xcshareddata/xcschemes/Names.xcscheme", "5E05", "5E0F", "unknown target"),
     ("no camera text", "App/Info.plist", "NSCameraUsageDescription", "NSNothing", "NSCameraUsageDescription"),
     ("a broken privacy manifest", "App/PrivacyInfo.xcprivacy", "</dict>", "", "does not parse"),
     ("a broken asset catalog", "App/Assets.xcassets/AppIcon.appiconset/Contents.json", "]", "", "Contents.json"),
     ("an icon that is not there", "App/Assets.xcassets/AppIcon.appiconset/Contents.json", "AppIcon.png", "Other.png", "not both"),
-    ("an API that needs a reason", "App/Engine.swift", "import Foundation", "import Foundation\nlet x = UserDefaults.standard", "UserDefaults"),
+    ("an API that needs a reason", "App/Engine.swift", "Foundation", "Foundation\nlet x = UserDefaults()", "UserDefaults"),
 ]  # fmt: skip
 
 

@@ -33,6 +33,7 @@ final class ClassifierModel: ObservableObject {
 
   let bundled: BundledModel?
   private var photo: Photo?
+  private var requests = 0
   private let engine: Engine?
 
   init() {
@@ -50,9 +51,20 @@ final class ClassifierModel: ObservableObject {
   /// Classify a new photograph, or the last one again (after another choice of compute units).
   func classify(_ newPhoto: Photo? = nil) async {
     if let newPhoto { photo = newPhoto }
-    guard let engine, let photo, !isBusy else { return }
+    guard let engine, photo != nil else { return }
+    requests += 1
+    // Where one is under way, it goes round again: neither a photo nor a choice is lost.
+    guard !isBusy else { return }
     isBusy = true
     defer { isBusy = false }
+    var served = 0
+    while served != requests, let photo {
+      served = requests
+      await classify(photo, with: engine)
+    }
+  }
+
+  private func classify(_ photo: Photo, with engine: Engine) async {
     do {
       let (result, crop) = try await engine.classify(photo, units: units)
       classification = result

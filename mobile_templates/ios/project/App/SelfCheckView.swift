@@ -23,12 +23,12 @@ struct SelfCheckView: View {
           }
           .disabled(model.isChecking)
           if model.isChecking { ProgressView("Checking") }
+          share
         }
       }
       .navigationTitle("Self-check")
       .toolbar {
         ToolbarItem(placement: .confirmationAction) { Button("Done") { dismiss() } }
-        ToolbarItem(placement: .primaryAction) { share }
       }
       .task { if model.report == nil { await model.runSelfCheck() } }
     }

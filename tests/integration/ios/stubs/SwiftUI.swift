@@ -287,19 +287,14 @@ public struct ShareLink<Content: View>: PrimitiveView {
 
 public struct ToolbarItemPlacement {
   public static let confirmationAction = ToolbarItemPlacement()
-  public static let primaryAction = ToolbarItemPlacement()
 }
 @MainActor @preconcurrency public protocol ToolbarContent {}
 public struct ToolbarItem<Content: View>: ToolbarContent {
   nonisolated public init(placement: ToolbarItemPlacement, @ViewBuilder content: () -> Content) { fatalError() }
 }
-public struct ToolbarTuple<T>: ToolbarContent {}
 @resultBuilder
 public struct ToolbarContentBuilder {
   public static func buildBlock<Content: ToolbarContent>(_ content: Content) -> Content { content }
-  public static func buildBlock<each Content: ToolbarContent>(_ content: repeat each Content) -> ToolbarTuple<
-    (repeat each Content)
-  > { fatalError() }
 }
 public protocol PrimitiveButtonStyle {}
 public struct BorderedProminentButtonStyle: PrimitiveButtonStyle {}
