@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,11 +44,13 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
     Image inputs take (pixel - 127.5) / 127.5 in RGB, the source's own normalisation being folded into the first
     convolution; tensor inputs take what the source takes. Raises ConversionError; then nothing stands at `destination`.
     """
-    spec = input_spec(source.preprocessing, settings.input_kind, name="image", layout="NHWC", image_scale=1 / 127.5, image_bias=-1.0)
+    spec = input_spec(
+        source.preprocessing, settings.input_kind, name="image", layout="NHWC", image_scale=1 / 127.5, image_bias=-1.0
+    )
     output = output_spec(source, settings.output_kind)
     with _quiet() as said:
         try:
-            content, operators = _content(source, settings, spec, output)
+            made = _make(source, settings, spec, output)
         except ConversionError:
             raise
         except Exception as error:
@@ -58,19 +61,29 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
                 f"{source.name} could not be converted to TFLite: {type(error).__name__}: {_first_line(error)}. Run again "
                 "with --verbose for the converter's own messages, and compare its version with the one this release names."
             ) from error
-    _write(content, destination)
+    _write(made.content, destination)
     return Artifact(
         target="tflite",
         precision=settings.precision,
         path=destination,
         signature=Signature(input=spec, outputs=(output,)),
-        operators=tuple(sorted(set(operators))),
+        operators=tuple(sorted(set(made.operators))),
+        folded_weights=made.folded,
     )
 
 
-def _content(source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec) -> tuple[bytes, list[str]]:
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A file's content, its operations in order, and the names of the source weights that hold the normalisation as well."""
+
+    content: bytes
+    operators: tuple[str, ...]
+    folded: tuple[str, ...]
+
+
+def _make(source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec) -> _Made:
     half = settings.precision == "fp16"
-    network = tflite_network.prepare(source, spec)
+    network, folded = tflite_network.prepare(source, spec)
     content = _convert(tflite_network.as_signature(network, output.kind), spec)
     model = tflite_flatbuffer.parse(_halve(content) if half else content)
     operators = tflite_flatbuffer.require_operators(model, tflite_network.expected_operators(network, output.kind, half=half))
@@ -78,12 +91,10 @@ def _content(source: SourceModel, settings: ExportSettings, spec: InputSpec, out
     labels = source.labels if output.kind == "probabilities" else None
     card = tflite_metadata.model_card(source, spec)
     metadata = tflite_metadata.encode(card, spec, output, labels)
-    written = tflite_flatbuffer.serialise(
-        model, description=card.description, metadata={tflite_metadata.BUFFER_NAME: metadata}
-    )
+    written = tflite_flatbuffer.serialise(model, description=card.description, metadata={tflite_metadata.BUFFER_NAME: metadata})
     if labels:
         written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})
-    return written, operators
+    return _Made(content=written, operators=tuple(operators), folded=folded)
 
 
 def _convert(network: torch.nn.Module, spec: InputSpec) -> bytes:

@@ -125,7 +125,7 @@ class _AlignedBuffer:
         self.data = None if data is None else bytes(data)
 
     def Pack(self, builder: Any) -> Any:
-        """Write the table and return its offset."""
+        """Write the table and return its offset; named as the packer calls it."""
         from ai_edge_litert import schema_py_generated as schema
 
         vector = None

@@ -49,8 +49,8 @@ _Table = Mapping[int, Any]  # slot number -> str, int, _Byte, _Table, or a seque
 def encode(card: ModelCard, input: InputSpec, output: OutputSpec, labels: Sequence[str] | None) -> bytes:
     """Encode the metadata of a file with one input and one output.
 
-    An image input is declared in RGB with mean and std from 0..255 pixels. A tensor input is declared as plain features, since the
-    format knows neither BGR nor, in MediaPipe, a normalisation per channel.
+    An image input is declared in RGB with mean and std from 0..255 pixels. A tensor input is declared as plain features:
+    the format does not know BGR, and MediaPipe refuses a normalisation per channel.
     """
     import flatbuffers
 
@@ -137,7 +137,7 @@ def _write(builder: Any, value: Any) -> int:
         }
         builder.StartObject(max(value, default=-1) + 1)
         for slot, field in inner.items():
-            if isinstance(value[slot], _Byte):
+            if isinstance(field, _Byte):
                 builder.PrependUint8Slot(slot, field.value, 0)
             elif isinstance(value[slot], int):
                 builder.PrependUint32Slot(slot, field, 0)

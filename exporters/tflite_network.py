@@ -17,30 +17,34 @@ if TYPE_CHECKING:
 Padding = Literal["VALID", "SAME"]
 
 
-def prepare(source: SourceModel, spec: InputSpec) -> torch.nn.Module:
+def prepare(source: SourceModel, spec: InputSpec) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """Copy the source's module so that it takes `spec`'s values (as NCHW) and every pool is exact in TFLite at `spec`'s size.
 
-    Raises ConversionError where the module has no first convolution to fold into, or a pool that TFLite cannot express.
+    The names are those of the source's weights that changed. Raises ConversionError where the module has no first
+    convolution to fold into, or a pool that TFLite cannot express.
     """
     import copy
 
     network: torch.nn.Module = copy.deepcopy(source.module).eval()
     gains, offsets = normalisation(source.preprocessing, spec)
-    fold_normalisation(network, gains, offsets, reverse=spec.color_order != source.preprocessing.color_order)
+    folded = fold_normalisation(network, gains, offsets, reverse=spec.color_order != source.preprocessing.color_order)
     _, height, width, _ = spec.shape
     rewrite_pools(network, height, width)
-    return network
+    return network, folded
 
 
-def fold_normalisation(network: torch.nn.Module, gains: Sequence[float], offsets: Sequence[float], *, reverse: bool) -> None:
+def fold_normalisation(
+    network: torch.nn.Module, gains: Sequence[float], offsets: Sequence[float], *, reverse: bool
+) -> tuple[str, ...]:
     """Make `network` take v where it took `gain * v + offset` per channel, with the channels of v reversed if `reverse`.
 
-    In place, in float64, rounded once to fp32. Exact because the convolution has no padding: every tap sees real pixels.
+    In place, in float64, rounded once to fp32; returns the names of the weights that changed. Exact because the
+    convolution has no padding: every tap sees real pixels.
     """
     import torch
 
-    if not reverse and all(gain == 1 for gain in gains) and not any(offsets):
-        return
+    if not reverse and all(abs(gain - 1) < 1e-9 for gain in gains) and all(abs(offset) < 1e-9 for offset in offsets):
+        return ()
     name, first = next(((name, m) for name, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)), ("", None))
     if first is None or first.in_channels != 3 or first.groups != 1 or first.bias is None or any(_pair(first.padding)):
         found = "none" if first is None else f"{name}: {first}"
@@ -54,6 +58,7 @@ def fold_normalisation(network: torch.nn.Module, gains: Sequence[float], offsets
     with torch.no_grad():
         first.weight.copy_(scaled.flip(1) if reverse else scaled)
         first.bias.copy_(first.bias.double() + shift)
+    return f"{name}.weight", f"{name}.bias"
 
 
 def rewrite_pools(network: torch.nn.Module, height: int, width: int) -> None:
@@ -146,8 +151,8 @@ def expected_operators(network: torch.nn.Module, kind: OutputKind, *, half: bool
 
     from squeeze_export.models.squeezenet import Fire
 
-    def count(kind: type) -> int:
-        return sum(isinstance(module, kind) for module in network.modules())
+    def count(module_type: type) -> int:
+        return sum(isinstance(module, module_type) for module in network.modules())
 
     fires = [module for module in network.modules() if isinstance(module, Fire)]
     operators = Counter(

@@ -52,4 +52,4 @@ def _judge(
         return ParityReport(
             verdict="NOT_RUN", executor=module.NAME, reason=str(error), tolerance=tolerance, outputs=(), weights=None
         )
-    return judge(runner, signature, pack, tolerance, precision, folded=folded)
+    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded)

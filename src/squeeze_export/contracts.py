@@ -83,20 +83,28 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One output of an artifact: a score per class, shape (1, classes)."""
+    """One output of an artifact: a score per class, shape (1, classes).
+
+    In a "dictionary" the scores stand by label (a Core ML classifier); `shape` and `dtype` are those of the scores in index order.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     kind: OutputKind
+    container: Literal["array", "dictionary"] = "array"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What an app must feed to an artifact and what it gets back."""
+    """What an app must feed to an artifact and what it gets back.
+
+    `class_label`: the name of a further output, a string: the most probable label (a Core ML classifier), or None.
+    """
 
     input: InputSpec
     outputs: tuple[OutputSpec, ...]
+    class_label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +200,8 @@ class WeightDigest:
 class Tolerance:
     """The bar that an artifact of one precision must clear, and why it stands where it does.
 
-    `max_error_of_peak`: largest absolute error over the largest absolute reference value. SNRs in dB, on logits.
+    `max_error_of_peak`: largest absolute error of a logit over the largest absolute reference logit; parity.py says what follows
+    from it for probabilities. SNRs in dB, on logits. `probability_floor`: below it the target's arithmetic has no full digits.
     """
 
     precision: Precision
@@ -200,6 +209,7 @@ class Tolerance:
     min_snr_db: float
     min_centred_snr_db: float
     reason: str
+    probability_floor: float = 2.0**-126  # the smallest normal fp32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,12 +242,14 @@ class OutputParity:
 class WeightsParity:
     """Exact comparison of stored weights with the source's, rounded to the stored precision.
 
-    `compared` of `expected` source weights were found bit for bit; `problems` names the others.
+    `compared` of `expected` source weights were found bit for bit; `problems` names the others. `exempt` names those that the
+    exporter declares to have changed (by folding): they are not among the compared.
     """
 
     expected: int
     compared: int
     problems: tuple[str, ...]
+    exempt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     with bundle.staging(request.output, name) as stage, workers(stage / "job", request.targets, progress) as crew:
         source = prepare(request, name, stage / "job", progress)
         prepared = stage / "bundle"
-        prepared.mkdir()
+        for target in request.targets:
+            (prepared / target).mkdir(parents=True)
         results = crew.run(
             {
                 target: ExportJob(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import Precision, Runner, Signature
 from squeeze_export.errors import ArtifactError
-from squeeze_export.validation.runners import litert_file
+from squeeze_export.validation.runners import litert_file, litert_metadata
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -42,6 +42,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
         raise ArtifactError(f"{path.name} cannot be read: {error.strerror}. Export it again.") from error
     file = litert_file.read(content)
     litert_file.check_declared(file, signature, precision)
+    _check_metadata(file, content, signature)
     with _quiet() as said:
         from ai_edge_litert.interpreter import Interpreter
 
@@ -86,6 +87,16 @@ class _LiteRtRunner:
         return self.file.stored_weights()
 
 
+def _check_metadata(file: litert_file.TfliteFile, content: bytes, signature: Signature) -> None:
+    metadata = file.metadata.get(litert_metadata.BUFFER_NAME)
+    if metadata is None:
+        raise ArtifactError(
+            f"The file has no {litert_metadata.BUFFER_NAME}: MediaPipe Tasks refuses it, and apps must guess its normalisation. "
+            "Export it again."
+        )
+    litert_metadata.check_declared(litert_metadata.read(metadata, content), signature)
+
+
 def _require_one_partition(interpreter: Any, file: litert_file.TfliteFile) -> None:
     """XNNPACK must have taken the whole graph: one delegate node from the model's input to its output.
 
@@ -96,7 +107,8 @@ def _require_one_partition(interpreter: Any, file: litert_file.TfliteFile) -> No
     partitions = [node for node in details if node["op_name"] == "DELEGATE"]
     if len(partitions) != 1:
         raise ArtifactError(
-            f"XNNPACK takes the TFLite file in {len(partitions)} partitions instead of 1, so parts of it run on slow reference code."
+            f"XNNPACK takes the TFLite file in {len(partitions)} partitions instead of 1: parts of it run on slow "
+            "reference code. Export it again."
         )
     (partition,) = partitions
     covers = set(file.inputs.values()) <= set(partition["inputs"]) and set(file.outputs.values()) == set(partition["outputs"])

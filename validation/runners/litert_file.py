@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from squeeze_export.contracts import Array
 
 SIGNATURE_KEY: Final = "serving_default"
-METADATA_NAME: Final = b"TFLITE_METADATA"
 
 # What an image classifier of this project's family is made of. Anything else (a TRANSPOSE, a RESHAPE, a PAD) means that the
 # converter did not keep the network as it was.
@@ -38,7 +35,7 @@ class Operation:
 class TfliteFile:
     """A checked file: one graph, one signature, every index in range, every constant as large as its shape says.
 
-    `inputs`, `outputs`: signature names -> tensor index. `constants`: tensor index -> values.
+    `inputs`, `outputs`: signature names -> tensor index. `constants`: tensor index -> values. `metadata`: raw, by name.
     """
 
     operations: tuple[Operation, ...]
@@ -47,6 +44,7 @@ class TfliteFile:
     types: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     constants: dict[int, Array]
+    metadata: dict[str, bytes]
 
     def stored_weights(self) -> tuple[Array, ...]:
         """Filter (O, I, H, W) and bias (O,) of every convolution in execution order, as stored."""
@@ -72,7 +70,7 @@ def read(content: bytes) -> TfliteFile:
         from ai_edge_litert.schema_py_generated import ModelT
 
         model = ModelT.InitFromPackedBuf(content, 0)
-        return _checked(model, content)
+        return _checked(model)
     except ArtifactError:
         raise
     except Exception as error:  # whatever an offset into nowhere becomes in the schema's reader
@@ -103,10 +101,12 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     expected = "float16" if precision == "fp16" else "float32"
     stored = {str(weight.dtype) for weight in file.stored_weights()[::2]}
     if stored != {expected}:
-        raise ArtifactError(f"The file is declared {precision}, but stores its filters as {', '.join(sorted(stored)) or 'nothing'}.")
+        raise ArtifactError(
+            f"The file is declared {precision}, but stores its filters as {', '.join(sorted(stored)) or 'nothing'}."
+        )
 
 
-def _checked(model: Any, content: bytes) -> TfliteFile:
+def _checked(model: Any) -> TfliteFile:
     from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
     names = {value: name for name, value in vars(BuiltinOperator).items() if isinstance(value, int)}
@@ -125,6 +125,7 @@ def _checked(model: Any, content: bytes) -> TfliteFile:
         _require(all(side > 0 for side in shapes[index]), f"tensor {index} has shape {shapes[index]}")
         _require(tensor_types[index] in _ITEM_SIZES, f"tensor {index} has type {tensor_types[index]}")
         _require(0 <= tensor.buffer < len(buffers), f"tensor {index} names buffer {tensor.buffer} of {len(buffers)}")
+        _text(tensor.name)  # the interpreter's own listing dies of a name that is not UTF-8
         _require(not tensor.isVariable and tensor.sparsity is None, f"tensor {index} is variable or sparse")
         data = buffers[tensor.buffer].data
         if data is not None and len(data):
@@ -154,10 +155,19 @@ def _checked(model: Any, content: bytes) -> TfliteFile:
         types=tensor_types,
         shapes=shapes,
         constants=constants,
+        metadata=_metadata(model, buffers),
     )
     _check_dataflow(file)
-    _check_archive(content)
     return file
+
+
+def _metadata(model: Any, buffers: Sequence[Any]) -> dict[str, bytes]:
+    found = {}
+    for entry in model.metadata or ():
+        _require(0 <= entry.buffer < len(buffers), f"metadata {entry.name!r} names buffer {entry.buffer} of {len(buffers)}")
+        data = buffers[entry.buffer].data
+        found[_text(entry.name)] = b"" if data is None else bytes(data)
+    return found
 
 
 def _check_dataflow(file: TfliteFile) -> None:
@@ -185,16 +195,9 @@ def _check_dataflow(file: TfliteFile) -> None:
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
 
 
-def _check_archive(content: bytes) -> None:
-    """Check the labels' archive behind the flatbuffer, where there is one."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        broken = archive.testzip()
-    _require(broken is None, f"the associated file {broken} fails its checksum")
-
-
-def _check_ports(side: str, file: TfliteFile, found: dict[str, int], declared: Sequence[tuple[str, tuple[int, ...], str]]) -> None:
+def _check_ports(
+    side: str, file: TfliteFile, found: dict[str, int], declared: Sequence[tuple[str, tuple[int, ...], str]]
+) -> None:
     actual = [(name, file.shapes[index], file.types[index].lower()) for name, index in sorted(found.items())]
     if actual != sorted(declared):
         raise ArtifactError(f"The TFLite file's {side} is {_ports(actual)}, declared is {_ports(sorted(declared))}.")

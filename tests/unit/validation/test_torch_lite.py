@@ -293,6 +293,29 @@ def test_a_shortened_storage_is_refused(fp32, tmp_path):
     refused(path, artifact, "no readable bytecode.*5.storage holds")
 
 
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [
+        (0, (7,), (1,)),
+        (1, (6,), (1,)),
+        (0, (2, 3), (4, 1)),
+        (-1, (2,), (1,)),
+        (5, (2,), (-1,)),
+        (0, (0,), (1,)),
+        (0, (2, 2), (1,)),
+    ],
+)
+def test_a_tensor_beyond_its_storage_is_refused(offset, size, stride):
+    storage = torch_lite._Storage(values=np.arange(6, dtype=np.float32))
+    with pytest.raises(ValueError):
+        torch_lite._rebuild(storage, offset, size, stride)
+
+
+def test_a_tensor_is_a_view_of_its_storage():
+    storage = torch_lite._Storage(values=np.arange(6, dtype=np.float32))
+    assert torch_lite._rebuild(storage, 1, (2, 2), (1, 2)).tolist() == [[1, 3], [2, 4]]
+
+
 BYTECODE = [
     (b"\x80\x02K\x08", b"\x80\x02K\x09", ArtifactError, "bytecode version 9 where 8 is needed"),
     (b"Deployed.forward", b"Deployed.rewards", ArtifactError, r"the method .*rewards"),

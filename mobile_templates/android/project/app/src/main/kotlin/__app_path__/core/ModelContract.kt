@@ -1,0 +1,137 @@
+package «app_id | kotlin_package».core
+
+import org.json.JSONArray
+import org.json.JSONObject
+
+/** Where in the picture the model looks: the short side is resized to [resize], then the centre is cut out. */
+class CropSpec(
+    val resize: Int,
+    val height: Int,
+    val width: Int,
+) {
+    init {
+        require(height > 0 && width > 0) { "The crop is ${height}x$width." }
+        require(resize >= maxOf(height, width)) { "The short side becomes $resize, less than the crop ${height}x$width." }
+    }
+}
+
+enum class Layout { NHWC, NCHW }
+
+enum class ColorOrder { RGB, BGR }
+
+/** How 0..255 pixels become the model's input: `value = pixel * scale + bias` per channel, in [colorOrder]. */
+class InputSpec(
+    val name: String,
+    val shape: List<Int>,
+    val layout: Layout,
+    val colorOrder: ColorOrder,
+    val scale: List<Float>,
+    val bias: List<Float>,
+)
+
+enum class OutputKind { LOGITS, PROBABILITIES }
+
+/** One output of the model: a score per class. */
+class OutputSpec(
+    val name: String,
+    val kind: OutputKind,
+    val classes: Int,
+)
+
+/** A file of the app and the sha256 that it was exported with. */
+class FileSpec(
+    val file: String,
+    val sha256: String,
+)
+
+/** What the app knows of its model, read from `contract.json`; nothing about it stands in the code. */
+class ModelContract(
+    val name: String,
+    val target: String,
+    val precision: String,
+    val classes: Int,
+    val parity: String,
+    val crop: CropSpec,
+    val input: InputSpec,
+    val outputs: List<OutputSpec>,
+    val model: FileSpec,
+    val labels: FileSpec,
+    val golden: FileSpec,
+) {
+    companion object {
+        const val FILE = "contract.json"
+
+        /** Reads a contract; throws IllegalArgumentException or JSONException where it is not one this app can keep. */
+        fun parse(text: String): ModelContract {
+            val root = JSONObject(text)
+            val version = root.getInt("schema_version")
+            require(version == 1) { "$FILE has schema version $version, this app reads 1." }
+            val crop = root.getJSONObject("preprocessing").let {
+                CropSpec(it.getInt("resize"), it.getInt("height"), it.getInt("width"))
+            }
+            val input = input(root.getJSONObject("input"), crop)
+            val classes = root.getInt("num_classes")
+            val outputs = root.getJSONArray("outputs").objects().map { output(it, classes) }
+            require(outputs.isNotEmpty()) { "The model has no output." }
+            val files = root.getJSONObject("files")
+            val model = files.getJSONObject("model")
+            val labels = files.getJSONObject("labels")
+            require(labels.getInt("count") == classes) { "$classes classes have ${labels.getInt("count")} labels." }
+            val parity = root.getJSONObject("parity")
+            return ModelContract(
+                name = root.getString("name"),
+                target = root.getString("target"),
+                precision = root.getString("precision"),
+                classes = classes,
+                parity = "${parity.getString("verdict")} (${parity.getString("executor")})",
+                crop = crop,
+                input = input,
+                outputs = outputs,
+                model = FileSpec(model.getString("file"), model.getString("sha256")),
+                labels = FileSpec("labels.txt", labels.getString("sha256")),
+                golden = FileSpec("golden/golden.json", files.getJSONObject("golden").getString("sha256")),
+            )
+        }
+
+        private fun input(
+            json: JSONObject,
+            crop: CropSpec,
+        ): InputSpec {
+            val type = json.getString("dtype")
+            require(type == "float32") { "The input is $type, this app writes float32." }
+            val layout = Layout.valueOf(json.getString("layout"))
+            val shape = json.getJSONArray("shape").ints()
+            val expected = when (layout) {
+                Layout.NHWC -> listOf(1, crop.height, crop.width, 3)
+                Layout.NCHW -> listOf(1, 3, crop.height, crop.width)
+            }
+            require(shape == expected) { "The input has shape $shape, the crop makes $expected." }
+            return InputSpec(
+                name = json.getString("name"),
+                shape = shape,
+                layout = layout,
+                colorOrder = ColorOrder.valueOf(json.getString("color_order")),
+                scale = json.getJSONArray("scale").floats(),
+                bias = json.getJSONArray("bias").floats(),
+            )
+        }
+
+        private fun output(
+            json: JSONObject,
+            classes: Int,
+        ): OutputSpec {
+            val shape = json.getJSONArray("shape").ints()
+            require(shape == listOf(1, classes)) { "The output has shape $shape, expected [1, $classes]." }
+            return OutputSpec(json.getString("name"), OutputKind.valueOf(json.getString("kind").uppercase()), classes)
+        }
+    }
+}
+
+internal fun JSONArray.objects(): List<JSONObject> = List(length()) { getJSONObject(it) }
+
+internal fun JSONArray.ints(): List<Int> = List(length()) { getInt(it) }
+
+private fun JSONArray.floats(): List<Float> {
+    require(length() == 3) { "Three channels need three numbers, not ${length()}." }
+    return List(length()) { getDouble(it).toFloat() }
+}

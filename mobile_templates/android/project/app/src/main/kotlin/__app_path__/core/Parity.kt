@@ -1,0 +1,121 @@
+package «app_id | kotlin_package».core
+
+import java.util.Locale
+import kotlin.math.abs
+import kotlin.math.exp
+import kotlin.math.ln
+import kotlin.math.log10
+import kotlin.math.max
+import kotlin.math.min
+
+/** What one quantity of the app's scores looks like beside the reference's, over all pictures; decibels. */
+class Difference(
+    val observed: String,
+    val maxError: Double,
+    val worstImage: Int,
+    val allowedError: Double,
+    val snrDb: Double,
+    val centredSnrDb: Double,
+    val flips: List<Int>,
+    val judgesSnr: Boolean,
+) {
+    /** Why this is more than [tolerance] allows; empty where it is not. Written so that NaN is a problem. */
+    fun problems(tolerance: Tolerance): List<String> =
+        buildList {
+            if (!(maxError <= allowedError)) add("error %.3g exceeds %.3g".format(Locale.ROOT, maxError, allowedError))
+            if (judgesSnr && !(snrDb >= tolerance.minSnrDb)) {
+                add("SNR %.1f dB is below %.1f dB".format(Locale.ROOT, snrDb, tolerance.minSnrDb))
+            }
+            if (judgesSnr && centredSnrDb < tolerance.minCentredSnrDb) {
+                add("centred SNR %.1f dB is below %.1f dB".format(Locale.ROOT, centredSnrDb, tolerance.minCentredSnrDb))
+            }
+            if (flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
+        }
+}
+
+/**
+ * Judges scores as the export did. One allowed logit error E = tolerance * largest reference logit rules everything by what
+ * softmax makes of it: logits may differ by E, log-probabilities by 2 E, probabilities by min(1/2, 2 peak) E.
+ */
+object Parity {
+    fun compare(
+        kind: OutputKind,
+        pack: GoldenPack,
+        scores: List<FloatArray>,
+    ): List<Difference> {
+        require(scores.size == pack.images.size) { "${scores.size} results for ${pack.images.size} pictures." }
+        val logits = pack.images.map { image -> image.logits.map(Float::toDouble) }
+        val found = scores.map { row -> row.map(Float::toDouble) }
+        val allowed = pack.tolerance.maxErrorOfPeak * logits.maxOf { row -> row.maxOf { abs(it) } }
+        if (kind == OutputKind.LOGITS) return listOf(difference("logits", logits, found, allowed, true))
+        val probabilities = pack.images.map { image -> image.probabilities.map(Float::toDouble) }
+        val peak = probabilities.maxOf { it.max() }
+        val floor = pack.tolerance.probabilityFloor
+        // Below the floor both sides count as the floor: equal where both are below, and far apart where one is not.
+        val expected = logits.map { row -> logSoftmax(row).map { max(it, ln(floor)) } }
+        val behind = found.map { row -> row.map { if (it.isNaN()) it else ln(max(it, floor)) } }
+        return listOf(
+            difference("probabilities", probabilities, found, min(0.5, 2 * peak) * allowed, false),
+            difference("log-probabilities", expected, behind, 2 * allowed, true),
+        )
+    }
+
+    private fun difference(
+        observed: String,
+        reference: List<List<Double>>,
+        target: List<List<Double>>,
+        allowed: Double,
+        judgesSnr: Boolean,
+    ): Difference {
+        val errors = reference.indices.map { image ->
+            require(reference[image].size == target[image].size) {
+                "${target[image].size} scores for ${reference[image].size} classes."
+            }
+            reference[image].indices.map { target[image][it] - reference[image][it] }
+        }
+        val worst = errors.map { row -> row.maxOf { if (it.isFinite()) abs(it) else Double.NaN } }
+        val worstImage = worst.indexOfFirst(Double::isNaN).takeIf { it >= 0 } ?: worst.indices.maxBy { worst[it] }
+        return Difference(
+            observed = observed,
+            maxError = worst[worstImage],
+            worstImage = worstImage,
+            allowedError = allowed,
+            snrDb = decibels(reference, errors),
+            centredSnrDb = decibels(reference.map(::centred), errors.map(::centred)),
+            flips = reference.indices.filter { flipped(reference[it], target[it], worst[it]) },
+            judgesSnr = judgesSnr,
+        )
+    }
+
+    /** Whether the best class differs by more than a tie: where the reference's margin is below the error, either may win. */
+    private fun flipped(
+        reference: List<Double>,
+        target: List<Double>,
+        error: Double,
+    ): Boolean {
+        val own = reference.indices.maxBy { reference[it] }
+        val other = target.indices.maxBy { target[it] }
+        return own != other && !(reference[own] - reference[other] < error)
+    }
+
+    private fun centred(row: List<Double>): List<Double> = row.average().let { mean -> row.map { it - mean } }
+
+    private fun decibels(
+        signal: List<List<Double>>,
+        noise: List<List<Double>>,
+    ): Double {
+        val power = signal.sumOf { row -> row.sumOf { it * it } }
+        val lost = noise.sumOf { row -> row.sumOf { it * it } }
+        return when {
+            lost == 0.0 -> Double.POSITIVE_INFINITY
+            power == 0.0 -> Double.NEGATIVE_INFINITY
+            else -> 10 * log10(power / lost)
+        }
+    }
+
+    private fun logSoftmax(row: List<Double>): List<Double> {
+        val largest = row.max()
+        val sum = ln(row.sumOf { exp(it - largest) })
+        return row.map { it - largest - sum }
+    }
+}

@@ -1,0 +1,34 @@
+"""The bars exist for everything that can be exported and keep the order that physics gives them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from squeeze_export.contracts import TARGETS
+from squeeze_export.validation.tolerances import TOLERANCES, tolerance_for
+
+CASES = [(target, precision) for target in TARGETS for precision in ("fp32", "fp16")]
+
+
+def test_every_target_and_precision_has_a_bar():
+    assert set(TOLERANCES) == set(CASES)
+
+
+@pytest.mark.parametrize(("target", "precision"), CASES)
+def test_a_bar_is_no_looser_than_the_fields_and_gives_a_measured_reason(target, precision):
+    bar = tolerance_for(target, precision)
+    assert bar.precision == precision
+    assert bar.min_snr_db >= {"fp32": 100, "fp16": 50}[precision]
+    assert bar.min_snr_db - 5 <= bar.min_centred_snr_db <= bar.min_snr_db
+    # An error of the whole allowed size on every logit would be this far down: the two bars agree in size.
+    assert 0 < bar.max_error_of_peak <= 10 ** (-bar.min_snr_db / 20) * 2
+    assert re.search(r"\d+ dB", bar.reason)
+
+
+def test_only_core_ml_computes_in_fp16():
+    for target, precision in CASES:
+        computes_in_fp16 = (target, precision) == ("coreml", "fp16")
+        assert tolerance_for(target, precision).probability_floor == (2**-14 if computes_in_fp16 else 2**-126)
+    assert tolerance_for("tflite", "fp16").min_snr_db > tolerance_for("coreml", "fp16").min_snr_db

@@ -1,0 +1,260 @@
+"""Runs one opened artifact over the golden pack and judges it: outputs by tolerance, weights by exact comparison.
+
+One allowed logit error E = max_error_of_peak * max |reference logit| rules everything, by what softmax makes of it:
+    logits                 |error| <= E
+    log-probabilities      |error| <= 2 E                    (the normaliser may move against the logit)
+    probabilities          |error| <= min(1/2, 2 peak) E     (peak: the largest reference probability; |dp| <= p (1 - p) 2 E)
+The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from squeeze_export.contracts import LOGITS_TAP, OutputParity, ParityReport
+from squeeze_export.errors import ArtifactError, UnsupportedOperationError
+from squeeze_export.validation import metrics
+from squeeze_export.validation.weights import compare_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from squeeze_export.contracts import (
+        Array,
+        GoldenPack,
+        OutputSpec,
+        PixelArray,
+        Precision,
+        Runner,
+        Signature,
+        Tolerance,
+        Verdict,
+        WeightsParity,
+    )
+
+_SOFTMAX_SLACK: Final = 1e-5  # of the pack's own probabilities against its logits: fp32 softmax is good to 1e-7
+
+
+def judge(
+    runner: Runner,
+    signature: Signature,
+    pack: GoldenPack,
+    tolerance: Tolerance,
+    precision: Precision,
+    *,
+    exempt_weights: tuple[str, ...] = (),
+) -> ParityReport:
+    """Run every image, collect all differences, then judge them.
+
+    NOT_RUN where the runner meets an operation it does not implement; FAILED where anything is missing, not finite, of
+    another name, shape or dtype than declared, beyond the tolerance, or cannot be shown. `exempt_weights`: see compare_weights.
+    """
+    if tolerance.precision != precision:
+        raise ValueError(f"the tolerance is for {tolerance.precision}, the artifact is {precision}")
+
+    def report(
+        verdict: Verdict, reason: str | None, outputs: tuple[OutputParity, ...] = (), weights: WeightsParity | None = None
+    ) -> ParityReport:
+        return ParityReport(
+            verdict=verdict, executor=runner.executor, reason=reason, tolerance=tolerance, outputs=outputs, weights=weights
+        )
+
+    problem = _pack_problem(signature, pack)
+    if problem is not None:
+        return report("FAILED", problem)
+    try:
+        results = [_run(runner, signature, pixels) for pixels in pack.pixels]
+        inverted = _run(runner, signature, 255 - pack.pixels[0])
+        stored = runner.stored_weights()
+    except UnsupportedOperationError as error:
+        return report("NOT_RUN", str(error))
+    except ArtifactError as error:
+        return report("FAILED", str(error))
+
+    problems = _name_problems(results, signature)
+    outputs: list[OutputParity] = []
+    for spec in signature.outputs:
+        outputs += _judge_output(spec, results, pack, tolerance)
+        if spec.name in results[0] and spec.name in inverted and np.array_equal(results[0][spec.name], inverted[spec.name]):
+            problems.append(f"{spec.name} is the same for {pack.names[0]} and its negative: the input is ignored")
+    weights = None if stored is None else compare_weights(stored, pack.weights, precision, exempt=exempt_weights)
+    problems += [f"{output.name} as {output.observed}: {found}" for output in outputs for found in output.problems]
+    problems += () if weights is None else weights.problems
+    return report("FAILED" if problems else "PASSED", "; ".join(problems) or None, tuple(outputs), weights)
+
+
+def _pack_problem(signature: Signature, pack: GoldenPack) -> str | None:
+    """Say why nothing could be proven with this pack."""
+    count, classes = len(pack.names), pack.logits.shape[-1] if pack.logits.ndim else 0
+    if not signature.outputs:
+        return "the artifact declares no outputs: there is nothing to compare"
+    if count == 0:
+        return "the golden pack holds no images: there is nothing to compare"
+    if len(set(pack.names)) != count:
+        return "two images of the golden pack have one name"
+    if pack.logits.shape != (count, classes) or pack.probabilities.shape != (count, classes) or classes == 0:
+        return f"the golden pack has {count} names, logits {pack.logits.shape} and probabilities {pack.probabilities.shape}"
+    spec = signature.input
+    height, width = spec.shape[2:] if spec.layout == "NCHW" else spec.shape[1:3]
+    if pack.pixels.shape != (count, height, width, 3) or pack.pixels.dtype != np.uint8:
+        found = f"{pack.pixels.dtype.name} {pack.pixels.shape}"
+        return f"the golden pack has pixels {found} where uint8 {(count, height, width, 3)} is needed"
+    if not (np.isfinite(pack.logits).all() and np.isfinite(pack.probabilities).all()):
+        return "the reference itself is not finite: NaN or infinity in the golden pack"
+    if np.abs(np.exp(_log_softmax(pack.logits)) - pack.probabilities).max() > _SOFTMAX_SLACK:
+        return "the golden pack's probabilities are not the softmax of its logits"
+    return None
+
+
+def _run(runner: Runner, signature: Signature, pixels: PixelArray) -> Mapping[str, Array]:
+    return runner.run({signature.input.name: signature.input.encode(pixels[None])})
+
+
+def _name_problems(results: list[Mapping[str, Array]], signature: Signature) -> list[str]:
+    declared = {spec.name for spec in signature.outputs}
+    found = [set(result) - {LOGITS_TAP} for result in results]
+    others = [names for names in found if names != declared]
+    return [f"the outputs are {sorted(others[0])} where {sorted(declared)} are declared"] if others else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """One quantity seen by reference and target, (images, classes), and how large an error E allows in it (`scale` E)."""
+
+    observed: str
+    reference: Array
+    target: Array
+    scale: float
+    judge_snr: bool
+
+
+def _judge_output(
+    spec: OutputSpec, results: list[Mapping[str, Array]], pack: GoldenPack, tolerance: Tolerance
+) -> list[OutputParity]:
+    """Judge an output as what it is and, for probabilities, what lies behind the softmax as well."""
+    shape, classes = (1, pack.logits.shape[1]), pack.logits.shape[1]
+    scores, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+    if spec.shape != shape:
+        problems.append(f"the declared shape {spec.shape} is not one row of the reference's {classes} classes")
+    if scores is None or problems:
+        return [_unmeasured(spec.name, spec.kind, len(results), problems)]
+    peak = float(np.abs(pack.logits).max())
+    if spec.kind == "logits":
+        view = _View(observed="logits", reference=pack.logits, target=scores, scale=peak, judge_snr=True)
+        return [_compare(spec.name, view, pack, tolerance)]
+
+    most_likely = float(pack.probabilities.max())
+    shown = _View(
+        observed="probabilities",
+        reference=pack.probabilities,
+        target=scores,
+        scale=min(0.5, 2 * most_likely) * peak,
+        judge_snr=False,
+    )
+    judged = [_compare(spec.name, shown, pack, tolerance)]
+    if any(LOGITS_TAP in result for result in results):
+        tapped, problems = _stack(LOGITS_TAP, results, shape, None)
+        if tapped is None or problems:
+            return [*judged, _unmeasured(spec.name, LOGITS_TAP, len(results), problems)]
+        behind = _View(observed=LOGITS_TAP, reference=pack.logits, target=tapped, scale=peak, judge_snr=True)
+    else:
+        # Below the floor both sides count as the floor: equal where both are below, and far apart where one is not.
+        floor = tolerance.probability_floor
+        behind = _View(
+            observed="log-probabilities",
+            reference=np.maximum(_log_softmax(pack.logits), np.log(floor)),
+            target=np.log(np.maximum(scores.astype(np.float64), floor)),
+            scale=2 * peak,
+            judge_snr=True,
+        )
+    return [*judged, _compare(spec.name, behind, pack, tolerance)]
+
+
+def _stack(
+    name: str, results: list[Mapping[str, Array]], shape: tuple[int, ...], dtype: str | None
+) -> tuple[Array | None, list[str]]:
+    """Put the rows of one output together, or say why they do not fit the declaration."""
+    missing = sum(name not in result for result in results)
+    if missing:
+        return None, [f"missing from {missing} of {len(results)} results"]
+    rows = [np.asarray(result[name]) for result in results]
+    wrong = sorted(
+        {f"{row.dtype.name} {row.shape}" for row in rows if row.shape != shape or row.dtype.name != (dtype or row.dtype)}
+    )
+    if wrong:
+        return None, [f"is {', '.join(wrong)} where {dtype or 'any float'} {shape} is declared"]
+    if any(row.dtype.kind != "f" for row in rows):
+        return None, [f"is {rows[0].dtype.name} where a float is needed"]
+    scores = np.concatenate(rows)
+    broken = int((~np.isfinite(scores)).any(axis=1).sum())
+    return scores, [f"holds NaN or infinity on {broken} of {len(rows)} images"] if broken else []
+
+
+def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> OutputParity:
+    """Measure everything, then hold it against the bar."""
+    reference, target = view.reference, view.target
+    error, worst = metrics.max_abs_error(reference, target), pack.names[metrics.worst_image(reference, target)]
+    # A reference of zeros allows no error at all: then nothing but equality passes, and no tolerance would help.
+    smallest = error / view.scale if view.scale > 0 else (0.0 if error == 0 else None)
+    snr, centred = metrics.snr_db(reference, target), metrics.centred_snr_db(reference, target)
+    top1 = metrics.top1(reference, target)
+
+    problems: list[str] = []
+    if smallest is None or smallest > tolerance.max_error_of_peak:
+        needed = "no tolerance" if smallest is None else f"{smallest:.3g}"
+        problems.append(
+            f"max abs error {error:.3g} ({worst}) exceeds the tolerance {tolerance.max_error_of_peak:g} of the peak; "
+            f"{needed} would have passed"
+        )
+    if view.judge_snr:
+        bars = (("SNR", snr, tolerance.min_snr_db), ("centred SNR", centred, tolerance.min_centred_snr_db))
+        # NaN: there is one class only, which has no centred SNR.
+        problems += [f"{what} {found:.1f} dB is below {bar:g} dB" for what, found, bar in bars if found < bar]
+    if top1.flips:
+        flipped = ", ".join(pack.names[index] for index in top1.flips[:5])
+        problems.append(f"{len(top1.flips)} of {len(pack.names)} images have another top-1 by more than the error: {flipped}")
+    return OutputParity(
+        name=name,
+        observed=view.observed,
+        images=len(reference),
+        max_abs_error=error,
+        worst_image=worst,
+        snr_db=metrics.or_none(snr),
+        centred_snr_db=metrics.or_none(centred),
+        psnr_db=metrics.or_none(metrics.psnr_db(reference, target)),
+        cosine=metrics.or_none(metrics.cosine(reference, target)),
+        top1_agreement=top1.agreement,
+        top1_ties=top1.ties,
+        top5_agreement=metrics.top_k_agreement(reference, target, 5),
+        smallest_passing_error_of_peak=smallest,
+        problems=tuple(problems),
+    )
+
+
+def _unmeasured(name: str, observed: str, images: int, problems: list[str]) -> OutputParity:
+    return OutputParity(
+        name=name,
+        observed=observed,
+        images=images,
+        max_abs_error=None,
+        worst_image=None,
+        snr_db=None,
+        centred_snr_db=None,
+        psnr_db=None,
+        cosine=None,
+        top1_agreement=None,
+        top1_ties=0,
+        top5_agreement=None,
+        smallest_passing_error_of_peak=None,
+        problems=tuple(problems),
+    )
+
+
+def _log_softmax(logits: Array) -> Array:
+    """log(softmax), float64, over the classes."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True).astype(np.float64)
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
