@@ -83,7 +83,7 @@ def swift_of(folder: Path) -> dict[str, bytes]:
 def test_the_package_tests_pass(workshop, kind):
     code, output = workshop.test_package(kind)
     assert code == 0, output[-4000:]
-    assert "Executed 26 tests, with 0 failures" in output
+    assert "Executed 30 tests, with 0 failures" in output
     for name in ("testPreprocessingOfTheGoldenPackIsExact", "testModelFileIsTheOneThatWasProven", "testRightAnswersPass"):
         assert re.search(rf"{name}' passed", output), output[-4000:]
 
