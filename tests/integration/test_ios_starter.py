@@ -120,7 +120,7 @@ def test_one_changed_bit_fails_by_name(workshop, file, named):
     shutil.rmtree(project, ignore_errors=True)
     shutil.copytree(workshop.folder / "seven_caffe", project)
     flip_last_bit(project / file)
-    code, output = workshop.test_package("changed")
+    code, output = workshop.test_package("changed", named)
     assert code != 0
     assert re.search(rf"{named}' failed", output), output[-4000:]
 
@@ -129,18 +129,15 @@ def test_one_changed_line_of_the_resize_fails_by_name(workshop):
     package = workshop.folder / "CoreChanged"
     shutil.copytree(workshop.folder / "Core", package, ignore=shutil.ignore_patterns(".build"))
     source = package / "Sources/ClassifierCore/Preprocess.swift"
-    line = "let low = max(Int(centre - support + 0.5), 0)"
+    line = "Int32(share * Taps.one + 0.5)"  # a weight is rounded: to a 4,194,304th
     text = source.read_text()
     assert text.count(line) == 1
-    source.write_text(text.replace(line, "let low = max(Int(centre - support), 0)"))
+    source.write_text(text.replace(line, "Int32(share * Taps.one)"))
     code, output = workshop.sh(f"cd CoreChanged && {BUILD}")
     assert code == 0, output[-4000:]
-    for kind, only, named in (
-        ("characters", "ProjectTests", "testPreprocessingOfTheGoldenPackIsExact"),
-        ("characters", "VectorTests", "testPreprocessingEqualsPillow"),
-    ):
-        code, output = workshop.test_package(kind, only, "CoreChanged")
-        assert code != 0
+    code, output = workshop.test_package("characters", "ProjectTests|VectorTests", "CoreChanged")
+    assert code != 0
+    for named in ("testPreprocessingOfTheGoldenPackIsExact", "testPreprocessingEqualsPillow"):
         assert re.search(rf"{named}' failed", output), output[-4000:]
 
 
@@ -163,7 +160,10 @@ def app(shell, projects) -> Workshop:
 
 
 def type_check(app: Workshop, project: str, mode: str) -> tuple[int, str]:
-    """The app as one module, as Xcode compiles it, then the tests that import it; every warning is an error."""
+    """The app as one module, as Xcode compiles it, then the tests that import it; every warning is an error.
+
+    Not with -typecheck alone: what passes from one thread to another is only looked at in the step behind it.
+    """
     strict = "-strict-concurrency=complete" if mode == "5" else ""
     options = f"-parse-as-library -swift-version {mode} {strict} -warnings-as-errors -I modules -I built"
     return app.sh(
@@ -171,7 +171,8 @@ def type_check(app: Workshop, project: str, mode: str) -> tuple[int, str]:
         f"swiftc -emit-module -enable-testing -module-name ClassifierStarter {options} "
         f"-emit-module-path built/ClassifierStarter.swiftmodule "
         f"{project}/App/*.swift {project}/Core/Sources/ClassifierCore/*.swift\n"
-        f"swiftc -typecheck -module-name ClassifierStarterTests {options} {project}/AppTests/*.swift\n"
+        f"swiftc -emit-module -module-name ClassifierStarterTests {options} "
+        f"-emit-module-path built/ClassifierStarterTests.swiftmodule {project}/AppTests/*.swift\n"
     )
 
 

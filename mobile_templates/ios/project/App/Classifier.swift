@@ -46,8 +46,8 @@ actor Classifier {
     let contract = bundled.contract
     let value =
       takesPicture
-      ? MLFeatureValue(pixelBuffer: try pixelBuffer(crop))
-      : MLFeatureValue(multiArray: try multiArray(crop))
+      ? MLFeatureValue(pixelBuffer: try Self.pixelBuffer(crop, contract.preprocessing))
+      : MLFeatureValue(multiArray: try Self.multiArray(crop, contract.input))
     let features = try MLDictionaryFeatureProvider(dictionary: [contract.input.name: value])
     let clock = ContinuousClock()
     let start = clock.now
@@ -78,10 +78,10 @@ actor Classifier {
     }
   }
 
-  private func pixelBuffer(_ crop: [UInt8]) throws -> CVPixelBuffer {
-    let (width, height) = (
-      bundled.contract.preprocessing.width, bundled.contract.preprocessing.height
-    )
+  private static func pixelBuffer(
+    _ crop: [UInt8], _ size: Contract.Preprocessing
+  ) throws -> CVPixelBuffer {
+    let (width, height) = (size.width, size.height)
     var made: CVPixelBuffer?
     let status = CVPixelBufferCreate(
       kCFAllocatorDefault, width, height, kCVPixelFormatType_32BGRA, nil, &made)
@@ -104,8 +104,7 @@ actor Classifier {
     return buffer
   }
 
-  private func multiArray(_ crop: [UInt8]) throws -> MLMultiArray {
-    let input = bundled.contract.input
+  private static func multiArray(_ crop: [UInt8], _ input: Contract.Input) throws -> MLMultiArray {
     let array = try MLMultiArray(
       shape: input.shape.map { NSNumber(value: $0) }, dataType: .float32)
     let values = ModelInput.tensor(crop, input)
