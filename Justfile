@@ -53,3 +53,8 @@ bench:
 [group('release')]
 build:
     {{bin}}/python -m build --outdir dist-packages
+
+# Put a rendered Android project into a signed APK with Debian's tools and verify it: just check-apk dist/NAME/android-tflite
+[group('release')]
+check-apk project:
+    {{bin}}/python -m tests.integration.android.check_apk {{project}}

@@ -245,7 +245,6 @@ def verify(
 ) -> None:
     """Open a finished bundle again from disk and prove every artifact once more."""
     from squeeze_export import screen
-    from squeeze_export.errors import ParityError
     from squeeze_export.manifest import encode
     from squeeze_export.verification import verify as run_verify
 
@@ -257,37 +256,18 @@ def verify(
         record = {
             "schema_version": 1,
             "name": found.manifest.name,
-            "passed": found.passed,
-            "damage": found.damage,
-            "artifacts": [
-                {"target": result.target, "reports": result.reports, "error": result.failure and result.failure.message}
-                for result in found.results
-            ],
+            "passed": not found.reasons,
+            "reasons": found.reasons,
+            "artifacts": [{"target": result.target, "reports": result.reports} for result in found.results],
         }
         typer.echo(encode(record).decode(), nl=False)
     elif not quiet:
-        screen.out().print(
-            screen.result_table(f"verify {screen.shown(bundle)}", _rows_of(found.results, found.manifest.artifacts))
-        )
-    if found.passed:
-        return
-    lines_of_reason = [f"damaged: {told}" for told in found.damage]
-    for result in found.results:
-        if result.failure is not None:
-            lines_of_reason.append(f"{result.target}: {result.failure.message}")
-        lines_of_reason += [
-            f"{result.target}: {report.verdict} in the {report.executor}: {report.reason}"
-            for report in result.reports
-            if report.verdict != "PASSED"
-        ]
-    unavailable = [result for result in found.results if result.failure and result.failure.error == "TargetUnavailableError"]
-    not_run = [result for result in found.results if result.reports and result.reports[0].verdict == "NOT_RUN"]
-    judged_bad = bool(found.damage) or len(unavailable) + len(not_run) < sum(
-        1 for result in found.results if result.failure or any(report.verdict != "PASSED" for report in result.reports)
-    )
-    failure = ParityError("The bundle is not proven.\n" + "\n".join(lines_of_reason))
-    failure.exit_code = 5 if judged_bad else 6
-    raise failure
+        table = screen.result_table(f"verify {screen.shown(bundle)}", _rows_of(found.results, found.manifest.artifacts))
+        screen.out().print(table)
+    if found.reasons:
+        if not json:
+            screen.problem("The bundle is not proven.\n" + "\n".join(found.reasons))
+        raise typer.Exit(found.exit_code)
 
 
 @app.command()

@@ -9,6 +9,8 @@ from typing import Final, Literal
 from squeeze_export import errors
 from squeeze_export.contracts import Artifact, ExportSettings, ParityReport, Precision, Signature, Target
 
+JobKind = Literal["export", "judge"]
+
 SOURCE: Final = "source"
 GOLDEN: Final = "golden"
 

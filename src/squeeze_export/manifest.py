@@ -120,7 +120,7 @@ def _decode_path(kind: type, value: object) -> object:
 
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of manifest.json; the committed copy is manifest.schema.json beside this file."""
-    made = msgspec.json.schema(Manifest)
+    made = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Manifest)))  # tuples become lists, as in the file
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "squeeze-export manifest", **made}
 
 

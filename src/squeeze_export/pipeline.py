@@ -63,7 +63,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     settings = plan(request)
     name = request.name or default_name(request.model, request.weights)
     bundle.check_destination(request.output, name, force=request.force)
-    with bundle.staging(request.output, name) as stage, workers(stage / "job", request.targets, progress) as crew:
+    with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", request.targets, progress) as crew:
         source = prepare(request, name, stage / "job", progress)
         prepared = stage / "bundle"
         for target in request.targets:

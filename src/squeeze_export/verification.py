@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squeeze_export.contracts import Progress
-from squeeze_export.errors import ArtifactError, UsageError
+from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.jobs import JudgeJob, Result
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, digest, read_manifest
 from squeeze_export.workers import workers
@@ -22,15 +22,30 @@ class Verification:
     results: tuple[Result, ...]
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing is damaged and every artifact was executed and passed, in every executor."""
-        reports = [report for result in self.results for report in result.reports]
-        return (
-            not self.damage
-            and len(self.results) == len(self.manifest.artifacts)
-            and all(result.failure is None and result.reports for result in self.results)
-            and all(report.verdict == "PASSED" for report in reports)
-        )
+    def reasons(self) -> tuple[str, ...]:
+        """Why the bundle is not proven, a line each; empty where every artifact was executed and passed in every executor."""
+        told = [f"damaged: {damage}" for damage in self.damage]
+        for result in self.results:
+            if result.failure is not None:
+                told.append(f"{result.target}: {result.failure.revive()}")
+            told += [
+                f"{result.target}: {report.verdict} in the {report.executor}: {report.reason}"
+                for report in result.reports
+                if report.verdict != "PASSED"
+            ]
+        executed = {result.target for result in self.results}
+        told += [f"{entry.target}: not executed" for entry in self.manifest.artifacts if entry.target not in executed]
+        return tuple(told)
+
+    @property
+    def exit_code(self) -> int:
+        """0 proven; 6 where all that is missing is an executor (NOT_RUN); 5 otherwise."""
+        if not self.reasons:
+            return 0
+        failures = [result.failure for result in self.results if result.failure is not None]
+        verdicts = {report.verdict for result in self.results for report in result.reports}
+        bad = self.damage or "FAILED" in verdicts or any(failure.error != "TargetUnavailableError" for failure in failures)
+        return ParityError.exit_code if bad else TargetUnavailableError.exit_code
 
 
 def verify(folder: Path, progress: Progress) -> Verification:
@@ -62,7 +77,7 @@ def verify(folder: Path, progress: Progress) -> Verification:
     if whole:
         with (
             tempfile.TemporaryDirectory(prefix="squeeze-export-") as scratch,
-            workers(Path(scratch), [entry.target for entry in whole], progress) as crew,
+            workers(Path(scratch), "judge", [entry.target for entry in whole], progress) as crew,
         ):
             results = tuple(crew.run({entry.target: _job(folder, record, entry) for entry in whole}).values())
     return Verification(manifest=record, damage=tuple(damage.values()), results=results)

@@ -1,6 +1,6 @@
 """The child side of an export: one process per target, which converts, re-opens the file and judges it.
 
-Run as `python -m squeeze_export.worker JOB_FOLDER TARGET`. It imports its SDK at once and waits for the line "go" on standard
+Run as `python -m squeeze_export.worker JOB_FOLDER TARGET export|judge`. It imports its SDK at once and waits for the line "go" on standard
 input, so that the import overlaps with the parent's own work. Stages go to standard output as JSON lines; whatever an SDK
 prints goes to a log file in the job folder. It ends when its standard input is closed, so it never outlives the parent.
 """
@@ -17,24 +17,27 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TextIO, cast, get_args
 
 from squeeze_export.contracts import Artifact, ParityReport, Target
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Result
+from squeeze_export.sdks import load_coremltools
 
-# What is imported while the parent still reads the weights; a module that is missing is reported later, by name.
-_PRELOADED: Final[dict[Target, tuple[str, ...]]] = {
-    "coreml": ("coremltools",),
-    "tflite": ("litert_torch", "ai_edge_litert.interpreter"),
-    "torchscript": ("torch",),
+# What is imported while the parent still reads the weights. Core ML's SDK has a door of its own.
+_PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
+    ("tflite", "export"): ("litert_torch", "ai_edge_litert.interpreter"),
+    ("tflite", "judge"): ("ai_edge_litert.interpreter",),
+    ("torchscript", "export"): ("torch",),
+    ("torchscript", "judge"): ("torch",),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Carry out one job; the exit code only says whether a result file was written."""
-    folder, target = Path(arguments[0]), cast("Target", arguments[1])
+    folder, target, kind = Path(arguments[0]), cast("Target", arguments[1]), arguments[2]
     if target not in get_args(Target):
         raise SystemExit(f"unknown target {target}")
     # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
@@ -43,7 +46,7 @@ def main(arguments: list[str]) -> int:
     go = threading.Event()
     threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()
     _say(events, "loading")
-    _preload(target)
+    _preload(target, kind)
     go.wait()
     began = time.monotonic()
     result = _carry_out(folder, target, events, began)
@@ -132,15 +135,15 @@ def _say(events: TextIO, stage: str) -> None:
     print(json.dumps({"stage": stage}), file=events, flush=True)
 
 
-def _preload(target: Target) -> None:
-    if target == "coreml":
-        # coremltools imports TensorFlow where it is installed (seconds, and a GB) and uses it only to read TensorFlow models.
-        sys.modules.setdefault("tensorflow", cast("object", None))  # type: ignore[arg-type]
-    for name in _PRELOADED[target]:
-        try:
+def _preload(target: Target, kind: str) -> None:
+    """Import what the target needs; a module that is missing is reported later, by name."""
+    try:
+        if target == "coreml":
+            load_coremltools()
+        for name in _PRELOADED.get((target, kind), ()):
             importlib.import_module(name)
-        except Exception:
-            traceback.print_exc()
+    except Exception:
+        traceback.print_exc()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from squeeze_export.contracts import Progress, Target
-from squeeze_export.jobs import ExportJob, Failure, JudgeJob, Result
+from squeeze_export.jobs import ExportJob, Failure, JobKind, JudgeJob, Result
 from squeeze_export.manifest import decode, encode
 
 _ENDED: Final = ""
@@ -24,21 +24,21 @@ _ENDED: Final = ""
 class Workers:
     """Running workers, one per target, that wait for their jobs in `folder`."""
 
-    def __init__(self, folder: Path, targets: Sequence[Target], progress: Progress) -> None:
+    def __init__(self, folder: Path, kind: JobKind, targets: Sequence[Target], progress: Progress) -> None:
         self._folder = folder
         self._progress = progress
         self._events: queue.Queue[tuple[Target, str]] = queue.Queue()
         self._processes: dict[Target, subprocess.Popen[str]] = {}
         self._began = time.monotonic()
         for target in targets:
-            self._start(target)
+            self._start(target, kind)
 
-    def _start(self, target: Target) -> None:
+    def _start(self, target: Target, kind: JobKind) -> None:
         scratch = self._folder / f"{target}.tmp"
         scratch.mkdir(parents=True)
         # -P: a folder named like an SDK in the current directory must not be imported in its place.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), target],
+            [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), target, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -112,10 +112,13 @@ class Workers:
 
 
 @contextlib.contextmanager
-def workers(folder: Path, targets: Sequence[Target], progress: Progress) -> Iterator[Workers]:
-    """Start a worker per target in `folder` (made if missing); none outlives the block, Ctrl-C included."""
+def workers(folder: Path, kind: JobKind, targets: Sequence[Target], progress: Progress) -> Iterator[Workers]:
+    """Start a worker per target in `folder` (made if missing); none outlives the block, Ctrl-C included.
+
+    `kind` is that of the jobs to come: a worker imports what they need while it waits for them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    running = Workers(folder, targets, progress)
+    running = Workers(folder, kind, targets, progress)
     try:
         yield running
     finally:

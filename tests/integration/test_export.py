@@ -64,6 +64,9 @@ def test_the_manifest_keeps_to_its_schema_and_tells_no_place_or_time(bundle):
     jsonschema.validate(json.loads(text), schema)
     everything = text + (bundle / "parity.json").read_text(encoding="utf-8")
     assert str(bundle.parent) not in everything
+    notices = {artifact["notice"] for artifact in json.loads(text)["artifacts"] if artifact["notice"]}
+    for notice in notices:  # it names the day of a rule of Google's
+        everything = everything.replace(notice, "")
     assert not re.search(r"20\d\d-\d\d-\d\d", everything)
     assert "MIL reference executor" in text
     assert '"executor": "Core ML' not in text

@@ -14,7 +14,7 @@ import torch
 
 from squeeze_export.contracts import LOGITS_TAP, InputSpec, OutputSpec, Signature
 from squeeze_export.models.squeezenet import SqueezeNet, initialise
-from squeeze_export.validation.mil.sdk import load_coremltools
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.runners import mil_reference
 
 pytestmark = pytest.mark.xdist_group("coremltools")
@@ -68,7 +68,16 @@ def _signature(side: tuple[int, int], classes: int, order: Any) -> Signature:
             scale=(1.0,) * 3,
             bias=(0.0,) * 3,
         ),
-        outputs=(OutputSpec(name="classLabel_probs", shape=(1, classes), dtype="float32", kind="probabilities"),),
+        outputs=(
+            OutputSpec(
+                name="classLabel_probs",
+                shape=(1, classes),
+                dtype="float32",
+                kind="probabilities",
+                container="dictionary",
+            ),
+        ),
+        class_label="classLabel",
     )
 
 

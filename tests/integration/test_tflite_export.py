@@ -193,6 +193,9 @@ def classified(python, path, pixels, folder):
 def test_mediapipe_reads_normalisation_and_labels_from_the_file(tmp_path, preset):
     python = mediapipe_python()
     source = seven_classes(preprocessing=preset())
+    if preset is caffe:  # its values are 60 times larger, and random weights would saturate the softmax into ties
+        with torch.no_grad():
+            source.module.classifier[1].weight.div_(60)
     artifact = tflite.export(source, settings(), tmp_path / "net.tflite")
     pixels = pictures(source.preprocessing, 4)
     for row, (head, categories) in zip(

@@ -23,10 +23,14 @@ def mend_digests(bundle: Path) -> None:
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def weights_file(bundle: Path, target: str) -> Path:
-    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    (path,) = (bundle / entry["path"] for entry in manifest["artifacts"] if entry["target"] == target)
-    return next(path.rglob("weight.bin")) if path.is_dir() else path
+def only(bundle: Path, target: str) -> Path:
+    """Leave one artifact in the bundle, which makes its verification cheap; the file with its weights."""
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["artifacts"] = [entry for entry in manifest["artifacts"] if entry["target"] == target]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    artifact = bundle / manifest["artifacts"][0]["path"]
+    return next(artifact.rglob("weight.bin")) if artifact.is_dir() else artifact
 
 
 def test_a_good_bundle_passes_from_anywhere(copied, tmp_path):
@@ -46,7 +50,7 @@ def test_json_tells_the_findings(copied, tmp_path):
 @pytest.mark.parametrize("target", ["coreml", "tflite", "torchscript"])
 @pytest.mark.parametrize("mended", [False, True], ids=["plain", "mended manifest"])
 def test_a_flipped_byte_is_refused(copied, tmp_path, target, mended):
-    path = weights_file(copied, target)
+    path = only(copied, target)
     data = bytearray(path.read_bytes())
     # The exponent byte of a weight in the middle of the weights: large enough to be seen by numbers alone.
     place = len(data) // 2 | 3
@@ -62,7 +66,7 @@ def test_a_flipped_byte_is_refused(copied, tmp_path, target, mended):
 @pytest.mark.parametrize("target", ["coreml", "tflite", "torchscript"])
 @pytest.mark.parametrize("mended", [False, True], ids=["plain", "mended manifest"])
 def test_a_truncated_artifact_is_refused(copied, tmp_path, target, mended):
-    path = weights_file(copied, target)
+    path = only(copied, target)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     if mended:
         mend_digests(copied)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
-SDKS = ("torch", "coremltools", "litert_torch", "ai_edge_litert", "ai_edge_quantizer", "sklearn", "tensorflow", "numpy", "PIL")
+SDKS = ("torch", "coremltools", "litert_torch", "ai_edge_litert", "ai_edge_quantizer", "sklearn", "tensorflow", "onnx", "PIL")
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -80,3 +80,7 @@ def test_help_loads_nothing_heavy():
     """
     done = run(sys.executable, "-c", textwrap.dedent(code))
     assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr
+
+
+def test_the_starters_are_data():
+    assert not list((ROOT / "mobile_templates").rglob("*.py"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -92,41 +93,43 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     assert names(tmp_path) == []
 
 
-def _hold(output: Path, entered, leave) -> None:
-    with bundle.staging(output, "net"):
-        entered.set()
-        leave.wait(30)
+HOLDER = """
+import sys
+from pathlib import Path
+from squeeze_export import bundle
+with bundle.staging(Path(sys.argv[1]), "net"):
+    print("entered", flush=True)
+    sys.stdin.readline()
+"""
 
 
-def test_a_second_run_into_the_same_place_is_refused_and_another_name_is_not(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    entered, leave = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, entered, leave))
-    holder.start()
-    try:
-        assert entered.wait(30)
-        with (
-            pytest.raises(UsageError, match=r"Another squeeze-export is writing .*net right now"),
-            bundle.staging(tmp_path, "net"),
-        ):
-            pass
-        with bundle.staging(tmp_path, "other"):
-            pass
-    finally:
-        leave.set()
-        holder.join(30)
-    assert holder.exitcode == 0
+@pytest.fixture
+def holder(tmp_path):
+    """Another process inside `staging`; it leaves when its standard input is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "entered\n"
+    yield process
+    process.communicate(timeout=30)
+
+
+def test_a_second_run_into_the_same_place_is_refused_and_another_name_is_not(tmp_path, holder):
+    with (
+        pytest.raises(UsageError, match=r"Another squeeze-export is writing .*net right now"),
+        bundle.staging(tmp_path, "net"),
+    ):
+        pass
+    with bundle.staging(tmp_path, "other"):
+        pass
+    holder.communicate(timeout=30)
+    assert holder.returncode == 0
     assert names(tmp_path) == []
 
 
-def test_a_lock_is_free_again_after_its_holder_was_killed(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    entered, leave = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, entered, leave))
-    holder.start()
-    assert entered.wait(30)
+def test_a_lock_is_free_again_after_its_holder_was_killed(tmp_path, holder):
     holder.kill()
-    holder.join(30)
+    holder.wait(30)
     with bundle.staging(tmp_path, "net"):
         pass
     assert names(tmp_path) == []

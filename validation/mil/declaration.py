@@ -9,7 +9,7 @@ import numpy as np
 from squeeze_export.contracts import InputSpec, OutputSpec, Precision, Signature
 from squeeze_export.errors import ArtifactError
 from squeeze_export.validation.mil.package import Package
-from squeeze_export.validation.mil.program import Program, Value, conv_weights
+from squeeze_export.validation.mil.program import Labels, Program, Value, conv_weights
 
 _MIL_TYPES: Final = {"float32": "fp32", "float16": "fp16", "int32": "int32"}
 _STORED: Final = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
@@ -19,7 +19,7 @@ def hold(package: Package, program: Program, signature: Signature, precision: Pr
     """Compare inputs, outputs and the stored precision; ArtifactError listing every difference."""
     differences = [
         *_input_differences(package.spec.description, program, signature.input),
-        *_output_differences(package.spec.description, program, signature.outputs),
+        *_output_differences(package.spec.description, program, signature),
         *_precision_differences(program, precision),
     ]
     if differences:
@@ -86,31 +86,36 @@ def _array_differences(what: str, array: Any, value: Value, shape: tuple[int, ..
     return found
 
 
-def _output_differences(description: Any, program: Program, declared: tuple[OutputSpec, ...]) -> list[str]:
+def _output_differences(description: Any, program: Program, declared: Signature) -> list[str]:
     features = {feature.name: feature.type for feature in description.output}
     values = {value.name: value for value in program.outputs}
-    # A classifier also gives its predicted label, which is no score: it need not be declared.
-    label = description.predictedFeatureName
-    scores = sorted(name for name in features if name != label or program.labels is None)
-    wanted = sorted(output.name for output in declared)
-    if scores != wanted or set(features) != set(values):
-        return [f"its outputs are {sorted(features)} (in the program: {sorted(values)}), declared are {wanted}"]
+    wanted = [output.name for output in declared.outputs] + ([declared.class_label] if declared.class_label is not None else [])
+    if not declared.outputs or sorted(features) != sorted(wanted) or set(features) != set(values):
+        return [f"its outputs are {sorted(features)} (in the program: {sorted(values)}), declared are {sorted(wanted)}"]
     found = []
-    for output in declared:
-        kind, value = features[output.name], values[output.name]
-        which = kind.WhichOneof("Type")
-        if which == "dictionaryType" and program.labels is not None:
-            if (1, len(program.labels)) != output.shape:
-                found.append(f"its output {output.name!r} has {len(program.labels)} classes, declared is {output.shape}")
-            if output.dtype != "float32":
-                found.append(f"its output {output.name!r} is a dictionary of fp32 scores, declared is {output.dtype}")
-        elif which == "multiArrayType":
-            if value.shape != output.shape:
-                found.append(f"its output {output.name!r} has shape {value.shape}, declared is {output.shape}")
-            found += _array_differences("output", kind.multiArrayType, value, output.shape, output.dtype)
-        else:
-            found.append(f"its output {output.name!r} is a {which}, neither scores nor a dictionary of them")
+    if (declared.class_label or "") != description.predictedFeatureName:
+        found.append(f"its class label is {description.predictedFeatureName!r}, declared is {declared.class_label!r}")
+    elif declared.class_label is not None and features[declared.class_label].WhichOneof("Type") != "stringType":
+        found.append(f"its class label {declared.class_label!r} is no text")
+    for output in declared.outputs:
+        found += _score_differences(features[output.name], values[output.name], output, program.labels)
     return found
+
+
+def _score_differences(kind: Any, value: Value, output: OutputSpec, labels: Labels | None) -> list[str]:
+    which = {"multiArrayType": "array", "dictionaryType": "dictionary"}.get(kind.WhichOneof("Type"), kind.WhichOneof("Type"))
+    if which != output.container:
+        return [f"its output {output.name!r} is of the kind {which}, declared is {output.container}"]
+    found = []
+    if which == "dictionary":
+        if labels is None or (1, len(labels)) != output.shape:
+            found.append(f"its output {output.name!r} has {len(labels or ())} classes, declared is {output.shape}")
+        if output.dtype != "float32":
+            found.append(f"its output {output.name!r} is a dictionary of fp32 scores, declared is {output.dtype}")
+        return found
+    if value.shape != output.shape:
+        found.append(f"its output {output.name!r} has shape {value.shape}, declared is {output.shape}")
+    return found + _array_differences("output", kind.multiArrayType, value, output.shape, output.dtype)
 
 
 def _precision_differences(program: Program, precision: Precision) -> list[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.blobs import Blob, read_blobs
-from squeeze_export.validation.mil.sdk import load_coremltools
 
 # A value larger than this (0.5 G elements) is a damaged shape: SqueezeNet's largest has 3 million.
 _LARGEST_VALUE: Final = 2**29

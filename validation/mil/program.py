@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from squeeze_export.validation.mil.weights import DECODERS
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
+
+# The classes of a classifier in index order: names, or the numbers that stand for them.
+Labels: TypeAlias = "tuple[str, ...] | tuple[int, ...]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class Program:
     inputs: tuple[Value, ...]
     steps: tuple[Step, ...]
     outputs: tuple[Value, ...]
-    labels: tuple[str, ...] | tuple[int, ...] | None
+    labels: Labels | None
 
     def producer(self, name: str) -> Step | None:
         """The step that computes the value `name`, or None for an input of the program."""
@@ -84,7 +87,7 @@ def load_program(package: Package) -> Program:
 def _program(function: Any) -> Program:
     constants: dict[int, Any] = {}
     steps: list[Step] = []
-    labels: tuple[str, ...] | tuple[int, ...] | None = None
+    labels: Labels | None = None
     names: set[str] = set(function.inputs)
 
     def resolve(variable: Any) -> Any:
@@ -141,14 +144,14 @@ def _constant(value: Any) -> Any:
     return np.asarray(value)
 
 
-def _labels(classes: Any) -> tuple[str, ...] | tuple[int, ...]:
+def _labels(classes: Any) -> Labels:
     found = [item.item() if isinstance(item, np.generic | np.ndarray) else item for item in getattr(classes, "ls", classes)]
     twice = sorted({str(label) for label in found if found.count(label) > 1})
     if twice:
         raise ArtifactError(
             f"the classes {twice[:5]} stand more than once in the labels: their probabilities cannot be told apart"
         )
-    return cast("tuple[str, ...] | tuple[int, ...]", tuple(found))
+    return tuple(found)
 
 
 def _value(variable: Any) -> Value:

@@ -16,12 +16,12 @@ import numpy as np
 
 from squeeze_export.contracts import LOGITS_TAP, Precision, Signature
 from squeeze_export.errors import ArtifactError
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.declaration import hold
 from squeeze_export.validation.mil.executor import Arithmetic, Executor, prepare
 from squeeze_export.validation.mil.ops import IMPLEMENTED
 from squeeze_export.validation.mil.package import read_package
-from squeeze_export.validation.mil.program import Program, Reference, conv_weights, load_program
-from squeeze_export.validation.mil.sdk import load_coremltools
+from squeeze_export.validation.mil.program import Labels, Program, Reference, conv_weights, load_program
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -53,7 +53,7 @@ class MilRunner:
     """A package opened from disk. `labels`: the classes of a classifier in index order, or None."""
 
     executor: str
-    labels: tuple[str, ...] | tuple[int, ...] | None
+    labels: Labels | None
     signature: Signature
     is_image: bool
     tap: str | None

@@ -19,8 +19,8 @@ android {
     }
 
     androidResources {
-        // The model is mapped into memory where it lies in the APK; the golden pack is compressed by its own formats.
-        noCompress += listOf("«model_file.rpartition('.')[2]»", "bin")
+        // The model is mapped into memory where it lies in the APK.
+        noCompress += listOf("«model_file.rpartition('.')[2]»")
     }
 
     compileOptions {

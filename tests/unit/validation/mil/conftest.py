@@ -140,7 +140,10 @@ def signature() -> Signature:
         input=InputSpec(
             name="image", shape=SHAPE, dtype="float32", layout="NCHW", color_order="RGB", scale=(1.0,) * 3, bias=(0.0,) * 3
         ),
-        outputs=(OutputSpec(name="classLabel_probs", shape=(1, 7), dtype="float32", kind="probabilities"),),
+        outputs=(
+            OutputSpec(name="classLabel_probs", shape=(1, 7), dtype="float32", kind="probabilities", container="dictionary"),
+        ),
+        class_label="classLabel",
     )
 
 

@@ -75,10 +75,23 @@ def _output(signature: Signature, **changes: Any) -> Signature:
         (lambda s: _input(s, scale=(1 / 255,) * 3), "pixels of 0..255 as they are"),
         (lambda s: _input(s, bias=(0.0, 1.0, 0.0)), "pixels of 0..255 as they are"),
         (lambda s: _input(s, dtype="float16"), "enters the program as fp32, declared is float16"),
-        (lambda s: _output(s, name="probabilities"), r"outputs are \['classLabel', 'classLabel_probs'\].*\['probabilities'\]"),
+        (
+            lambda s: _output(s, name="probabilities"),
+            r"outputs are \['classLabel', 'classLabel_probs'\].*\['classLabel', 'probabilities'\]",
+        ),
         (lambda s: _output(s, shape=(1, 8)), r"7 classes, declared is \(1, 8\)"),
         (lambda s: _output(s, dtype="float16"), "declared is float16"),
-        (lambda s: replace(s, outputs=()), r"declared are \[\]"),
+        (lambda s: replace(s, outputs=()), r"declared are \['classLabel'\]"),
+        (lambda s: _output(s, container="array"), "of the kind dictionary, declared is array"),
+        (
+            lambda s: replace(s, class_label=None),
+            r"outputs are \['classLabel', 'classLabel_probs'\].*declared are \['classLabel_probs'\]",
+        ),
+        (lambda s: replace(s, class_label="label"), r"declared are \['classLabel_probs', 'label'\]"),
+        (
+            lambda s: replace(_output(s, name="classLabel"), class_label="classLabel_probs"),
+            "class label is 'classLabel', declared is 'classLabel_probs'",
+        ),
         (lambda s: replace(s, outputs=s.outputs * 2), "declared are"),
     ],
 )

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from squeeze_export.errors import ArtifactError
+from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.ops import IMPLEMENTED
 from squeeze_export.validation.mil.package import read_package
 from squeeze_export.validation.mil.program import conv_weights
-from squeeze_export.validation.mil.sdk import load_coremltools
 from squeeze_export.validation.mil.weights import DECODERS
 
 pytestmark = pytest.mark.xdist_group("coremltools")

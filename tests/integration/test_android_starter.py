@@ -1,0 +1,373 @@
+"""The real Android template, rendered for three models: it compiles, lints, passes its own unit tests, and packs into an APK.
+
+And each of these checks is fed something broken, and seen to refuse it. Nothing here needs the Android SDK; a phone is
+needed for what is left, the app's own self-check.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from squeeze_export import starters
+from tests.integration.android import check_apk, toolchain
+from tests.integration.android.rules import problems
+from tests.integration.android.vectors import CASES, write_vectors
+from tests.starter_bundles import THREE_MODELS, make_bundle
+
+pytestmark = pytest.mark.xdist_group("android")  # the compilations are shared: one process makes them
+
+# Awkward on purpose: a package that Kotlin must quote, and a name that XML, Android and Kotlin each must escape.
+APP_IDS = {"tflite": "in.shop.app", "torchscript": "org.example.App_7"}
+APP_NAME = 'Bob\'s <1>  & "$x" @ 100%'
+PROJECTS = [(kind, target) for target in APP_IDS for kind in THREE_MODELS]
+NAMES = [f"{kind}-{target}" for kind, target in PROJECTS]
+
+
+@pytest.fixture(scope="session")
+def projects(tmp_path_factory):
+    """Every project, by (model, target), from bundles whose golden packs are real."""
+    folder = tmp_path_factory.mktemp("android")
+    made = {}
+    for kind in THREE_MODELS:
+        bundle, manifest = make_bundle(folder / "bundles" / kind, kind, targets=("tflite", "torchscript"))
+        for target, app_id in APP_IDS.items():
+            made[kind, target] = starters.render(
+                bundle,
+                manifest,
+                template="android",
+                target=target,
+                app_id=app_id,
+                app_name=APP_NAME,
+                destination=folder / f"{kind}-{target}",
+            )
+    return made
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """Skip, loudly, where the tools are not installed."""
+    absent = toolchain.missing()
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)}; .ci/install-starter-tools brings them")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled project: where, and how the compiler ended."""
+
+    out: Path
+    done: toolchain.Done
+
+
+@pytest.fixture(scope="session")
+def compiled(tools, projects, tmp_path_factory):
+    """Compile on demand, once per distinct code: the three models of one target share theirs."""
+    cache: dict[str, Compiled] = {}
+
+    def compile_once(kind: str, target: str) -> Compiled:
+        project = projects[kind, target]
+        digest = toolchain.kotlin_digest(project)
+        if digest not in cache:
+            out = tmp_path_factory.mktemp(f"compiled-{target}")
+            extra = [toolchain.HERE / "VectorsTest.kt", toolchain.HERE / "Bench.kt"]
+            cache[digest] = Compiled(out, toolchain.compile_project(project, out, extra))
+        return cache[digest]
+
+    return compile_once
+
+
+@pytest.fixture(scope="session")
+def vectors(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vectors")
+    write_vectors(folder)
+    return folder
+
+
+def copy(project: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(project, tmp_path / "copy"))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path.name} has {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def flip_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def failures(said: str) -> set[str]:
+    """The names of the unit tests that JUnit reports as failed."""
+    return {f"{name}.{test}" for test, name in re.findall(r"^\d+\) (\w+)\((?:[\w.]+\.)?(\w+)\)", said, re.MULTILINE)}
+
+
+# --- the build files
+
+
+@pytest.mark.parametrize(("kind", "target"), PROJECTS, ids=NAMES)
+def test_a_project_keeps_the_rules(projects, kind, target):
+    assert problems(projects[kind, target]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "told"),
+    [
+        ("gradle/libs.versions.toml", 'litert = "1.4.2"', 'litert = "1.+"', "version of litert is 1.+, not pinned"),
+        ("gradle/libs.versions.toml", 'agp = "8.13.2"', 'agp = "8.13.1"', "agp is 8.13.1, not 8.13.2"),
+        (
+            "gradle/libs.versions.toml",
+            'version.ref = "junit"',
+            'version = "4.13"',
+            "libraries.junit takes no version of the catalog",
+        ),
+        (
+            "gradle/wrapper/gradle-wrapper.properties",
+            "Sha256Sum=20f1",
+            "Sha256Sum=10f1",
+            "the Gradle wrapper has no checksum, or another",
+        ),
+        (
+            "app/build.gradle.kts",
+            'noCompress += listOf("tflite")',
+            'noCompress += listOf("bin")',
+            "model.tflite would be compressed in the APK, so it cannot be mapped",
+        ),
+        ("app/build.gradle.kts", "dependsOn(checkModel)", "", "a build without the model would not be stopped"),
+        ("app/build.gradle.kts", "libs.runtime", '"a.b:c:1.0"', "app/build.gradle.kts names a dependency beside the catalog"),
+        ("app/build.gradle.kts", "minSdk = 28", "minSdk = 21", "minSdk is not 28"),
+        (
+            "app/src/main/AndroidManifest.xml",
+            "    <application\n",
+            '    <uses-permission android:name="android.permission.INTERNET" />\n    <application\n',
+            "the manifest asks for android.permission.INTERNET",
+        ),
+    ],
+)
+def test_a_broken_build_file_is_seen(projects, tmp_path, path, old, new, told):
+    project = copy(projects["characters", "tflite"], tmp_path)
+    edit(project / path, old, new)
+    assert told in problems(project)
+
+
+def test_no_template_mark_is_left(projects):
+    for project in projects.values():
+        for path in project.rglob("*"):
+            if path.is_file() and path.suffix not in (".png", ".bin", ".tflite", ".ptl"):
+                assert not re.search("[«»]", path.read_text(encoding="utf-8")), path
+
+
+def test_the_readme_of_the_old_runtime_warns(projects):
+    warning = "16 KB"
+    assert warning in (projects["characters", "torchscript"] / "README.md").read_text(encoding="utf-8")
+    assert warning not in (projects["characters", "tflite"] / "README.md").read_text(encoding="utf-8")
+
+
+# --- Kotlin
+
+
+@pytest.mark.parametrize("target", APP_IDS)
+def test_app_and_tests_compile_without_a_warning(compiled, target):
+    done = compiled("characters", target).done
+    assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [('val unused: String = "x" as String', "no cast needed"), ("android.app.Activity().setTitleColour(1)", "setTitleColour")],
+    ids=["warning", "unknown-api"],
+)
+def test_the_compiler_refuses(compiled, tmp_path, body, told):
+    made = compiled("characters", "tflite")
+    (tmp_path / "Broken.kt").write_text(f"fun broken() {{\n    {body}\n}}\n")
+    done = toolchain.kotlinc([tmp_path / "Broken.kt"], toolchain.classpath(made.out), tmp_path / "out")
+    assert done.code != 0
+    assert told in done.said
+
+
+def lint(folder: Path) -> toolchain.Done:
+    return toolchain.run(toolchain.KTLINT, "--relative", "**/*.kt", "**/*.kts", cwd=folder)
+
+
+def test_ktlint_has_nothing_to_say(tools, projects):
+    (parent,) = {project.parent for project in projects.values()}
+    done = lint(parent)
+    assert done.code == 0, done.said
+
+
+def test_ktlint_refuses_a_badly_formatted_file(tools, projects, tmp_path):
+    project = copy(projects["characters", "tflite"], tmp_path)
+    (path,) = project.rglob("TopK.kt")
+    path.write_text(path.read_text(encoding="utf-8").replace("object TopK {", "object TopK{"), encoding="utf-8")
+    done = lint(project)
+    assert done.code != 0
+    assert "TopK.kt" in done.said
+
+
+# --- the project's own unit tests, and Pillow's pictures
+
+
+# The three models in one runtime; in the other the code of core/ is the same, but the output is logits.
+@pytest.mark.parametrize(("kind", "target"), [*PROJECTS[:3], PROJECTS[-1]], ids=[*NAMES[:3], NAMES[-1]])
+def test_the_projects_unit_tests_pass(compiled, projects, kind, target):
+    made, project = compiled(kind, target), projects[kind, target]
+    classes = toolchain.unit_tests(project)
+    assert len(classes) == 6
+    done = toolchain.junit(project, toolchain.classpath(made.out), classes)
+    assert done.code == 0, done.said
+    assert "OK (33 tests)" in done.said
+
+
+def vectors_test(project: Path, path: str, vectors: Path) -> toolchain.Done:
+    name = f"{toolchain.app_id(project)}.core.VectorsTest"
+    return toolchain.junit(project, path, [name], f"-Dvectors={vectors}", "-Xmx1500m")
+
+
+def test_preprocessing_has_difference_zero_from_pillow(compiled, projects, vectors):
+    assert len(CASES) >= 12
+    made, project = compiled("characters", "tflite"), projects["characters", "tflite"]
+    done = vectors_test(project, toolchain.classpath(made.out), vectors)
+    assert done.code == 0, done.said
+    shown = re.search(r"differences: \{(.*)\}", done.said)
+    assert shown is not None
+    assert dict(pair.split("=") for pair in shown.group(1).split(", ")) == dict.fromkeys(CASES, "0")
+
+
+MUTANTS = {
+    "weightsCutOff": ("Resampling.kt", "(0.5 + weight * (1 shl BITS))", "(weight * (1 shl BITS))"),
+    "windowTooShort": ("Resampling.kt", "(center + support + 0.5).toInt()", "(center + support).toInt()"),
+    "sumsCutOff": ("Resampling.kt", "const val HALF = 1 shl (BITS - 1)", "const val HALF = 0"),
+    "offsetHalfDown": ("Preprocess.kt", "if (spare and 1 == 1 && half and 1 == 1) half + 1 else half", "half"),
+    "columnsAlwaysFirst": ("Preprocess.kt", "height > newHeight && height", "height < 0 && height"),
+    "whiteForgotten": ("Preprocess.kt", "if (!source.opaque) overWhite(pixels)", "check(pixels.isNotEmpty())"),
+}
+CHANGED_LINE = ("Resampling.kt", "Preprocess.kt")
+
+
+def test_one_changed_line_of_the_preprocessing_is_seen(compiled, projects, vectors, tmp_path):
+    """Each mutant stands in a package of its own, beside the rest of the app: one compilation and one run serve them all."""
+    made, project = compiled("characters", "tflite"), projects["characters", "tflite"]
+    quoted = ".".join(f"`{part}`" for part in toolchain.app_id(project).split("."))
+    imports = "".join(f"import {quoted}.core.{name}\n" for name in ("CropSpec", "PixelSource", "PngPixels"))
+    sources = [*(next((project / "app/src/main").rglob(name)) for name in CHANGED_LINE), made.out / "extra" / "VectorsTest.kt"]
+    for mutant, (name, old, new) in {"none": ("Resampling.kt", "BITS = 22", "BITS = 22"), **MUTANTS}.items():
+        (tmp_path / "sources" / mutant).mkdir(parents=True)
+        for source in sources:
+            text = re.sub(r"^package .*\n", f"package {mutant}\n\n{imports}", source.read_text(encoding="utf-8"))
+            (tmp_path / "sources" / mutant / source.name).write_text(text, encoding="utf-8")
+        edit(tmp_path / "sources" / mutant / name, old, new)
+    done = toolchain.kotlinc([tmp_path / "sources"], toolchain.classpath(made.out), tmp_path / "classes")
+    assert done.code == 0, done.said
+    small = tmp_path / "vectors"
+    for case in CASES:
+        if "12-megapixels" not in case and case != "very-wide":
+            shutil.copytree(vectors / case, small / case)
+    path = toolchain.java_path(tmp_path / "classes", Path(toolchain.classpath(made.out)))
+    names = [f"{mutant}.VectorsTest" for mutant in ("none", *MUTANTS)]
+    said = toolchain.junit(project, path, names, f"-Dvectors={small}").said
+    assert set(re.findall(r"everyPictureHasDifferenceZeroFromPillow\((\w+)\.VectorsTest\)", said)) == set(MUTANTS), said
+
+
+def test_one_changed_line_makes_named_unit_tests_of_the_project_fail(compiled, projects, tmp_path):
+    made, project = compiled("characters", "tflite"), projects["characters", "tflite"]
+    for name in CHANGED_LINE:
+        shutil.copy(next((project / "app/src/main").rglob(name)), tmp_path / name)
+    edit(tmp_path / "Resampling.kt", *MUTANTS["weightsCutOff"][1:])
+    path = toolchain.classpath(made.out)
+    done = toolchain.kotlinc([tmp_path / name for name in CHANGED_LINE], path, tmp_path / "out")
+    assert done.code == 0, done.said
+    classes = toolchain.unit_tests(project)
+    found = failures(toolchain.junit(project, toolchain.java_path(tmp_path / "out", Path(path)), classes).said)
+    assert found == {"PreprocessTest.goldenPicturesGiveTheReferencesPixels", *SELF_CHECKS}
+
+
+# Of the project's own tests of the self-check, those that have it pass, or fail for one reason only.
+SELF_CHECKS = {
+    "SelfCheckTest.theReferencesOwnAnswersPass",
+    "SelfCheckTest.anotherByteInTheModelIsNamed",
+    "SelfCheckTest.scoresBeyondTheToleranceFail",
+    "SelfCheckTest.theResultIsSharedAsJson",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("model.tflite", {"ModelContractTest.thePackedModelIsTheExportedOne", "SelfCheckTest.theReferencesOwnAnswersPass"}),
+        ("labels.txt", {"LabelsTest.thePackedLabelsAreTheExportedOnes", "SelfCheckTest.theReferencesOwnAnswersPass"}),
+        ("golden/pixels.bin", {"PreprocessTest.goldenPicturesGiveTheReferencesPixels"}),
+        ("golden/logits.bin", {"TopKTest.goldenScoresGiveTheReferencesTop5"}),
+    ],
+)
+def test_one_changed_byte_makes_a_named_unit_test_fail(compiled, projects, tmp_path, file, named):
+    made = compiled("characters", "tflite")
+    project = copy(projects["characters", "tflite"], tmp_path)
+    flip_byte(project / "app/src/main/assets" / file)
+    done = toolchain.junit(project, toolchain.classpath(made.out), toolchain.unit_tests(project))
+    assert named <= failures(done.said), done.said
+
+
+# --- resources, manifest, APK
+
+
+@pytest.fixture(scope="session")
+def apk(tools, projects, tmp_path_factory):
+    return check_apk.build(projects["seven_caffe", "tflite"], tmp_path_factory.mktemp("apk"))
+
+
+def test_the_manifest_in_the_apk_has_what_is_declared(apk):
+    said = toolchain.must("aapt2", "dump", "badging", apk)
+    assert "package: name='in.shop.app' versionCode='1' versionName='1.0'" in said
+    assert "sdkVersion:'28'" in said
+    assert "targetSdkVersion:'36'" in said
+    assert "launchable-activity: name='in.shop.app.MainActivity'" in said
+    assert "uses-permission" not in said
+    tree = toolchain.must("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", apk)
+    assert '"in.shop.app.photos"' in tree
+
+
+def test_the_apps_name_arrives_unharmed(apk):
+    said = toolchain.must("aapt2", "dump", "resources", apk)
+    names = re.findall(r'string/app_name\s*\n\s*\(\) "(.*)"', said)
+    assert names == [APP_NAME]
+
+
+def test_the_apk_is_signed_and_its_model_uncompressed(apk):
+    done = check_apk.verify(apk)
+    assert done.code == 0, done.said
+    entries = check_apk.entries(apk)
+    assert entries["assets/model.tflite"].compress_type == zipfile.ZIP_STORED
+    assert entries["assets/golden/golden.json"].compress_type == zipfile.ZIP_DEFLATED  # it is not the whole that is left as it is
+    assert json.loads(zipfile.ZipFile(apk).read("assets/contract.json"))["num_classes"] == 7
+
+
+def test_a_changed_apk_is_refused(apk, tmp_path):
+    data = bytearray(apk.read_bytes())
+    at = data.find(b"TFL3")
+    data[at] ^= 1
+    (tmp_path / "changed.apk").write_bytes(data)
+    assert check_apk.verify(tmp_path / "changed.apk").code != 0
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("app/src/main/res/layout/activity_main.xml", "@string/pick", "@string/no_such"),
+        ("app/src/main/AndroidManifest.xml", "@style/Theme.Starter", "@style/Theme.Missing"),
+        ("app/src/main/res/values/strings.xml", "</resources>", ""),
+    ],
+    ids=["string", "theme", "xml"],
+)
+def test_broken_resources_are_refused(tools, projects, tmp_path, path, old, new):
+    project = copy(projects["characters", "tflite"], tmp_path)
+    edit(project / path, old, new)
+    assert toolchain.link(project, tmp_path / "out").code != 0

@@ -1,0 +1,20 @@
+"""What is generated is what stands in the repository."""
+
+from __future__ import annotations
+
+from tests import generate
+
+
+def test_the_schema_is_the_one_that_the_code_makes():
+    assert generate.SCHEMA.read_text(encoding="utf-8") == generate.schema_text(), "run `just generate`"
+
+
+def test_the_table_of_tolerances_is_the_one_in_the_code():
+    page = generate.PARITY.read_text(encoding="utf-8")
+    assert page == generate.with_tolerances(page), "run `just generate`"
+
+
+def test_the_readme_states_the_bars_as_they_are():
+    readme = (generate.ROOT / "README.md").read_text(encoding="utf-8")
+    for bar in generate.TOLERANCES.values():
+        assert f"{bar.min_snr_db:g} dB" in readme

@@ -1,0 +1,110 @@
+"""The README is executed: its commands in their order, in one folder, and what they print is what it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.xdist_group("readme")
+
+
+@dataclass(frozen=True)
+class Shown:
+    command: str
+    output: str
+
+
+def shown_commands() -> list[Shown]:
+    blocks = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    shown = []
+    for block in blocks:
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            shown.append(Shown(command, output))
+    return shown
+
+
+def masked(text: str) -> list[str]:
+    """The words of an output: numbers become #, borders and line breaks do not count, columns may be wider or narrower."""
+    words = re.sub(r"[\u2500-\u257f]", " ", text)
+    words = re.sub(r"\d[\d,.]*(e[+-]\d+)?", "#", words)
+    return words.split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_the_readme_shows_commands():
+    assert [shown.command.split()[0] for shown in shown_commands()].count("squeeze-export") >= 3
+
+
+@pytest.mark.parametrize("shown", shown_commands(), ids=lambda shown: shown.command)
+def test_a_command_prints_what_the_readme_shows(shown, folder):
+    program, *arguments = shlex.split(shown.command)
+    assert program == "squeeze-export"
+    done = subprocess.run(
+        [sys.executable, "-m", "squeeze_export", *arguments],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert masked(done.stdout) == masked(shown.output)
+
+
+def test_the_python_example_runs(folder):
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    code = example.replace("ExportRequest(", 'ExportRequest(name="from-python", ')
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["dist/from-python", "PASSED"]
+
+
+def test_the_options_that_the_readme_names_exist():
+    helped = subprocess.run(
+        [sys.executable, "-m", "squeeze_export", "--help"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    named = set(re.findall(r"`(--[a-z-]+)", README)) | set(re.findall(r" (--[a-z-]+) ", README))
+    missing = {option for option in named if option not in helped} - {"--json"}
+    assert not missing
+
+
+def test_every_file_that_the_readme_links_is_there():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_ci_runs_the_readmes_test_command():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    pattern = re.search(r"grep -m 1 -E '([^']+)'", script)
+    assert pattern is not None
+    commands = [line for line in README.splitlines() if re.search(pattern[1], line)]
+    assert len(commands) == 1
+    assert commands[0].strip().endswith(".venv/bin/pytest")
+
+
+def test_the_exit_codes_are_those_of_the_error_classes():
+    from squeeze_export import errors
+
+    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
+    assert set(table) == {"0", "2", "3", "4", "5", "6"}
+    codes = {
+        str(kind.exit_code) for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__
+    }
+    assert codes - {"1"} == set(table) - {"0"}
