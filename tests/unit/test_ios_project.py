@@ -57,6 +57,15 @@ def test_the_readme_knows_the_model(bundles, tmp_path):
     assert "«" not in text
 
 
+def test_the_readme_says_where_nothing_is_proven(bundles, tmp_path):
+    bundle, _ = make_bundle(tmp_path / "net", "characters", targets=("coreml",), verdict="NOT_RUN")
+    project = starters.render_bundle(
+        bundle, template="ios", target=None, app_id=None, app_name=None, destination=tmp_path / "out", allow_unproven=True
+    )
+    assert "Nothing is proven of this model yet" in (project / "README.md").read_text()
+    assert "Nothing is proven" not in (render(bundles["characters"], tmp_path / "proven") / "README.md").read_text()
+
+
 def test_nothing_is_hard_coded_to_one_model(bundles, tmp_path):
     project = render(bundles["seven_caffe"], tmp_path / "out")
     sources = [*project.rglob("*.swift"), project / "README.md", *project.glob("*.xcodeproj/project.pbxproj")]
