@@ -1,0 +1,54 @@
+import SwiftUI
+
+/// The best classes with their probabilities, and the times.
+struct ResultList: View {
+  let classification: ClassifierModel.Classification
+
+  var body: some View {
+    VStack(alignment: .leading, spacing: 12) {
+      ForEach(classification.rows) { row in
+        ResultRow(row: row)
+      }
+      Text(times)
+        .font(.footnote)
+        .foregroundStyle(.secondary)
+    }
+  }
+
+  private var times: String {
+    let preprocessing = String(format: "%.1f", classification.preprocessingMilliseconds)
+    let inference = String(format: "%.1f", classification.inferenceMilliseconds)
+    return
+      "Preprocessing \(preprocessing) ms, inference \(inference) ms (\(classification.units.title))"
+  }
+}
+
+/// One class: name, percentage, and a bar as long as the probability.
+struct ResultRow: View {
+  let row: ClassifierModel.Classification.Row
+
+  var body: some View {
+    VStack(alignment: .leading, spacing: 4) {
+      HStack {
+        Text(row.label)
+        Spacer()
+        Text(percentage)
+          .monospacedDigit()
+          .foregroundStyle(.secondary)
+      }
+      GeometryReader { space in
+        Capsule()
+          .fill(Color.accentColor)
+          .frame(width: max(2, space.size.width * CGFloat(min(max(row.probability, 0), 1))))
+      }
+      .frame(height: 6)
+      .accessibilityHidden(true)
+    }
+    .accessibilityElement(children: .combine)
+    .accessibilityLabel("\(row.label), \(percentage)")
+  }
+
+  private var percentage: String {
+    String(format: "%.1f %%", row.probability * 100)
+  }
+}

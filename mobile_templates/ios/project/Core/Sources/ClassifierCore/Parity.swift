@@ -1,0 +1,158 @@
+import Foundation
+
+/// The bar that the artifact must clear, from golden.json.
+struct Tolerance: Codable, Equatable, Sendable {
+  var precision: String
+  /// The largest absolute error of any logit, as a share of the largest absolute reference logit.
+  var maxErrorOfPeak: Double
+  var minSnrDb: Double
+  var minCentredSnrDb: Double
+  /// Smaller probabilities have too few digits left to be compared by their logarithm.
+  var probabilityFloor: Double?
+  var reason: String
+}
+
+/// One quantity as the reference and as this device computed it, over all golden pictures.
+struct Comparison: Codable, Equatable, Sendable {
+  /// "logits", "probabilities" or "log-probabilities".
+  var observed: String
+  var maxAbsError: Double
+  var worstImage: String
+  /// The largest error as a share of what the tolerance's 1.0 would allow; to be held against `maxErrorOfPeak`.
+  var errorOfPeak: Double
+  /// In dB; absent where the numbers are identical, and for probabilities, which are nearly all zero.
+  var snrDb: Double?
+  var centredSnrDb: Double?
+  /// How many pictures have the reference's best class, and how many differ by less than the error.
+  var top1Agreements: Int
+  var top1Ties: Int
+  var problems: [String]
+}
+
+/// Judges scores against the golden pack by the rules that the exporter applied to the same file.
+///
+/// One allowed logit error E = `maxErrorOfPeak` * largest absolute reference logit rules everything: logits may differ by E,
+/// log-probabilities by 2 E (the normaliser may move against the logit), probabilities by min(1/2, 2 p) E, p the largest
+/// reference probability. SNRs are of logits or log-probabilities.
+struct Parity {
+  let pack: GoldenPack
+  let tolerance: Tolerance
+
+  /// `scores`: per golden picture a score per class, of the kind the model gives.
+  func judge(_ scores: [[Float]], kind: Contract.OutputKind) -> [Comparison] {
+    let target = scores.map { $0.map(Double.init) }
+    let logits = pack.logits.map { $0.map(Double.init) }
+    let peak = logits.joined().map(abs).max() ?? 0
+    switch kind {
+    case .logits:
+      return [compare("logits", logits, target, scale: peak, judgesSNR: true)]
+    case .probabilities:
+      let reference = pack.probabilities.map { $0.map(Double.init) }
+      let likeliest = reference.joined().max() ?? 0
+      let floor = tolerance.probabilityFloor ?? Double(Float.leastNormalMagnitude)
+      return [
+        compare(
+          "probabilities", reference, target, scale: min(0.5, 2 * likeliest) * peak,
+          judgesSNR: false),
+        compare(
+          "log-probabilities",
+          logits.map { Self.logSoftmax($0).map { max($0, log(floor)) } },
+          target.map { $0.map { log(max($0, floor)) } },
+          scale: 2 * peak, judgesSNR: true),
+      ]
+    }
+  }
+
+  private func compare(
+    _ observed: String, _ reference: [[Double]], _ target: [[Double]], scale: Double,
+    judgesSNR: Bool
+  ) -> Comparison {
+    let names = pack.images.map(\.name)
+    var result = Comparison(
+      observed: observed, maxAbsError: .infinity, worstImage: names[0], errorOfPeak: .infinity,
+      top1Agreements: 0, top1Ties: 0, problems: [])
+    // Every difference with NaN would compare as "not larger": such numbers are named before anything is compared.
+    for (index, row) in target.enumerated() where !row.allSatisfy(\.isFinite) {
+      result.problems.append("\(names[index]): NaN or infinite \(observed)")
+      return result
+    }
+    guard target.map(\.count) == reference.map(\.count) else {
+      result.problems.append("\(observed): not one row of scores per picture")
+      return result
+    }
+    let errors = zip(reference, target).map { zip($0, $1).map { $1 - $0 } }
+    let worst = errors.map { $0.map(abs).max() ?? 0 }
+    let largest = worst.max() ?? 0
+    result.maxAbsError = largest
+    result.worstImage = names[worst.firstIndex(of: largest) ?? 0]
+    result.errorOfPeak = largest == 0 ? 0 : largest / scale
+    if result.errorOfPeak > tolerance.maxErrorOfPeak {
+      result.problems.append(
+        "\(observed): the error \(Self.short(largest)) (\(result.worstImage)) exceeds the tolerance; "
+          + "\(Self.short(result.errorOfPeak)) of the peak would have passed, "
+          + "\(Self.short(tolerance.maxErrorOfPeak)) is allowed")
+    }
+    if judgesSNR {
+      let centred = Self.decibels(reference.map(Self.centred), errors.map(Self.centred))
+      let plain = Self.decibels(reference, errors)
+      result.snrDb = plain
+      result.centredSnrDb = centred
+      for (what, found, bar) in [
+        ("SNR", plain, tolerance.minSnrDb), ("centred SNR", centred, tolerance.minCentredSnrDb),
+      ] {
+        if let found, found < bar {
+          result.problems.append(
+            "\(observed): \(what) \(Self.short(found)) dB is below \(Self.short(bar)) dB")
+        }
+      }
+    }
+    judgeTop1(reference, target, worst, names, &result)
+    return result
+  }
+
+  /// Another best class is a tie where the reference prefers its own by less than the error on that picture.
+  private func judgeTop1(
+    _ reference: [[Double]], _ target: [[Double]], _ worst: [Double], _ names: [String],
+    _ result: inout Comparison
+  ) {
+    for (index, row) in reference.enumerated() {
+      let own = Self.best(row)
+      let other = Self.best(target[index])
+      if own == other {
+        result.top1Agreements += 1
+      } else if row[own] - row[other] < worst[index] {
+        result.top1Ties += 1
+      } else {
+        result.problems.append(
+          "\(result.observed): \(names[index]) has another best class by more than the error")
+      }
+    }
+  }
+
+  private static func best(_ row: [Double]) -> Int {
+    row.indices.reduce(0) { row[$1] > row[$0] ? $1 : $0 }
+  }
+
+  static func logSoftmax(_ logits: [Double]) -> [Double] {
+    let largest = logits.max() ?? 0
+    let normaliser = log(logits.map { exp($0 - largest) }.reduce(0, +))
+    return logits.map { $0 - largest - normaliser }
+  }
+
+  private static func centred(_ row: [Double]) -> [Double] {
+    let mean = row.reduce(0, +) / Double(row.count)
+    return row.map { $0 - mean }
+  }
+
+  /// `nil` where there is no error; minus infinity where there is no signal.
+  private static func decibels(_ signal: [[Double]], _ noise: [[Double]]) -> Double? {
+    func power(_ rows: [[Double]]) -> Double { rows.joined().map { $0 * $0 }.reduce(0, +) }
+    let lost = power(noise)
+    return lost == 0 ? nil : 10 * log10(power(signal) / lost)
+  }
+
+  /// Four digits, for people.
+  static func short(_ value: Double) -> String {
+    String(format: "%.4g", value)
+  }
+}

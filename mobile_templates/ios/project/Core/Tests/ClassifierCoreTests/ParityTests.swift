@@ -1,0 +1,55 @@
+import Foundation
+import XCTest
+
+@testable import ClassifierCore
+
+/// The numbers of the judgement, where they are known beforehand.
+final class ParityTests: XCTestCase {
+  private func parity() throws -> Parity {
+    let pack = try ProjectFiles.pack()
+    return Parity(
+      pack: pack,
+      tolerance: Tolerance(
+        precision: "fp32", maxErrorOfPeak: 0.02, minSnrDb: 30, minCentredSnrDb: 30,
+        probabilityFloor: nil, reason: "as in the test"))
+  }
+
+  func testOnePercentIsFortyDecibels() throws {
+    let parity = try parity()
+    let scores = parity.pack.logits.map { $0.map { $0 * 1.01 } }
+    let found = parity.judge(scores, kind: .logits)[0]
+    XCTAssertEqual(found.errorOfPeak, 0.01, accuracy: 1e-5)
+    XCTAssertEqual(try XCTUnwrap(found.snrDb), 40, accuracy: 0.01)
+    XCTAssertEqual(try XCTUnwrap(found.centredSnrDb), 40, accuracy: 0.01)
+    XCTAssertEqual(found.problems, [])
+    XCTAssertEqual(found.top1Agreements, parity.pack.images.count)
+  }
+
+  func testACommonOffsetIsAnErrorOfLogitsButNotOfDecisions() throws {
+    let parity = try parity()
+    let peak = try XCTUnwrap(parity.pack.logits.joined().map(abs).max())
+    let scores = parity.pack.logits.map { $0.map { $0 + peak } }
+    let found = parity.judge(scores, kind: .logits)[0]
+    XCTAssertEqual(found.errorOfPeak, 1, accuracy: 1e-5)
+    XCTAssertGreaterThan(found.centredSnrDb ?? .infinity, 80)
+    XCTAssertFalse(found.problems.isEmpty)
+    let behind = parity.judge(scores.map(TopK.softmax), kind: .probabilities)
+    XCTAssertEqual(behind.map(\.observed), ["probabilities", "log-probabilities"])
+    XCTAssertEqual(behind.flatMap(\.problems), [])
+  }
+
+  func testIdenticalScoresHaveNoErrorAndNoDecibels() throws {
+    let parity = try parity()
+    let found = parity.judge(parity.pack.logits, kind: .logits)[0]
+    XCTAssertEqual(found.maxAbsError, 0)
+    XCTAssertNil(found.snrDb)
+    XCTAssertEqual(found.problems, [])
+  }
+
+  func testMissingScoresAreAProblem() throws {
+    let parity = try parity()
+    XCTAssertFalse(parity.judge([], kind: .logits)[0].problems.isEmpty)
+    let short = parity.pack.logits.map { Array($0.dropLast()) }
+    XCTAssertFalse(parity.judge(short, kind: .logits)[0].problems.isEmpty)
+  }
+}
