@@ -79,7 +79,8 @@ def publish(prepared: Path, output: Path, name: str) -> Path:
     retired = _retired(output, name)
     for path in prepared.rglob("*"):
         # The SDKs and temporary folders leave owner-only modes behind; a published bundle is readable by the next program.
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        executable = path.is_dir() or path.stat().st_mode & 0o100
+        path.chmod(0o755 if executable else 0o644)
     prepared.chmod(0o755)
     if final.exists():
         shutil.rmtree(retired, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from squeeze_export import evaluate_command
+from squeeze_export import evaluate_command, starter_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
@@ -146,6 +146,14 @@ def export_command(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The bundle's name; default: model and weights.", rich_help_panel=_OUTPUT)
     ] = None,
+    starter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="android|ios|none",
+            help="App projects to put beside the artifacts; repeatable; default: those that the targets allow.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that stands there.", rich_help_panel=_OUTPUT)] = False,
     allow_unproven: Annotated[
         bool,
@@ -176,6 +184,7 @@ def export_command(
 
     options = Options(
         target=tuple(target or ()),
+        starter=tuple(starter or ()),
         precision=tuple(precision or ()),
         ios_target=ios_target,
         model=model,
@@ -280,52 +289,7 @@ def verify(
 
 
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
-
-
-@app.command()
-def starter(
-    platform: Annotated[str, typer.Argument(metavar="android|ios", help="Which kind of project.")],
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-random.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The project's folder, new or empty.")],
-    app_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Such as com.example.app; default: made of the bundle's name.")
-    ] = None,
-    app_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="As the home screen shows it; default: the bundle's.")
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET", help="The artifact to put in: for Android tflite (default) or torchscript, for iOS coreml."
-        ),
-    ] = None,
-    allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Take an artifact that could not be executed here (NOT_RUN).")
-    ] = False,
-) -> None:
-    """Make an Android or iOS project around an artifact of a finished bundle: it opens, builds, classifies, and proves itself."""
-    from squeeze_export import screen
-    from squeeze_export.contracts import TARGETS
-    from squeeze_export.starters import STARTERS, render_bundle
-
-    template = next((known for known in STARTERS if known == platform), None)
-    if template is None:
-        raise UsageError(f"There is no starter for {platform!r}; choose {' or '.join(STARTERS)}.")
-    chosen = next((known for known in TARGETS if known == target), None)
-    if target is not None and chosen is None:
-        raise UsageError(f"{target!r} is not a target; choose one of {', '.join(TARGETS)}.")
-    made = render_bundle(
-        bundle,
-        template=template,
-        target=chosen,
-        app_id=app_id,
-        app_name=app_name,
-        destination=output,
-        allow_unproven=allow_unproven,
-    )
-    screen.out().print(
-        f"{screen.shown(made)}: open it in {'Android Studio' if template == 'android' else 'Xcode'}; see its README.md."
-    )
+app.command()(starter_command.starter)
 
 
 @app.command()

@@ -28,6 +28,9 @@ Head = Literal["classifier", "features"]
 ScoreKind = Literal["logits", "probabilities"]
 OutputKind = Literal["logits", "probabilities", "features"]
 
+Starter = Literal["android", "ios"]
+
+STARTERS: Final[tuple[Starter, ...]] = ("android", "ios")
 TARGETS: Final[tuple[Target, ...]] = ("coreml", "tflite", "torchscript")
 MODELS: Final[tuple[ModelName, ...]] = (
     "squeezenet1_1",
@@ -322,7 +325,7 @@ class ExportRequest:
     `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
-    could not be executed here (NOT_RUN).
+    could not be executed here (NOT_RUN). `starters`: the app projects to make; None makes those that the targets allow.
     """
 
     targets: tuple[Target, ...]
@@ -341,6 +344,7 @@ class ExportRequest:
     name: str | None = None
     force: bool = False
     allow_unproven: bool = False
+    starters: tuple[Starter, ...] | None = None
 
 
 class Progress(Protocol):

@@ -10,12 +10,14 @@ from pathlib import Path
 from squeeze_export import bundle, manifest
 from squeeze_export.contracts import (
     DEFAULT_PRECISION,
+    STARTERS,
     ExportRequest,
     ExportSettings,
     OutputKind,
     Precision,
     Progress,
     SourceModel,
+    Starter,
     Target,
     Tolerance,
 )
@@ -23,6 +25,7 @@ from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavail
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import default_name, load_source, save_source
+from squeeze_export.starters import add_starters, targets_of
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
 from squeeze_export.workers import workers
@@ -80,13 +83,17 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             }
         )
         refuse(results.values(), allow_unproven=request.allow_unproven)
-        record = assemble(prepared, stage / "job", source, results.values())
+        record = assemble(prepared, stage / "job", source, results.values(), request)
         return Bundle(path=bundle.publish(prepared, request.output, name), manifest=record)
 
 
 def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
     """Settle what each target is asked for, and refuse what cannot be done here before anything slow begins."""
     output_kind = _output_kind(request)
+    for starter in starters_of(request):
+        if not set(targets_of(starter)) & set(request.targets):
+            needed = " or ".join(targets_of(starter))
+            raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
     settings: dict[Target, ExportSettings] = {}
     for target in request.targets:
         for module in (EXPORTERS[target], RUNNERS[target][0]):
@@ -104,6 +111,16 @@ def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
             ios_target=request.ios_target,
         )
     return settings
+
+
+def starters_of(request: ExportRequest) -> tuple[Starter, ...]:
+    """The app projects that this export makes: those asked for, else those that its targets and its head allow."""
+    if request.starters is None:
+        fitting = (starter for starter in STARTERS if set(targets_of(starter)) & set(request.targets))
+        return () if request.head == "features" else tuple(fitting)
+    if request.starters and request.head == "features":
+        raise UsageError("--starter makes an app that shows classes, and --head features has none. Leave one of them out.")
+    return request.starters
 
 
 def _output_kind(request: ExportRequest) -> OutputKind:
@@ -169,8 +186,10 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
         raise ExportFailed("Nothing was written.\n" + "\n".join(lines), worst, told)
 
 
-def assemble(prepared: Path, job: Path, source: SourceModel, results: Iterable[Result]) -> manifest.Manifest:
-    """Lay labels, golden pack and reports beside the artifacts, and write manifest.json last."""
+def assemble(
+    prepared: Path, job: Path, source: SourceModel, results: Iterable[Result], request: ExportRequest
+) -> manifest.Manifest:
+    """Lay labels, golden pack, reports and app projects beside the artifacts, and write manifest.json last."""
     name = source.name
     (job / GOLDEN).rename(prepared / bundle.GOLDEN)
     labels = None
@@ -201,6 +220,7 @@ def assemble(prepared: Path, job: Path, source: SourceModel, results: Iterable[R
         golden=manifest.file_record(prepared, prepared / bundle.GOLDEN),
         artifacts=records,
     )
+    add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)
     (prepared / manifest.MANIFEST).write_bytes(manifest.encode(made))
     return made
 

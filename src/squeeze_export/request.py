@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from squeeze_export.contracts import (
+    STARTERS,
     TARGETS,
     ColorOrder,
     ExportRequest,
@@ -20,6 +21,7 @@ from squeeze_export.contracts import (
     ModelName,
     Precision,
     ScoreKind,
+    Starter,
     Target,
 )
 from squeeze_export.errors import UsageError
@@ -36,6 +38,7 @@ class Options:
     """The options as written; None (or empty) where nothing was. Field names are the config file's keys, with - for _."""
 
     target: tuple[str, ...] = ()
+    starter: tuple[str, ...] = ()
     model: str | None = None
     weights: str | None = None
     seed: int | None = None
@@ -60,7 +63,7 @@ class Options:
 
 
 _PATHS: Final = ("weights", "labels", "images", "output")
-_LISTS: Final = ("target", "precision")
+_LISTS: Final = ("target", "precision", "starter")
 _SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
 
@@ -170,6 +173,7 @@ def build_request(options: Options) -> ExportRequest:
         name=options.name,
         force=bool(options.force),
         allow_unproven=bool(options.allow_unproven),
+        starters=_starters(options.starter),
     )
 
 
@@ -188,6 +192,13 @@ def _one_of(option: str, value: str, known: Iterable[str]) -> str:
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
     named = [_one_of("--target", value, (*TARGETS, "all")) for value in written]
     return TARGETS if "all" in named else tuple(target for target in TARGETS if target in named)
+
+
+def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
+    named = {_one_of("--starter", value, (*STARTERS, "none")) for value in written}
+    if "none" in named and len(named) > 1:
+        raise UsageError(f"--starter none cannot stand beside {', '.join(sorted(named - {'none'}))}. Keep one of them.")
+    return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
 def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, Precision]:

@@ -19,12 +19,12 @@ from fnmatch import fnmatch
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from squeeze_export import starter_names
-from squeeze_export.contracts import Target
+from squeeze_export.contracts import STARTERS, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.manifest import digest, encode, read_manifest
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from squeeze_export.manifest import ArtifactRecord, Manifest
 
-Starter = Literal["android", "ios"]
-
-STARTERS: Final[tuple[Starter, ...]] = get_args(Starter)
 TEMPLATE: Final = "template.toml"
 
 
@@ -132,7 +129,7 @@ def render_bundle(
         possible = variants(manifest, template)
         if not possible:
             there = ", ".join(record.target for record in manifest.artifacts)
-            wanted = " or ".join(variant.target for variant in _read_template(_root() / template).variants)
+            wanted = " or ".join(targets_of(template))
             raise TargetUnavailableError(
                 f"{bundle} has no artifact for the {template} starter: it needs {wanted}, the bundle has {there}. "
                 f"Export again with --target {wanted.split(' ')[0]}."
@@ -153,7 +150,12 @@ def render_bundle(
 def variants(manifest: Manifest, template: Starter) -> tuple[Target, ...]:
     """The targets of the bundle that a template has a variant for, in the template's order."""
     there = {record.target for record in manifest.artifacts}
-    return tuple(variant.target for variant in _read_template(_root() / template).variants if variant.target in there)
+    return tuple(target for target in targets_of(template) if target in there)
+
+
+def targets_of(template: Starter) -> tuple[Target, ...]:
+    """The targets that a template has a variant for, the preferred one first."""
+    return tuple(variant.target for variant in _read_template(_root() / template).variants)
 
 
 def add_starters(

@@ -46,7 +46,8 @@ def assert_passed(bundle: Path, fp32_db: float = 100.0, fp16_db: float = 50.0) -
 def test_the_bundle_has_everything_and_nothing_else(bundle):
     top = sorted(path.name for path in bundle.iterdir())
     assert [name for name in top if name != "labels.txt"] == [
-        *("coreml", "golden", "manifest.json", "parity.json", "tflite", "torchscript"),
+        *("android-tflite", "android-torchscript", "coreml", "golden", "ios", "manifest.json", "parity.json", "tflite"),
+        "torchscript",
     ]
     assert (bundle / "coreml" / "net.mlpackage").is_dir()
     assert (bundle / "tflite" / "net.tflite").is_file()
@@ -81,7 +82,37 @@ def test_the_manifest_says_the_truth_about_the_files(bundle):
 
 def test_published_files_can_be_read_by_others(bundle):
     modes = {path.stat().st_mode & 0o777 for path in bundle.rglob("*") if path.is_file()}
-    assert modes == {0o644}
+    assert modes <= {0o644, 0o755}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--target", "tflite", "--starter", "ios"], "--starter ios needs coreml"),
+        (["--target", "all", "--starter", "none", "--starter", "ios"], "cannot stand beside"),
+        (["--target", "all", "--starter", "windows"], "'windows' is unknown"),
+        (["--target", "all", "--starter", "ios", "--head", "features"], "Leave one of them out"),
+    ],
+)
+def test_starters_that_cannot_be_made_are_refused(tmp_path, arguments, told):
+    ended = run_tool(*arguments, cwd=tmp_path)
+    assert ended.code == 2
+    assert told in ended.err.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_starter_and_one_made_later(tmp_path):
+    weights = ("--weights", "random", "--input-size", "64", "--name", "net")
+    assert run_tool("--target", "tflite", "--starter", "none", *weights, cwd=tmp_path).code == 0
+    assert sorted(path.name for path in (tmp_path / "dist" / "net").iterdir()) == [
+        "golden",
+        "manifest.json",
+        "parity.json",
+        "tflite",
+    ]
+    ended = run_tool("starter", "android", "dist/net", "--app-id", "com.example.app", "-o", "app", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "app" / "README.md").is_file()
 
 
 def test_the_same_source_and_options_give_the_same_bytes(bundle, tmp_path):

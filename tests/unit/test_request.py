@@ -104,6 +104,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         head = "classifier"
         output-kind = "logits"
         images = "photos"
+        starter = "none"
         ios-target = "iOS17"
         output = "out"
         name = "net"
