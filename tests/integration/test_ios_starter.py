@@ -168,7 +168,7 @@ def type_check(app: Workshop, project: str, mode: str) -> tuple[int, str]:
     options = f"-parse-as-library -swift-version {mode} {strict} -warnings-as-errors -I modules -I built"
     return app.sh(
         f"set -e; rm -rf built; mkdir built\n"
-        f"swiftc -emit-module -enable-testing -module-name ClassifierStarter {options} "
+        f"swiftc -wmo -emit-module -enable-testing -module-name ClassifierStarter {options} "
         f"-emit-module-path built/ClassifierStarter.swiftmodule "
         f"{project}/App/*.swift {project}/Core/Sources/ClassifierCore/*.swift\n"
         f"swiftc -emit-module -module-name ClassifierStarterTests {options} "
@@ -183,10 +183,12 @@ def test_the_app_and_its_tests_type_check(app, mode):
     assert "warning" not in output
 
 
+RACE = "func race() {\n let a = NSMutableArray()\n Task.detached { a.add(1) }\n a.add(2)\n}\nenum Device {"
 REFUSED = [
     ("an unknown call", "App/ContentView.swift", ".navigationTitle(", ".navigationHeading(", "navigationHeading"),
     ("a warning", "App/Engine.swift", "let start = clock.now", "let start = clock.now; let unused = 1", "never used"),
     ("a picture that changes threads", "App/CameraPicker.swift", "@unchecked Sendable", "Sendable", "Sendable"),
+    ("a race", "App/Engine.swift", "enum Device {", RACE, "could race"),
     ("a wrong test", "AppTests/DeviceSelfCheckTests.swift", ".selfCheck()", ".selfChecks()", "selfChecks"),
 ]  # fmt: skip
 
