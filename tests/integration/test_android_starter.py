@@ -183,7 +183,7 @@ def test_app_and_tests_compile_without_a_warning(compiled, target):
 
 @pytest.mark.parametrize(
     ("body", "told"),
-    [('println("x"!!.length)', "non-null assertion"), ("android.app.Activity().setTitleColour(1)", "setTitleColour")],
+    [('val text: String = "x"; if (text is String) println(text)', "always 'true'"), ("android.app.Activity().setTitleColour(1)", "setTitleColour")],
     ids=["warning", "unknown-api"],
 )
 def test_the_compiler_refuses(compiled, tmp_path, body, told):
@@ -376,7 +376,8 @@ def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_
             assert (None if found == float("inf") else pytest.approx(found, abs=1e-6)) == expected
         assert (largest <= allowed) == (output.smallest_passing_error_of_peak <= record.parity.tolerance.max_error_of_peak)
         assert int(line[7]) == len(output.problems)
-    assert (report.verdict == "PASSED") == (damage in ("none", "rounding")), report.reason
+    if damage != "near":  # on either side of the bar, as long as both judges see it there
+        assert (report.verdict == "PASSED") == (damage in ("none", "rounding")), report.reason
 
 
 # --- resources, manifest, APK
