@@ -105,7 +105,7 @@ def java_path(*entries: Path) -> str:
 def kotlinc(sources: Sequence[Path], classpath: str, out: Path) -> Done:
     """Compile Kotlin, warnings being errors."""
     compiler = java_path(*(KOTLIN / f"{name}.jar" for name in _COMPILER_JARS))
-    options = ("-no-stdlib", "-no-reflect", "-jvm-target", "17", "-Werror", "-classpath", classpath, "-d", str(out))
+    options = ("-no-stdlib", "-no-reflect", "-jvm-target", "17", "-Wextra", "-Werror", "-classpath", classpath, "-d", str(out))
     return run("java", *_SHORT_JVM, "-cp", compiler, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", *options, *sources)
 
 

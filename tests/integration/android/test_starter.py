@@ -10,84 +10,16 @@ import json
 import re
 import shutil
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from squeeze_export import starters
 from tests.integration.android import check_apk, toolchain
+from tests.integration.android.rendered import APP_IDS, APP_NAME, NAMES, PROJECTS
 from tests.integration.android.rules import problems
-from tests.integration.android.vectors import CASES, write_vectors
-from tests.starter_bundles import THREE_MODELS, make_bundle
+from tests.integration.android.vectors import CASES
 
 pytestmark = pytest.mark.xdist_group("android")  # the compilations are shared: one process makes them
-
-# Awkward on purpose: a package that Kotlin must quote, and a name that XML, Android and Kotlin each must escape.
-APP_IDS = {"tflite": "in.shop.app", "torchscript": "org.example.App_7"}
-APP_NAME = 'Bob\'s <1>  & "$x" @ 100%'
-PROJECTS = [(kind, target) for target in APP_IDS for kind in THREE_MODELS]
-NAMES = [f"{kind}-{target}" for kind, target in PROJECTS]
-
-
-@pytest.fixture(scope="session")
-def projects(tmp_path_factory):
-    """Every project, by (model, target), from bundles whose golden packs are real."""
-    folder = tmp_path_factory.mktemp("android")
-    made = {}
-    for kind in THREE_MODELS:
-        bundle, manifest = make_bundle(folder / "bundles" / kind, kind, targets=("tflite", "torchscript"))
-        for target, app_id in APP_IDS.items():
-            made[kind, target] = starters.render(
-                bundle,
-                manifest,
-                template="android",
-                target=target,
-                app_id=app_id,
-                app_name=APP_NAME,
-                destination=folder / f"{kind}-{target}",
-            )
-    return made
-
-
-@pytest.fixture(scope="session")
-def tools():
-    """Skip, loudly, where the tools are not installed."""
-    absent = toolchain.missing()
-    if absent:
-        pytest.skip(f"not installed: {', '.join(absent)}; .ci/install-starter-tools brings them")
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A compiled project: where, and how the compiler ended."""
-
-    out: Path
-    done: toolchain.Done
-
-
-@pytest.fixture(scope="session")
-def compiled(tools, projects, tmp_path_factory):
-    """Compile on demand, once per distinct code: the three models of one target share theirs."""
-    cache: dict[str, Compiled] = {}
-
-    def compile_once(kind: str, target: str) -> Compiled:
-        project = projects[kind, target]
-        digest = toolchain.kotlin_digest(project)
-        if digest not in cache:
-            out = tmp_path_factory.mktemp(f"compiled-{target}")
-            extra = [toolchain.HERE / name for name in ("VectorsTest.kt", "ParityDump.kt", "Bench.kt")]
-            cache[digest] = Compiled(out, toolchain.compile_project(project, out, extra))
-        return cache[digest]
-
-    return compile_once
-
-
-@pytest.fixture(scope="session")
-def vectors(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vectors")
-    write_vectors(folder)
-    return folder
 
 
 def copy(project: Path, tmp_path: Path) -> Path:
@@ -183,7 +115,10 @@ def test_app_and_tests_compile_without_a_warning(compiled, target):
 
 @pytest.mark.parametrize(
     ("body", "told"),
-    [('println("x"!!.length)', "non-null assertion"), ("android.app.Activity().setTitleColour(1)", "setTitleColour")],
+    [
+        ('val text: String = "x"; if (text is String) println(text)', "always 'true'"),
+        ("android.app.Activity().setTitleColour(1)", "setTitleColour"),
+    ],
     ids=["warning", "unknown-api"],
 )
 def test_the_compiler_refuses(compiled, tmp_path, body, told):
@@ -314,69 +249,6 @@ def test_one_changed_byte_makes_a_named_unit_test_fail(compiled, projects, tmp_p
     flip_byte(project / "app/src/main/assets" / file)
     done = toolchain.junit(project, toolchain.classpath(made.out), toolchain.unit_tests(project))
     assert named <= failures(done.said), done.said
-
-
-# --- the app's judge is the export's
-
-
-class Replay:
-    """A runner that gives prepared scores, picture after picture, and for the negative of the first something else."""
-
-    executor = "replay"
-
-    def __init__(self, name, scores):
-        self._name, self._rows = name, [*scores, scores[0][::-1]]
-
-    def run(self, inputs):
-        return {self._name: self._rows.pop(0)[None]}
-
-    def stored_weights(self):
-        return None
-
-
-# How wrong the scores are made: not at all, as other kernels round, near the bar, far beyond it, and in another order.
-DAMAGES = {"none": 0.0, "rounding": 1e-7, "near": 1e-5, "far": 1e-2, "order": None}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("target", APP_IDS)
-def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_path, target, damage):
-    import numpy as np
-
-    from squeeze_export.contracts import Tolerance
-    from squeeze_export.golden import read_golden
-    from squeeze_export.manifest import read_manifest
-    from squeeze_export.validation.parity import judge
-
-    made, project = compiled("characters", target), projects["characters", target]
-    folder = project.parent / "bundles" / "characters"
-    pack = read_golden(folder / "golden")
-    (record,) = (record for record in read_manifest(folder).artifacts if record.target == target)
-    assert isinstance(record.parity.tolerance, Tolerance)
-    error = DAMAGES[damage]
-    noise = np.random.default_rng(1).uniform(-1, 1, pack.logits.shape) * np.abs(pack.logits).max()
-    logits = pack.logits[:, ::-1] if error is None else pack.logits + error * noise
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    wanted = logits if target == "torchscript" else powers / powers.sum(axis=1, keepdims=True)
-    scores = np.ascontiguousarray(wanted, np.float32)
-    runner = Replay(record.signature.outputs[0].name, scores)
-    report = judge(runner, record.signature, pack, record.parity.tolerance, "fp32")
-
-    scores.astype("<f4").tofile(tmp_path / "scores.bin")
-    dump = f"{toolchain.app_id(project)}.core.ParityDump"
-    path = toolchain.classpath(made.out)
-    said = toolchain.must("java", "-cp", path, dump, tmp_path / "scores.bin", cwd=project / "app")
-    lines = [line.split(";") for line in said.splitlines()]
-    assert [line[0] for line in lines] == [output.observed for output in report.outputs]
-    for line, output in zip(lines, report.outputs, strict=True):
-        largest, allowed, snr, centred = map(float, line[1:5])
-        assert largest == pytest.approx(output.max_abs_error, rel=1e-9, abs=1e-15)
-        assert pack.names[int(line[5])] == output.worst_image
-        for found, expected in ((snr, output.snr_db), (centred, output.centred_snr_db)):
-            assert (None if found == float("inf") else pytest.approx(found, abs=1e-6)) == expected
-        assert (largest <= allowed) == (output.smallest_passing_error_of_peak <= record.parity.tolerance.max_error_of_peak)
-        assert int(line[7]) == len(output.problems)
-    assert (report.verdict == "PASSED") == (damage in ("none", "rounding")), report.reason
 
 
 # --- resources, manifest, APK
