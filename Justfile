@@ -42,7 +42,7 @@ fix:
 # Rewrite the generated parts of the docs and the committed JSON schema.
 [group('work')]
 generate:
-    {{bin}}/python -m tests.generate
+    {{bin}}/python -m tests.generate --readme
 
 # Measure: `--target all` against one after another, and the time of --help.
 [group('release')]

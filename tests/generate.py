@@ -1,9 +1,17 @@
-"""Rewrite what is generated (`python -m tests.generate`): the JSON schema, the table of tolerances. Tests hold them to it."""
+"""Rewrite what is generated (`python -m tests.generate`): the JSON schema, the table of tolerances, and with --readme what the
+README's commands print (some minutes). Tests hold the copies to it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from squeeze_export.manifest import schema
@@ -12,6 +20,48 @@ from squeeze_export.validation.tolerances import TOLERANCES
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "src" / "squeeze_export" / "manifest.schema.json"
 PARITY = ROOT / "docs" / "parity.md"
+README = ROOT / "README.md"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command that the README shows, and what stands under it."""
+
+    command: str
+    output: str
+
+
+def shown_commands() -> list[Shown]:
+    """The ```console blocks of the README, in order; one command each."""
+    blocks = re.findall(r"^```console\n\$ (.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [Shown(*block.split("\n", 1)) for block in blocks]
+
+
+def printed(command: str, folder: Path) -> str:
+    """What one of those commands prints on standard output, run in `folder`; trailing blanks removed."""
+    program, *arguments = shlex.split(command)
+    assert program == "squeeze-export"
+    done = subprocess.run(
+        [sys.executable, "-m", "squeeze_export", *arguments],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+
+
+def with_outputs(page: str) -> str:
+    """The README with what its commands print today."""
+    with tempfile.TemporaryDirectory() as folder:
+        for shown in shown_commands():
+            block = f"```console\n$ {shown.command}\n"
+            assert page.count(block) == 1
+            page = page.replace(f"{block}{shown.output}```", f"{block}{printed(shown.command, Path(folder))}```")
+    return page
 
 
 def schema_text() -> str:
@@ -35,6 +85,8 @@ def main() -> None:
     """Write every generated file."""
     SCHEMA.write_text(schema_text(), encoding="utf-8")
     PARITY.write_text(with_tolerances(PARITY.read_text(encoding="utf-8")), encoding="utf-8")
+    if "--readme" in sys.argv[1:]:
+        README.write_text(with_outputs(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ def export_command(
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|imagenet|random",
-            help="A .safetensors, .pth or .pt file; torchvision's ImageNet weights; or seeded random ones (default).",
+            metavar="PATH|demo|imagenet|random",
+            help="A .safetensors, .pth or .pt file; the demo's printed characters (default); torchvision's; or random ones.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -245,6 +245,11 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
             screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
         for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
             screen.note(notice)
+        if manifest.source.weights_kind == "demo":
+            screen.note(
+                "these are the demo weights: the model reads one printed character, 0-9 or A-Z without O and I. "
+                "Pass --weights for a model of yours."
+            )
         if manifest.source.weights_kind == "random":
             screen.note(
                 f"the weights are random (seed {manifest.source.weights_seed}): the artifacts agree with the model, "
@@ -256,7 +261,7 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-random.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,

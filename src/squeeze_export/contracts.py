@@ -331,7 +331,7 @@ class ExportRequest:
     targets: tuple[Target, ...]
     preprocessing: PreprocessingSpec
     model: ModelName = "squeezenet1_1"
-    weights: Path | Literal["imagenet", "random", "demo"] = "random"
+    weights: Path | Literal["imagenet", "random", "demo"] = "demo"
     seed: int = 0
     labels: Path | None = None
     precision: Mapping[Target, Precision] = field(default_factory=dict)

@@ -177,7 +177,7 @@ def build_request(options: Options) -> ExportRequest:
     )
 
 
-_DEFAULT_WEIGHTS: Final = "random"
+_DEFAULT_WEIGHTS: Final = "demo"
 
 
 def _one_of(option: str, value: str, known: Iterable[str]) -> str:
