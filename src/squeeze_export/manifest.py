@@ -19,7 +19,7 @@ from squeeze_export.contracts import (
     Target,
     WeightsOrigin,
 )
-from squeeze_export.errors import ArtifactError
+from squeeze_export.errors import ArtifactError, UsageError
 
 T = TypeVar("T")
 
@@ -148,6 +148,40 @@ def read_manifest(bundle: Path) -> Manifest:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Restore it, or export the bundle again.") from error
+
+
+def open_bundle(folder: Path) -> Manifest:
+    """Read the manifest of the bundle that a user named.
+
+    Raises UsageError for a folder that is none, ArtifactError for a manifest that cannot be read or lists no artifact.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder. Name the bundle's folder, such as dist/squeezenet1_1-demo.")
+    if not (folder / MANIFEST).is_file():
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+        late = f" {MANIFEST} is written last: the export may not have ended."
+        hint = f" It holds bundles: {', '.join(inside)}." if inside else late
+        raise UsageError(f"{folder} is not a complete bundle: it has no {MANIFEST}.{hint}")
+    record = read_manifest(folder)
+    if not record.artifacts:
+        raise ArtifactError(f"{folder / MANIFEST} lists no artifact, so there is nothing to open. Export the bundle again.")
+    return record
+
+
+def damage(bundle: Path, relative: str, sha256: str) -> str | None:
+    """Say how a file or folder of the bundle differs from what was proven, or None."""
+    path = bundle / relative
+    if not path.resolve().is_relative_to(bundle.resolve()):
+        return f"{relative}: leads out of the bundle"
+    if not path.exists():
+        return f"{relative}: missing"
+    try:
+        found, _ = digest(path)
+    except ArtifactError as error:
+        return f"{relative}: {error}"
+    if found == sha256:
+        return None
+    return f"{relative}: its bytes are not those that were proven (sha256 {found[:12]}…, manifest {sha256[:12]}…)"
 
 
 def digest(path: Path) -> tuple[str, int]:

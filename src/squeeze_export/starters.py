@@ -26,7 +26,7 @@ import msgspec
 from squeeze_export import starter_names
 from squeeze_export.contracts import STARTERS, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
-from squeeze_export.manifest import digest, encode, read_manifest
+from squeeze_export.manifest import damage, encode, open_bundle
 
 if TYPE_CHECKING:
     import jinja2
@@ -124,7 +124,7 @@ def render_bundle(
     allow_unproven: bool = False,
 ) -> Path:
     """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
-    manifest = read_manifest(bundle)
+    manifest = open_bundle(bundle)
     if target is None:
         possible = variants(manifest, template)
         if not possible:
@@ -230,11 +230,9 @@ def _check_files(bundle: Path, manifest: Manifest, record: ArtifactRecord) -> No
     if manifest.labels is not None:
         wanted.append((manifest.labels.path, manifest.labels.sha256))
     for relative, sha256 in wanted:
-        path = bundle / relative
-        if not path.exists():
-            raise ArtifactError(f"{path} is missing from the bundle. Export it again.")
-        if digest(path)[0] != sha256:
-            raise ArtifactError(f"{path} is not what the manifest records: its sha256 differs. Restore it or export it again.")
+        told = damage(bundle, relative, sha256)
+        if told is not None:
+            raise ArtifactError(f"The bundle is damaged: {told}. Restore it or export it again.")
 
 
 def _check_destination(destination: Path) -> None:

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from squeeze_export import manifest
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.cache import subject_key
 from squeeze_export.evaluation.jobs import ArtifactJob, Job, ReferenceJob
-from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, digest, read_manifest
+from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest
 from squeeze_export.models.labels import read_labels
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
@@ -53,30 +54,18 @@ def open_bundle(folder: Path) -> OpenBundle:
     Raises UsageError for a folder that is none and for features, which have no accuracy; ArtifactError where a file is not
     what the manifest says.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder. Name the bundle's folder, such as dist/squeezenet1_1-demo.")
-    if not (folder / MANIFEST).is_file():
-        inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-        hint = (
-            f" It holds bundles: {', '.join(inside)}."
-            if inside
-            else f" {MANIFEST} is written last: the export may not have ended."
-        )
-        raise UsageError(f"{folder} is not a complete bundle: it has no {MANIFEST}.{hint}")
-    record = read_manifest(folder)
+    record = manifest.open_bundle(folder)
     if record.source.head == "features":
         raise UsageError(
             f"{folder} was exported with --head features: it names no classes, so it has no accuracy. Evaluate an export with "
             f"the classifier; squeeze-export verify {folder} proves the features."
         )
-    if not record.artifacts:
-        raise ArtifactError(f"{folder / MANIFEST} lists no artifact, so there is nothing to evaluate. Export the bundle again.")
     files = [(entry.path, entry.sha256) for entry in record.artifacts]
     if len(set(files)) < len(files):
         raise ArtifactError(f"{folder / MANIFEST} lists an artifact twice. Export the bundle again.")
     if record.labels is not None:
         files.append((record.labels.path, record.labels.sha256))
-    damage = [f"{path}: {told}" for path, sha256 in files if (told := _damage(folder, path, sha256)) is not None]
+    damage = [told for path, sha256 in files if (told := manifest.damage(folder, path, sha256)) is not None]
     if damage:
         raise ArtifactError("The bundle is damaged, so it is not evaluated. Export it again.\n" + "\n".join(damage))
     labels = None if record.labels is None else read_labels(folder / record.labels.path, record.source.num_classes)
@@ -143,16 +132,3 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
     key = subject_key(source.weights_sha256, source.model, "eager", asdict(source.preprocessing), versions)
     named = weights is not None
     return Subject(name=REFERENCE, job=job, key=key, executor=f"eager PyTorch {versions['torch']}", must_open=named, fatal=named)
-
-
-def _damage(folder: Path, relative: str, sha256: str) -> str | None:
-    path = folder / relative
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return "it leads out of the bundle"
-    if not path.exists():
-        return "it is missing"
-    try:
-        found, _ = digest(path)
-    except ArtifactError as error:
-        return str(error)
-    return None if found == sha256 else f"its sha256 is {found[:12]}…, the manifest's {sha256[:12]}…"
