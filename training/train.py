@@ -49,6 +49,7 @@ STAGES: Final = (
     Stage(side=64, drawn=128, pool=24000, samples=64000, batch=64, rate=2e-3, final_rate=1e-3),
     Stage(side=112, drawn=128, pool=24000, samples=40000, batch=64, rate=1.5e-3, final_rate=4e-4),
     Stage(side=224, drawn=256, pool=6000, samples=10000, batch=32, rate=8e-4, final_rate=1e-5),
+    Stage(side=224, drawn=256, pool=8000, samples=20000, batch=32, rate=7e-4, final_rate=5e-6),
 )
 
 
