@@ -126,7 +126,7 @@ def test_imagenet_weights_offline_name_the_file_to_put_where(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("a\nb\n", "7"), ("a\nb\nc\nd\ne\nf\na\n", "a"), ("a\nb\n\nd\ne\nf\ng\n", "empty"), ("", "no")],
+    [("a\nb\n", "7"), ("a\nb\nc\nd\ne\nf\na\n", "a"), ("a\nb\n\nd\ne\nf\ng\n", "empty"), ("", "is empty")],
     ids=["count", "duplicate", "empty label", "empty file"],
 )
 def test_bad_labels(tmp_path, text, told):
