@@ -184,7 +184,7 @@ print(bundle.path, bundle.manifest.artifacts[0].parity.verdict)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
     process = subprocess.Popen(
-        [sys.executable, "-m", "squeeze_export", "--target", "all", "-o", "dist", "--weights", "random"],
+        [sys.executable, "-m", "squeeze_export", "--target", "torchscript", "--target", "coreml", "--weights", "random"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -205,7 +205,7 @@ def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "squeeze_export", "--target", "all", "--weights", "random"],
+        [sys.executable, "-m", "squeeze_export", "--target", "torchscript", "--target", "coreml", "--weights", "random"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
