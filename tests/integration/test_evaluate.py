@@ -43,9 +43,20 @@ def labelled(tmp_path_factory):
     return folder
 
 
-def test_every_artifact_is_measured_beside_the_reference_and_then_known(bundle, labelled, cache, tmp_path):
-    before = digest(bundle)
-    ended = run_tool("evaluate", bundle, "--images", labelled, "--json", "--quiet", cwd=tmp_path, env=cache)
+@pytest.fixture(scope="module")
+def random_bundle(tmp_path_factory):
+    """A bundle of 1000 classes, whose weights can be made again from their seed."""
+    folder = tmp_path_factory.mktemp("random")
+    ended = run_tool(
+        *("--target", "all", "--name", "net", "--weights", "random", "--input-size", "96", "--starter", "none"), cwd=folder
+    )
+    assert ended.code == 0, ended.err
+    return folder / "dist" / "net"
+
+
+def test_every_artifact_is_measured_beside_the_reference_and_then_known(random_bundle, labelled, cache, tmp_path):
+    before = digest(random_bundle)
+    ended = run_tool("evaluate", random_bundle, "--images", labelled, "--json", "--quiet", cwd=tmp_path, env=cache)
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     assert [row["target"] for row in found["artifacts"]] == TARGETS
@@ -56,30 +67,29 @@ def test_every_artifact_is_measured_beside_the_reference_and_then_known(bundle, 
         # Random weights recognise nothing, but all artifacts must do so in the same way.
         assert row["comparison"]["agreement"]["hits"] >= 11
     assert "MIL reference executor" in found["artifacts"][0]["executor"]
-    assert digest(bundle) == before
+    assert digest(random_bundle) == before
     assert [path.name for path in (tmp_path / "cache" / "squeeze-export").iterdir()] == ["evaluations.sqlite3"]
-    began = time.monotonic()
-    ended = run_tool("evaluate", bundle, "--images", labelled, cwd=tmp_path, env=cache)
-    assert (ended.code, time.monotonic() - began < 20) == (0, True)
+    ended = run_tool("evaluate", random_bundle, "--images", labelled, cwd=tmp_path, env=cache)
+    assert ended.code == 0, ended.err
     assert "12 of 12 images known from a run before" in ended.err
     for name in ("reference", "coreml fp16", "tflite fp32", "torchscript fp32", "top-5", "same top-1 as ref."):
         assert name in ended.out
 
 
-def test_without_a_cache_nothing_is_kept_and_without_a_reference_it_is_waived(bundle, labelled, cache, tmp_path):
+def test_without_a_cache_nothing_is_kept_and_without_a_reference_it_is_waived(random_bundle, labelled, cache, tmp_path):
     options = ("--images", labelled, "--no-cache", "--no-reference", "--limit", "2", "--workers", "1")
-    ended = run_tool("evaluate", bundle, *options, cwd=tmp_path, env=cache)
+    ended = run_tool("evaluate", random_bundle, *options, cwd=tmp_path, env=cache)
     assert ended.code == 0, ended.err
     assert "NOT_RUN" in ended.out
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_cannot_be_read_is_listed_and_ends_with_2(bundle, labelled, cache, tmp_path):
+def test_what_cannot_be_read_is_listed_and_ends_with_2(random_bundle, labelled, cache, tmp_path):
     images = Path(shutil.copytree(labelled, tmp_path / "images"))
     (images / "3.png").write_bytes(b"no picture")
     (images / "5.png").unlink()
     (images / "more.jpg").write_bytes(b"")
-    ended = run_tool("evaluate", bundle, "--images", images, "--no-reference", cwd=tmp_path, env=cache)
+    ended = run_tool("evaluate", random_bundle, "--images", images, "--no-reference", cwd=tmp_path, env=cache)
     assert ended.code == 2
     assert "net on 10 images" in ended.out
     assert "1 images could not be read" in ended.err
@@ -101,7 +111,7 @@ def test_what_cannot_be_read_is_listed_and_ends_with_2(bundle, labelled, cache, 
         (("--images", "labelled", "--weights", "other.safetensors"), 3, "not those that the bundle was made from"),
     ],
 )
-def test_a_request_that_cannot_be_carried_out_is_refused_in_words(bundle, labelled, cache, tmp_path, options, code, told):
+def test_a_request_that_cannot_be_carried_out_is_refused_in_words(random_bundle, labelled, cache, tmp_path, options, code, told):
     (tmp_path / "labelled").symlink_to(labelled)
     (tmp_path / "empty").mkdir()
     (tmp_path / "outside").mkdir()
@@ -114,7 +124,7 @@ def test_a_request_that_cannot_be_carried_out_is_refused_in_words(bundle, labell
 
         state = dict(load_weights("squeezenet1_1", "random", seed=1).state)
         save_file({name: torch.clone(value) for name, value in state.items()}, tmp_path / "other.safetensors")
-    ended = run_tool("evaluate", bundle, *options, cwd=tmp_path, env=cache)
+    ended = run_tool("evaluate", random_bundle, *options, cwd=tmp_path, env=cache)
     assert (ended.code, told in ended.err) == (code, True), ended.err
 
 
@@ -175,16 +185,14 @@ def test_ctrl_c_leaves_no_process_and_a_cache_from_which_the_next_run_goes_on(co
     assert 0 < row["cached"] < 800
 
 
-def test_demo_pictures_need_a_bundle_of_their_classes(bundle, cache, tmp_path):
-    if json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["source"]["weights_kind"] == "demo":
-        ended = run_tool("evaluate", bundle, "--images", "demo", "--limit", "102", "--json", cwd=tmp_path, env=cache)
-        assert ended.code == 0, ended.err
-        found = json.loads(ended.out)
-        assert found["images"] == 102
-        for row in (found["reference"], *found["artifacts"]):
-            assert row["accuracy"]["top1"]["value"] >= 0.95
-        return
-    ended = run_tool("evaluate", bundle, "--images", "demo", cwd=tmp_path, env=cache)
+def test_demo_pictures_need_no_files_and_a_bundle_of_their_classes(bundle, random_bundle, cache, tmp_path):
+    ended = run_tool("evaluate", bundle, "--images", "demo", "--limit", "102", "--json", cwd=tmp_path, env=cache)
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert found["images"] == 102
+    for row in (found["reference"], *found["artifacts"]):
+        assert row["accuracy"]["top1"]["value"] >= 0.95
+    ended = run_tool("evaluate", random_bundle, "--images", "demo", cwd=tmp_path, env=cache)
     assert ended.code == 2
     assert "34 classes" in ended.err
 
