@@ -115,7 +115,7 @@ def test_holes_are_cut_and_dots_inside_holes_are_kept() -> None:
     dot = SQUARE * 0.2 + 4
     mask = scene.fill([dot, hole, SQUARE], 10, 10, 4)
     assert mask[1, 1] > 0.9
-    assert mask[3, 3] == 0
+    assert mask[3, 3] < 0.1  # Pillow draws a polygon with its outline: one of 16 samples may be the neighbour's
     assert mask[5, 5] > 0.5
 
 
