@@ -133,6 +133,9 @@ def merge(flags: Options, config: Options) -> Options:
 
 def build_request(options: Options) -> ExportRequest:
     """Settle every option; raises UsageError that names the option, what was found and what is known."""
+    for name in ("weights", "output", "images", "labels", "model", "name"):
+        if getattr(options, name) == "":
+            raise UsageError(f"--{name} is empty: an unset variable? Leave the option out, or give it a value.")
     if not options.target:
         raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
     targets = _targets(options.target)

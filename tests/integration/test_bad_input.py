@@ -33,6 +33,7 @@ def refused(tmp_path, code, told, *arguments, env=None, before=()):
         (["--target", "cormel"], "Did you mean coreml"),
         (["--target", "all", "--model", "resnet50"], "'resnet50' is unknown"),
         (["--target", "all", "--no-such-option"], "No such option"),
+        (["--target", "all", "--weights", ""], "--weights is empty"),
         (["--model", "squeezenet1_1"], "No target was named"),
         (["--target", "all", "--precision", "int3"], "'int3' is unknown"),
         (["--target", "all", "--input-size", "8"], "needs sides from 17"),
@@ -192,8 +193,8 @@ def test_an_output_that_cannot_be_written(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="mounting a small file system needs root")
 @pytest.mark.parametrize(
     ("target", "size"),
-    [("torchscript", "256k"), ("coreml", "8m"), ("tflite", "8m"), ("torchscript", "8m")],
-    ids=["parent", "coreml", "tflite", "torchscript"],
+    [("torchscript", "256k"), ("torchscript", "3m"), ("coreml", "8m"), ("tflite", "8m"), ("torchscript", "8m")],
+    ids=["parent", "weights", "coreml", "tflite", "torchscript"],
 )
 def test_no_space_left(tmp_path, target, size):
     small = tmp_path / "small"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -104,11 +106,17 @@ def weight_digests(source: SourceModel) -> tuple[WeightDigest, ...]:
 
 def save_source(source: SourceModel, folder: Path) -> None:
     """Write the source model into `folder`, made if need be, for restore_source in another process. No pickle, bit for bit."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in source.module.state_dict().items()}
-    save_file(state, folder / _WEIGHTS)
+    try:
+        save_file(state, folder / _WEIGHTS)
+    except SafetensorError as error:
+        # It wraps the system's own error without its number; a full disk is what it meets here.
+        number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+        raise OSError(number, os.strerror(number), str(folder)) from error
     description = {
         "name": source.name,
         "model": source.model,
