@@ -181,11 +181,11 @@ print(bundle.path, bundle.manifest.artifacts[0].parity.verdict)
     assert done.stdout.split() == ["out/net", "PASSED"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
+def converting_in(folder: Path) -> subprocess.Popen[str]:
+    """An export in a process group of its own, in the middle of its work."""
     process = subprocess.Popen(
         [sys.executable, "-m", "squeeze_export", "--target", "torchscript", "--target", "coreml", "--weights", "random"],
-        cwd=tmp_path,
+        cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -193,6 +193,12 @@ def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
     for line in process.stderr:
         if "converting" in line:
             break
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
+    process = converting_in(tmp_path)
     # As a terminal does it: the whole group is told.
     os.killpg(process.pid, number)
     _, rest = process.communicate(timeout=60)
@@ -204,16 +210,7 @@ def test_a_signal_in_the_middle_leaves_nothing(tmp_path, number):
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "squeeze_export", "--target", "torchscript", "--target", "coreml", "--weights", "random"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    for line in process.stderr:
-        if "converting" in line:
-            break
+    process = converting_in(tmp_path)
     process.kill()
     process.communicate(timeout=60)
     deadline = time.monotonic() + 30
