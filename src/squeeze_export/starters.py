@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from squeeze_export import starter_names
-from squeeze_export.contracts import STARTERS, Starter, Target
+from squeeze_export.contracts import DEFAULT_PRECISION, STARTERS, Precision, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.manifest import damage, encode, open_bundle
 
@@ -73,18 +73,16 @@ def render(
     app_id: str,
     app_name: str,
     destination: Path,
+    precision: Precision | None = None,
     allow_unproven: bool = False,
 ) -> Path:
     """Write the complete project for one artifact of `bundle` into `destination` (new or empty), which appears by one rename.
 
-    The same bundle, names and template give the same bytes. Raises ParityError where the artifact's parity FAILED (or is
-    NOT_RUN, unless `allow_unproven`), TargetUnavailableError where the bundle has no such artifact or the template no such
-    variant, ArtifactError where a file is not the one that the manifest records, UsageError for names and destination.
+    Of several precisions of the target: see `proven`. The same bundle, names and template give the same bytes. Raises ParityError
+    where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or variant
+    of the template, ArtifactError for a file that is not what the manifest records, UsageError for names and destination.
     """
-    if template == "android":
-        starter_names.check_android_id(app_id)
-    else:
-        starter_names.check_ios_id(app_id)
+    (starter_names.check_android_id if template == "android" else starter_names.check_ios_id)(app_id)
     starter_names.check_app_name(app_name)
     root = _root() / template
     described = _read_template(root)
@@ -92,7 +90,7 @@ def render(
     if variant is None:
         known = ", ".join(variant.target for variant in described.variants)
         raise TargetUnavailableError(f"There is no {template} starter for {target}; it is made for {known}.")
-    record = proven(manifest, target, allow_unproven=allow_unproven)
+    record = proven(manifest, target, precision, allow_unproven=allow_unproven)
     _check_files(bundle, manifest, record)
     _check_destination(destination)
     context = _context(bundle, manifest, record, described, variant, app_id, app_name)
@@ -121,6 +119,7 @@ def render_bundle(
     app_id: str | None,
     app_name: str | None,
     destination: Path,
+    precision: Precision | None = None,
     allow_unproven: bool = False,
 ) -> Path:
     """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
@@ -128,7 +127,7 @@ def render_bundle(
     if target is None:
         possible = variants(manifest, template)
         if not possible:
-            there = ", ".join(record.target for record in manifest.artifacts)
+            there = ", ".join(str(record.key) for record in manifest.artifacts)
             wanted = " or ".join(targets_of(template))
             raise TargetUnavailableError(
                 f"{bundle} has no artifact for the {template} starter: it needs {wanted}, the bundle has {there}. "
@@ -143,6 +142,7 @@ def render_bundle(
         app_id=app_id or starter_names.default_id(manifest.name, target),
         app_name=app_name or starter_names.default_name(manifest.name),
         destination=destination,
+        precision=precision,
         allow_unproven=allow_unproven,
     )
 
@@ -191,13 +191,18 @@ def add_starters(
     return tuple(made)
 
 
-def proven(manifest: Manifest, target: Target, *, allow_unproven: bool) -> ArtifactRecord:
-    """The record of the target's artifact (the first, where there are several), refused unless its parity PASSED."""
-    record = next((record for record in manifest.artifacts if record.target == target), None)
+def proven(manifest: Manifest, target: Target, precision: Precision | None = None, *, allow_unproven: bool) -> ArtifactRecord:
+    """The record of the target's artifact, refused unless its parity PASSED.
+
+    Of several the one in `precision`; without it the one in the target's default precision, or else the one first asked for.
+    """
+    records = {record.precision: record for record in manifest.artifacts if record.target == target}
+    record = records.get(precision or DEFAULT_PRECISION[target]) or (None if precision else next(iter(records.values()), None))
     if record is None:
-        there = ", ".join(record.target for record in manifest.artifacts) or "none"
+        there = ", ".join(str(record.key) for record in manifest.artifacts) or "none"
         raise TargetUnavailableError(
-            f"The bundle {manifest.name} has no {target} artifact; it has {there}. Export again with --target {target}."
+            f"The bundle {manifest.name} has no {target} {precision or 'artifact'}; it has {there}. "
+            f"Export again with --target {target}{f' --precision {precision}' if precision else ''}."
         )
     for report in (record.parity, *record.witnesses):
         if report.verdict == "FAILED":

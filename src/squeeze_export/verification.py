@@ -27,14 +27,14 @@ class Verification:
         told = [f"damaged: {found}" for found in self.damage]
         for result in self.results:
             if result.failure is not None:
-                told.append(f"{result.target}: {result.failure.revive()}")
+                told.append(f"{result.key}: {result.failure.revive()}")
             told += [
-                f"{result.target}: {report.verdict} in the {report.executor}: {report.reason}"
+                f"{result.key}: {report.verdict} in the {report.executor}: {report.reason}"
                 for report in result.reports
                 if report.verdict != "PASSED"
             ]
-        executed = {result.target for result in self.results}
-        told += [f"{entry.target}: not executed" for entry in self.manifest.artifacts if entry.target not in executed]
+        executed = {result.key for result in self.results}
+        told += [f"{entry.key}: not executed" for entry in self.manifest.artifacts if entry.key not in executed]
         return tuple(told)
 
     @property
@@ -54,9 +54,8 @@ def verify(folder: Path, progress: Progress) -> Verification:
     Artifacts whose bytes differ from the manifest are reported as damage and not executed.
     """
     record = open_bundle(folder)
-    targets = [artifact.target for artifact in record.artifacts]
-    if len(set(targets)) != len(targets):
-        raise ArtifactError(f"{folder / MANIFEST} lists a target twice. Export the bundle again.")
+    if len({artifact.key for artifact in record.artifacts}) != len(record.artifacts):
+        raise ArtifactError(f"{folder / MANIFEST} lists a target twice in one precision. Export the bundle again.")
     files = [(artifact.path, artifact.sha256) for artifact in record.artifacts]
     files += [(file.path, file.sha256) for file in (record.golden, record.labels) if file is not None]
     found = {path: told for path, sha256 in files if (told := damage(folder, path, sha256)) is not None}
@@ -65,16 +64,15 @@ def verify(folder: Path, progress: Progress) -> Verification:
     if whole:
         with (
             tempfile.TemporaryDirectory(prefix="squeeze-export-") as scratch,
-            workers(Path(scratch), "judge", [entry.target for entry in whole], progress) as crew,
+            workers(Path(scratch), "judge", [entry.key for entry in whole], progress) as crew,
         ):
-            results = tuple(crew.run({entry.target: _job(folder, record, entry) for entry in whole}).values())
+            results = crew.run([_job(folder, record, entry) for entry in whole])
     return Verification(manifest=record, damage=tuple(found.values()), results=results)
 
 
 def _job(folder: Path, record: Manifest, entry: ArtifactRecord) -> JudgeJob:
     return JudgeJob(
-        target=entry.target,
-        precision=entry.precision,
+        key=entry.key,
         path=(folder / entry.path).resolve(),
         golden=(folder / record.golden.path).resolve(),
         signature=entry.signature,
