@@ -79,8 +79,8 @@ def render(
     """Write the complete project for one artifact of `bundle` into `destination` (new or empty), which appears by one rename.
 
     Of several precisions of the target: see `proven`. The same bundle, names and template give the same bytes. Raises ParityError
-    where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or variant
-    of the template, ArtifactError for a file that is not what the manifest records, UsageError for names and destination.
+    where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or no
+    variant, ArtifactError for a file that is not what the manifest records, UsageError for names and destination.
     """
     (starter_names.check_android_id if template == "android" else starter_names.check_ios_id)(app_id)
     starter_names.check_app_name(app_name)
