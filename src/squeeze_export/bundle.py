@@ -7,13 +7,13 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from squeeze_export.contracts import Target
 from squeeze_export.errors import SqueezeExportError, UsageError
-from squeeze_export.manifest import MANIFEST
+from squeeze_export.manifest import MANIFEST, ArtifactRecord
 
 LABELS: Final = "labels.txt"
 PARITY: Final = "parity.json"
@@ -23,6 +23,15 @@ GOLDEN: Final = "golden"
 def artifact_path(name: str, target: Target, suffix: str, variant: str = "") -> str:
     """Where an artifact stands in its bundle, relative, with forward slashes."""
     return f"{target}/{name}{variant}{suffix}"
+
+
+def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> dict[str, object]:
+    """What parity.json holds: every executor's report, for readers who want the judgement and nothing else."""
+    reports = [
+        {"target": entry.target, "precision": entry.precision, "parity": entry.parity, "witnesses": entry.witnesses}
+        for entry in artifacts
+    ]
+    return {"schema_version": 1, "name": name, "artifacts": reports}
 
 
 def check_destination(output: Path, name: str, *, force: bool) -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict
 from fnmatch import fnmatch
@@ -156,6 +156,12 @@ def variants(manifest: Manifest, template: Starter) -> tuple[Target, ...]:
 def targets_of(template: Starter) -> tuple[Target, ...]:
     """The targets that a template has a variant for, the preferred one first."""
     return tuple(variant.target for variant in _read_template(_root() / template).variants)
+
+
+def starter_folders(targets: Set[Target], starters: Sequence[Starter]) -> tuple[str, ...]:
+    """The names of the folders in which add_starters puts the projects of a bundle with these targets."""
+    described = [_read_template(_root() / template) for template in starters]
+    return tuple(variant.folder for one in described for variant in one.variants if variant.target in targets)
 
 
 def add_starters(
