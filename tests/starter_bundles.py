@@ -83,6 +83,8 @@ def make_bundle(
         tool_versions={"squeeze-export": "0.1.0"},
         labels=None if labels is None else manifest.file_record(folder, folder / "labels.txt"),
         golden=manifest.file_record(folder, folder / "golden"),
+        parity=manifest.FileRecord(path="parity.json", sha256="0" * 64, size_bytes=0),
+        starters=(),
         artifacts=records,
     )
     (folder / manifest.MANIFEST).write_bytes(manifest.encode(made))

@@ -7,13 +7,13 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from squeeze_export.contracts import ArtifactKey
 from squeeze_export.errors import SqueezeExportError, UsageError
-from squeeze_export.manifest import MANIFEST
+from squeeze_export.manifest import MANIFEST, ArtifactRecord
 
 LABELS: Final = "labels.txt"
 PARITY: Final = "parity.json"
@@ -27,6 +27,15 @@ def artifact_path(name: str, key: ArtifactKey, keys: Collection[ArtifactKey], su
     """
     several = sum(other.target == key.target for other in keys) > 1
     return f"{key.target}/{name}{f'-{key.precision}' if several else ''}{suffix}"
+
+
+def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> dict[str, object]:
+    """What parity.json holds: every executor's report, for readers who want the judgement and nothing else."""
+    reports = [
+        {"target": entry.target, "precision": entry.precision, "parity": entry.parity, "witnesses": entry.witnesses}
+        for entry in artifacts
+    ]
+    return {"schema_version": 1, "name": name, "artifacts": reports}
 
 
 def check_destination(output: Path, name: str, *, force: bool) -> None:

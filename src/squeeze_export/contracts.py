@@ -135,8 +135,8 @@ class Signature:
 class WeightsOrigin:
     """Where the weights came from.
 
-    `sha256` is that of the canonical state dict (names sorted; name, shape and little-endian fp32 bytes), so the same
-    weights in another container have the same digest. `file_name` has no folder: no absolute path is ever recorded.
+    `sha256` is that of the canonical state dict (models.weights.combined_sha256), so the same weights in another container have
+    the same digest. `file_name` has no folder: no absolute path is ever recorded.
     """
 
     kind: Literal["file", "imagenet", "random", "demo"]

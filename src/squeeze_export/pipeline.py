@@ -23,7 +23,8 @@ from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavail
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import default_name, load_source, save_source
-from squeeze_export.starters import add_starters, targets_of
+from squeeze_export.starter_template import starter_folders, targets_of
+from squeeze_export.starters import add_starters
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
 from squeeze_export.workers import workers
@@ -194,11 +195,7 @@ def assemble(
         path.write_text("".join(f"{label}\n" for label in source.labels), encoding="utf-8")
         labels = manifest.file_record(prepared, path)
     records = tuple(_record(prepared, result) for result in results)
-    reports = [
-        {"target": record.target, "precision": record.precision, "parity": record.parity, "witnesses": record.witnesses}
-        for record in records
-    ]
-    (prepared / bundle.PARITY).write_bytes(manifest.encode({"schema_version": 1, "name": name, "artifacts": reports}))
+    (prepared / bundle.PARITY).write_bytes(manifest.encode(bundle.parity_record(name, records)))
     packages = {package for record in records for package in _packages(record.target)}
     made = manifest.Manifest(
         schema_version=1,
@@ -214,6 +211,8 @@ def assemble(
         tool_versions=versions_of({"squeeze-export", "torch", "numpy", "pillow", *packages}),
         labels=labels,
         golden=manifest.file_record(prepared, prepared / bundle.GOLDEN),
+        parity=manifest.file_record(prepared, prepared / bundle.PARITY),
+        starters=starter_folders({record.target for record in records}, starters_of(request)),
         artifacts=records,
     )
     add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)

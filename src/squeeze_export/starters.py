@@ -1,6 +1,6 @@
 """Starter projects: a template of mobile_templates/, filled with one artifact of a bundle, is a project that opens and builds.
 
-A template is a folder with a `template.toml` (read by _Template below). Its `project/` holds the files that every variant
+A template is a folder with a `template.toml` (starter_template.Template). Its `project/` holds the files that every variant
 shares, `variants/<target>/` those of one. Every text file is a Jinja2 template between guillemets: «value», «% if %»,
 «# comment #». `__name__` in a path stands for the value of that name. Nothing is guessed: a value that is missing is an error.
 """
@@ -11,15 +11,13 @@ import hashlib
 import re
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from fnmatch import fnmatch
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,41 +25,12 @@ from squeeze_export import starter_names
 from squeeze_export.contracts import DEFAULT_PRECISION, STARTERS, Precision, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.manifest import damage, encode, open_bundle
+from squeeze_export.starter_template import Copies, Template, Variant, read_template, targets_of, template_root
 
 if TYPE_CHECKING:
     import jinja2
 
     from squeeze_export.manifest import ArtifactRecord, Manifest
-
-TEMPLATE: Final = "template.toml"
-
-
-class _Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One project that a template can become. `folder`: its place in a bundle. `values`: further values for its files."""
-
-    target: Target
-    folder: str
-    model_file: str
-    values: dict[str, str] = {}
-
-
-class _Copies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the bundle's parts go in the project; `model` and the contract's `model_file` name the artifact."""
-
-    model: str
-    labels: str
-    golden: str
-    contract: str
-
-
-class _Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole of a template.toml. `verbatim`: patterns of file names that are copied byte for byte. `values`: for its files."""
-
-    schema_version: Literal[1]
-    verbatim: tuple[str, ...]
-    values: dict[str, str]
-    copies: _Copies
-    variants: tuple[_Variant, ...]
 
 
 def render(
@@ -82,10 +51,13 @@ def render(
     where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or no
     variant, ArtifactError for a file that is not what the manifest records, UsageError for names and destination.
     """
-    (starter_names.check_android_id if template == "android" else starter_names.check_ios_id)(app_id)
+    if template == "android":
+        starter_names.check_android_id(app_id)
+    else:
+        starter_names.check_ios_id(app_id)
     starter_names.check_app_name(app_name)
-    root = _root() / template
-    described = _read_template(root)
+    root = template_root(template)
+    described = read_template(template)
     variant = next((variant for variant in described.variants if variant.target == target), None)
     if variant is None:
         known = ", ".join(variant.target for variant in described.variants)
@@ -153,11 +125,6 @@ def variants(manifest: Manifest, template: Starter) -> tuple[Target, ...]:
     return tuple(target for target in targets_of(template) if target in there)
 
 
-def targets_of(template: Starter) -> tuple[Target, ...]:
-    """The targets that a template has a variant for, the preferred one first."""
-    return tuple(variant.target for variant in _read_template(_root() / template).variants)
-
-
 def add_starters(
     prepared: Path,
     manifest: Manifest,
@@ -173,7 +140,7 @@ def add_starters(
     """
     made: list[Path] = []
     for template in starters:
-        described = _read_template(_root() / template)
+        described = read_template(template)
         for target in variants(manifest, template):
             (variant,) = (variant for variant in described.variants if variant.target == target)
             made.append(
@@ -218,18 +185,6 @@ def proven(manifest: Manifest, target: Target, precision: Precision | None = Non
     return record
 
 
-def _root() -> Traversable:
-    # By its name, which a checkout without symlinks knows as well; nothing is executed: the starters are data.
-    return resources.files("squeeze_export.mobile_templates")
-
-
-def _read_template(root: Traversable) -> _Template:
-    try:
-        return msgspec.convert(tomllib.loads((root / TEMPLATE).read_text(encoding="utf-8")), _Template)
-    except FileNotFoundError as error:
-        raise UsageError(f"This installation has no {root.name} starter: {root.name}/{TEMPLATE} is missing.") from error
-
-
 def _check_files(bundle: Path, manifest: Manifest, record: ArtifactRecord) -> None:
     wanted: list[tuple[str, str]] = [(record.path, record.sha256), (manifest.golden.path, manifest.golden.sha256)]
     if manifest.labels is not None:
@@ -251,8 +206,8 @@ def _context(
     bundle: Path,
     manifest: Manifest,
     record: ArtifactRecord,
-    described: _Template,
-    variant: _Variant,
+    described: Template,
+    variant: Variant,
     app_id: str,
     app_name: str,
 ) -> dict[str, Any]:
@@ -377,7 +332,7 @@ def _place(relative: str, context: Mapping[str, Any]) -> str:
 
 
 def _copy_parts(
-    bundle: Path, manifest: Manifest, record: ArtifactRecord, copies: _Copies, stage: Path, context: Mapping[str, Any]
+    bundle: Path, manifest: Manifest, record: ArtifactRecord, copies: Copies, stage: Path, context: Mapping[str, Any]
 ) -> None:
     def place(relative: str) -> Path:
         path = stage / _place(relative, context)
