@@ -57,8 +57,12 @@ def starter_folders(targets: Set[Target], starters: Sequence[Starter]) -> tuple[
 
 def template_root(template: Starter) -> Traversable:
     """The template's folder."""
+    return _root() / template
+
+
+def _root() -> Traversable:
     # By its name, which a checkout without symlinks knows as well; nothing is executed: the starters are data.
-    return resources.files("squeeze_export.mobile_templates") / template
+    return resources.files("squeeze_export.mobile_templates")
 
 
 def read_template(template: Starter) -> Template:
