@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from squeeze_export import signals
 from squeeze_export.contracts import Progress, Target
 from squeeze_export.jobs import ExportJob, Failure, JobKind, JudgeJob, Result
 from squeeze_export.manifest import decode, encode
@@ -24,28 +25,29 @@ _ENDED: Final = ""
 class Workers:
     """Running workers, one per target, that wait for their jobs in `folder`."""
 
-    def __init__(self, folder: Path, kind: JobKind, targets: Sequence[Target], progress: Progress) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder = folder
         self._progress = progress
         self._events: queue.Queue[tuple[Target, str]] = queue.Queue()
         self._processes: dict[Target, subprocess.Popen[str]] = {}
         self._began = time.monotonic()
-        for target in targets:
-            self._start(target, kind)
 
-    def _start(self, target: Target, kind: JobKind) -> None:
+    def start(self, target: Target, kind: JobKind) -> None:
+        """Start the target's worker; stop() ends it, also where this was interrupted."""
         scratch = self._folder / f"{target}.tmp"
         scratch.mkdir(parents=True)
         # -P: a folder named like an SDK in the current directory must not be imported in its place.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), target, kind],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=_environment(scratch),
-        )
-        self._processes[target] = process
+        # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
+        with signals.held():
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), target, kind],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=_environment(scratch),
+            )
+            self._processes[target] = process
         threading.Thread(target=self._follow, args=(target, process), daemon=True).start()
 
     def _follow(self, target: Target, process: subprocess.Popen[str]) -> None:
@@ -118,8 +120,10 @@ def workers(folder: Path, kind: JobKind, targets: Sequence[Target], progress: Pr
     `kind` is that of the jobs to come: a worker imports what they need while it waits for them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    running = Workers(folder, kind, targets, progress)
+    running = Workers(folder, progress)
     try:
+        for target in targets:
+            running.start(target, kind)
         yield running
     finally:
         running.stop()
