@@ -6,17 +6,20 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from squeeze_export import evaluate_command, starter_command
+from squeeze_export import evaluate_command, signals, starter_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from squeeze_export.jobs import Result
+    from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.request import Options
+    from squeeze_export.screen import Row
 
 _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
@@ -208,7 +211,7 @@ def export_command(
         allow_unproven=allow_unproven or None,
     )
     if context.invoked_subcommand is not None:
-        if options != Options() or config is not None:
+        if options != Options() or config is not None or json or quiet or verbose:
             raise UsageError(
                 f"Options of an export stand before the command {context.invoked_subcommand}. "
                 f"Write its own options behind it: see squeeze-export {context.invoked_subcommand} --help."
@@ -226,6 +229,9 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
     try:
         with screen.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)
+    except signals.Signalled as signalled:
+        signalled.told = f"{screen.shown(lines.written)} stands complete" if lines.written else "nothing was written"
+        raise
     except ExportFailed as error:
         if not quiet and not json:
             screen.out().print(screen.result_table("Nothing was written", _rows_of(error.results)))
@@ -316,7 +322,7 @@ def targets(json: Annotated[bool, typer.Option("--json", help="Print the finding
     screen.out().print(screen.target_table(states))
 
 
-def _rows_of(results: Any, artifacts: Any = ()) -> list[Any]:
+def _rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:
     from squeeze_export import screen
 
     sizes = {entry.key: entry.size_bytes for entry in artifacts}
@@ -333,28 +339,16 @@ def _print_tracebacks(results: tuple[Result, ...]) -> None:
             sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
 
 
-class _Signalled(BaseException):
-    """Ctrl-C or SIGTERM as an exception that nothing swallows, so that folders and processes are cleaned up on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _raise_signal(number: int, frame: FrameType | None) -> None:
-    # The cleaning up is short; a second Ctrl-C must not cut it in half.
-    signal.signal(number, signal.SIG_IGN)
-    raise _Signalled(number)
-
-
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit code; no traceback for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verbose = any(argument in ("--verbose", "-v") for argument in arguments)
-    as_json = "--json" in arguments
-    previous = {number: signal.signal(number, _raise_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # The parser may be what fails, so these two are looked for without it; behind "--" there are no options.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    verbose, as_json = bool({"--verbose", "-v"} & {*options}), "--json" in options
     try:
-        app(arguments, prog_name="squeeze-export")
+        with signals.raised():
+            code = app(arguments, prog_name="squeeze-export", standalone_mode=False)
+            return code if isinstance(code, int) else 0
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except SqueezeExportError as error:
@@ -362,20 +356,23 @@ def run(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _report(type(error).__name__, str(error), error.exit_code, as_json=as_json)
         return error.exit_code
-    except _Signalled as signalled:
+    except signals.Signalled as signalled:
         how = "Interrupted" if signalled.number == signal.SIGINT else "Terminated"
-        _report(how, f"{how}; nothing was written.", 128 + signalled.number, as_json=as_json)
-        return 128 + signalled.number
+        _report(how, f"{how}; {signalled.told}." if signalled.told else f"{how}.", signalled.exit_code, as_json=as_json)
+        return signalled.exit_code
     except Exception as error:
+        # Typer's parser has errors of its own, of a class that it does not show: a message, and always a user's mistake.
+        if hasattr(error, "format_message"):
+            message = error.format_message()
+            if type(error).__name__ == "NoArgsIsHelpError":
+                return UsageError.exit_code  # the help has been printed
+            _report("UsageError", f"{message} See squeeze-export --help.", UsageError.exit_code, as_json=as_json)
+            return UsageError.exit_code
         if verbose:
             traceback.print_exc()
         told = f"This is a fault of squeeze-export itself: {type(error).__name__}: {error}. Report what --verbose prints."
         _report(type(error).__name__, told, 1, as_json=as_json)
         return 1
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return 0
 
 
 def _report(kind: str, message: str, code: int, *, as_json: bool) -> None:

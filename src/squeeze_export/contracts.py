@@ -389,3 +389,7 @@ class Progress(Protocol):
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """`subject` ended after `seconds` with `outcome`: a verdict, or "error"."""
         ...
+
+    def published(self, path: Path) -> None:
+        """The bundle stands at `path`, whole; what follows can no longer fail."""
+        ...

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeeze_export import bundle, manifest
+from squeeze_export import bundle, manifest, signals
 from squeeze_export.contracts import (
     STARTERS,
     ArtifactKey,
@@ -56,6 +56,9 @@ class Silent:
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """Say nothing."""
 
+    def published(self, path: Path) -> None:
+        """Say nothing."""
+
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
@@ -83,7 +86,10 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         )
         refuse(results, allow_unproven=request.allow_unproven)
         record = assemble(prepared, stage / "job", source, results, request)
-        return Bundle(path=bundle.publish(prepared, request.output, name), manifest=record)
+        with signals.held():  # whoever interrupts here is told whether the bundle stands
+            path = bundle.publish(prepared, request.output, name)
+            progress.published(path)
+        return Bundle(path=path, manifest=record)
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:

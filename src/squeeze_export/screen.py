@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -47,6 +48,7 @@ class Lines:
 
     console: Console
     live: RichProgress | None
+    written: Path | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
 
@@ -68,6 +70,10 @@ class Lines:
             self.console.print(f"{subject:<20} {told}")
         else:
             self.live.update(self._tasks[subject], stage=told, total=1, completed=1)
+
+    def published(self, path: Path) -> None:
+        """See contracts.Progress."""
+        self.written = path
 
 
 @contextmanager
@@ -95,13 +101,25 @@ class Row:
 
 def result_table(title: str, rows: Sequence[Row]) -> Table:
     """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of logits, or features."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    ran: dict[str, list[str]] = {}
+    for row in rows:
+        ran.setdefault(row.report.executor, []).append(str(row.key))
+    executors = [f"{', '.join(keys)}: {executor}" for executor, keys in ran.items()]
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        # No vertical lines, and who executed below it: so it stands unbroken in a terminal of 80 columns.
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption=f"Executed by: {'; '.join(executors)}." if rows else None,
+        caption_justify="left",
+    )
     for heading in ("target", "precision"):
-        table.add_column(heading)
-    for heading in ("size", "max abs error", "SNR", "top-1 agreement"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    table.add_column("executed by", overflow="fold")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in rows:
         seen = logits_of(row.report)
         table.add_row(
@@ -112,7 +130,6 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
             _decibel(seen),
             _agreement(seen),
             Text(row.report.verdict, style=_STYLES[row.report.verdict]),
-            row.report.executor,
         )
     return table
 
