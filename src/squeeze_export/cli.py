@@ -87,7 +87,7 @@ def export_command(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of random weights; default 0.", rich_help_panel=_MODEL)
+        int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.", rich_help_panel=_MODEL)
     ] = None,
     labels: Annotated[
         str | None,
@@ -138,7 +138,11 @@ def export_command(
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Pictures for the parity check; default: the demo images.", rich_help_panel=_INPUT),
+        typer.Option(
+            metavar="DIR",
+            help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -209,23 +213,33 @@ def export_command(
         name=name,
         force=force or None,
         allow_unproven=allow_unproven or None,
+        json=json or None,
+        quiet=quiet or None,
+        verbose=verbose or None,
     )
     if context.invoked_subcommand is not None:
-        if options != Options() or config is not None or json or quiet or verbose:
+        if options != Options() or config is not None:
             raise UsageError(
                 f"Options of an export stand before the command {context.invoked_subcommand}. "
                 f"Write its own options behind it: see squeeze-export {context.invoked_subcommand} --help."
             )
         return
-    _export(options, config, json=json, quiet=quiet, verbose=verbose)
+    _export(options, config)
 
 
-def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, verbose: bool) -> None:
+def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
     from squeeze_export.pipeline import ExportFailed, export
     from squeeze_export.request import Options, build_request, merge, read_config
 
-    request = build_request(merge(flags, read_config(config) if config is not None else Options()))
+    options = merge(flags, read_config(config) if config is not None else Options())
+    json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
+    try:
+        request = build_request(options)
+    except UsageError as error:
+        if config is None:
+            raise
+        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
     try:
         with screen.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)
