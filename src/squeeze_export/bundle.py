@@ -7,11 +7,11 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from squeeze_export.contracts import Target
+from squeeze_export.contracts import ArtifactKey
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.manifest import MANIFEST, ArtifactRecord
 
@@ -20,9 +20,13 @@ PARITY: Final = "parity.json"
 GOLDEN: Final = "golden"
 
 
-def artifact_path(name: str, target: Target, suffix: str, variant: str = "") -> str:
-    """Where an artifact stands in its bundle, relative, with forward slashes."""
-    return f"{target}/{name}{variant}{suffix}"
+def artifact_path(name: str, key: ArtifactKey, keys: Collection[ArtifactKey], suffix: str) -> str:
+    """Where an artifact stands in a bundle of `keys`, relative, with forward slashes.
+
+    A target that stands there once has the plain name; of one that stands there several times each names its precision.
+    """
+    several = sum(other.target == key.target for other in keys) > 1
+    return f"{key.target}/{name}{f'-{key.precision}' if several else ''}{suffix}"
 
 
 def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from squeeze_export.contracts import (
+    ArtifactKey,
     Head,
     ModelName,
     ParityReport,
@@ -94,6 +95,11 @@ class ArtifactRecord:
     folded_weights: tuple[str, ...]
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
+
+    @property
+    def key(self) -> ArtifactKey:
+        """Its place among the artifacts of the bundle."""
+        return ArtifactKey(target=self.target, precision=self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)

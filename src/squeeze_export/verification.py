@@ -36,14 +36,14 @@ class Verification:
         told += [f"not true: {claim}" for claim in self.claims]
         for result in self.results:
             if result.failure is not None:
-                told.append(f"{result.target}: {result.failure.revive()}")
+                told.append(f"{result.key}: {result.failure.revive()}")
             told += [
-                f"{result.target}: {report.verdict} in the {report.executor}: {report.reason}"
+                f"{result.key}: {report.verdict} in the {report.executor}: {report.reason}"
                 for report in result.reports
                 if report.verdict != "PASSED"
             ]
-        executed = {result.target for result in self.results}
-        told += [f"{entry.target}: not executed" for entry in self.manifest.artifacts if entry.target not in executed]
+        executed = {result.key for result in self.results}
+        told += [f"{entry.key}: not executed" for entry in self.manifest.artifacts if entry.key not in executed]
         return tuple(told)
 
     @property
@@ -64,9 +64,8 @@ def verify(folder: Path, progress: Progress) -> Verification:
     Artifacts whose bytes differ from the manifest are reported as damage and not executed.
     """
     record = open_bundle(folder)
-    targets = [artifact.target for artifact in record.artifacts]
-    if len(set(targets)) != len(targets):
-        raise ArtifactError(f"{folder / MANIFEST} lists a target twice. Export the bundle again.")
+    if len({artifact.key for artifact in record.artifacts}) != len(record.artifacts):
+        raise ArtifactError(f"{folder / MANIFEST} lists a target twice in one precision. Export the bundle again.")
     files = [(artifact.path, artifact.sha256) for artifact in record.artifacts]
     files += [(file.path, file.sha256) for file in (record.golden, record.parity, record.labels) if file is not None]
     found = {path: told for path, sha256 in files if (told := damage(folder, path, sha256)) is not None}
@@ -76,13 +75,13 @@ def verify(folder: Path, progress: Progress) -> Verification:
     if whole:
         with (
             tempfile.TemporaryDirectory(prefix="squeeze-export-") as scratch,
-            workers(Path(scratch), "judge", [entry.target for entry in whole], progress) as crew,
+            workers(Path(scratch), "judge", [entry.key for entry in whole], progress) as crew,
         ):
             # Before the jobs are handed out: the workers still load their SDKs.
             untrue += _claims(folder, record, found)
-            results = tuple(crew.run({entry.target: _job(folder, record, entry) for entry in whole}).values())
+            results = crew.run([_job(folder, record, entry) for entry in whole])
     for entry in whole:
-        reports = next(result.reports for result in results if result.target == entry.target)
+        reports = next(result.reports for result in results if result.key == entry.key)
         untrue += [f"{entry.path}: {told}" for told in claims.of_reports(record, entry, reports)]
     lost = (*found.values(), *claims.of_folder(folder, record))
     return Verification(manifest=record, damage=lost, claims=tuple(untrue), results=results)
@@ -99,8 +98,7 @@ def _claims(folder: Path, record: Manifest, damaged: Mapping[str, str]) -> list[
 
 def _job(folder: Path, record: Manifest, entry: ArtifactRecord) -> JudgeJob:
     return JudgeJob(
-        target=entry.target,
-        precision=entry.precision,
+        key=entry.key,
         path=(folder / entry.path).resolve(),
         golden=(folder / record.golden.path).resolve(),
         signature=entry.signature,
