@@ -55,7 +55,7 @@ _FP16_COMPUTED: Final = Tolerance(
 
 _INT8_FILTERS: Final = (
     "Filters are rounded to 255 levels per channel{also}: on 8 photographs each, {torchvision} (torchvision's weights), {deep} "
-    "(Deep Compression, whose own codebooks are rounded once more). Close calls may go the other way; accuracy is evaluate's to say."
+    "(Deep Compression, whose own codebooks are rounded again). Close calls may go the other way; accuracy is evaluate's to say."
 )
 _INT8_WEIGHTS: Final = Tolerance(
     precision="int8-weights",
