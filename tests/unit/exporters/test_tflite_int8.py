@@ -64,7 +64,7 @@ def test_the_file_decodes_to_what_was_chosen_and_agrees_with_eager(artifacts, pr
     assert np.abs(np.concatenate(found) - softmax(eager(SOURCE, pixels))).max() < 0.03
     network, _ = tflite_network.prepare(SOURCE, SIGNATURE.input)
     for kernel, wanted in zip(stored[::2], tflite_network.convolutions(network).values(), strict=True):
-        weight = wanted.weight.numpy()
+        weight = wanted.weight.detach().numpy()
         step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 127
         assert (np.abs(kernel - weight) <= step * 0.5001).all()
 
