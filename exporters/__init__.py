@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from squeeze_export.contracts import Artifact, ExportSettings, Precision, SourceModel, Target
-from squeeze_export.exporters import coreml, tflite, torchscript
+from squeeze_export.exporters import coreml, onnx, tflite, torchscript
 
 
 class Exporter(Protocol):
@@ -44,4 +44,5 @@ EXPORTERS: Final[Mapping[Target, Exporter]] = {
     "coreml": coreml,
     "tflite": tflite,
     "torchscript": torchscript,
+    "onnx": onnx,
 }

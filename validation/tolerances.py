@@ -59,6 +59,8 @@ TOLERANCES: Final[Mapping[tuple[Target, Precision], Tolerance]] = {
     ("tflite", "fp16"): _FP16_STORED,
     ("torchscript", "fp32"): _FP32,
     ("torchscript", "fp16"): _FP16_STORED,
+    ("onnx", "fp32"): _FP32,
+    ("onnx", "fp16"): _FP16_STORED,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from squeeze_export.contracts import (
+    PHONE_TARGETS,
     STARTERS,
     TARGETS,
     ColorOrder,
@@ -193,8 +194,10 @@ def _one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
-    named = [_one_of("--target", value, (*TARGETS, "all")) for value in written]
-    return TARGETS if "all" in named else tuple(target for target in TARGETS if target in named)
+    named = {_one_of("--target", value, (*TARGETS, "all")) for value in written}
+    if "all" in named:
+        named.update(PHONE_TARGETS)
+    return tuple(target for target in TARGETS if target in named)
 
 
 def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:

@@ -1,4 +1,4 @@
-"""Importing coremltools, by whoever needs it: in a quarter of its time, and silent unless there is something to say."""
+"""The SDKs' door: which are missing and how to get them, and coremltools in a quarter of its time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import importlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final
 
 # coremltools imports these where they are installed, to convert from them or for compression that asks for them again later;
@@ -22,6 +23,22 @@ _EXPECTED_LOGS: Final = (
     "scikit-learn version",  # disables a converter that is not used
     "Failed to load _ML",  # the Core ML runtime is missing: true on every machine but a Mac, and not needed here
 )
+
+
+def missing(modules: Iterable[str], *, extra: str | None = None) -> str | None:
+    """Say which of these modules are not installed, all at once, and the pip command that brings them; None where all are here.
+
+    `extra`: the extra of this project that they belong to; without one, each is named by its own distribution. Imports nothing.
+    """
+    absent = [name.replace("_", "-") for name in modules if find_spec(name) is None]
+    if not absent:
+        return None
+    wanted = f"'squeeze-export[{extra}]'" if extra else " ".join(absent)
+    return f"{_listed(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {wanted}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def load_coremltools() -> Any:

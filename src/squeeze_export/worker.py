@@ -33,6 +33,8 @@ _PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
     ("tflite", "judge"): ("ai_edge_litert.interpreter",),
     ("torchscript", "export"): ("torch",),
     ("torchscript", "judge"): ("torch",),
+    ("onnx", "export"): ("torch", "onnx", "onnxruntime"),
+    ("onnx", "judge"): ("onnx", "onnxruntime"),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from squeeze_export.contracts import Precision, Runner, Signature, Target
-from squeeze_export.validation.runners import coreml_runtime, litert, mil_reference, torch_lite
+from squeeze_export.validation.runners import coreml_runtime, litert, mil_reference, onnx_runtime, torch_lite
 
 
 class RunnerModule(Protocol):
@@ -41,4 +41,5 @@ RUNNERS: Final[Mapping[Target, tuple[RunnerModule, ...]]] = {
     "coreml": (mil_reference, coreml_runtime),
     "tflite": (litert,),
     "torchscript": (torch_lite,),
+    "onnx": (onnx_runtime,),
 }
