@@ -15,7 +15,6 @@ from squeeze_export import evaluate_command, starter_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import ParityReport
     from squeeze_export.jobs import Result
     from squeeze_export.request import Options
 
@@ -54,7 +53,8 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="[TARGET=]PRECISION",
-            help="fp32 or fp16, for all targets or one (coreml=fp32); default fp16 for Core ML, fp32 elsewhere.",
+            help="fp32, fp16, or ladder for all that there are; for every target or one (coreml=fp32). Several, repeated or with "
+            "commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -238,7 +238,7 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
     if not quiet:
         if not json:
             rows = [
-                screen.Row(target=entry.target, precision=entry.precision, size_bytes=entry.size_bytes, report=report)
+                screen.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
                 for entry in manifest.artifacts
                 for report in (entry.parity, *entry.witnesses)
             ]
@@ -281,7 +281,10 @@ def verify(
             "name": found.manifest.name,
             "passed": not found.reasons,
             "reasons": found.reasons,
-            "artifacts": [{"target": result.target, "reports": result.reports} for result in found.results],
+            "artifacts": [
+                {"target": result.key.target, "precision": result.key.precision, "reports": result.reports}
+                for result in found.results
+            ],
         }
         typer.echo(encode(record).decode(), nl=False)
     elif not quiet:
@@ -316,19 +319,18 @@ def targets(json: Annotated[bool, typer.Option("--json", help="Print the finding
 def _rows_of(results: Any, artifacts: Any = ()) -> list[Any]:
     from squeeze_export import screen
 
-    sizes = {entry.target: (entry.precision, entry.size_bytes) for entry in artifacts}
-    rows = []
-    for result in results:
-        precision, size = sizes.get(result.target, (result.artifact.precision if result.artifact else "–", None))
-        reports: tuple[ParityReport, ...] = result.reports
-        rows += [screen.Row(target=result.target, precision=precision, size_bytes=size, report=report) for report in reports]
-    return rows
+    sizes = {entry.key: entry.size_bytes for entry in artifacts}
+    return [
+        screen.Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
+        for result in results
+        for report in result.reports
+    ]
 
 
 def _print_tracebacks(results: tuple[Result, ...]) -> None:
     for result in results:
         if result.failure is not None and result.failure.traceback:
-            sys.stderr.write(f"--- {result.target} ---\n{result.failure.traceback}\n")
+            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
 
 
 class _Signalled(BaseException):

@@ -26,11 +26,13 @@ from squeeze_export.contracts import (
     Target,
 )
 from squeeze_export.errors import UsageError
+from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.source import check_name
 from squeeze_export.preprocessing import PRESETS, Preset, spec_for
 
 T = TypeVar("T")
 
+LADDER: Final = "ladder"
 _INPUT_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
 
 
@@ -97,7 +99,11 @@ def _config_value(path: Path, key: str, field: str, value: Any) -> object:
     wants = Options.__dataclass_fields__[field].type
     if field in _LISTS:
         if field == "precision" and isinstance(value, dict):
-            value = [f"{target}={precision}" for target, precision in value.items()]
+            value = [
+                f"{target}={precision}"
+                for target, named in value.items()
+                for precision in (named if isinstance(named, list) else [named])
+            ]
         entries = [value] if isinstance(value, str) else value
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
             return tuple(entries)
@@ -153,7 +159,7 @@ def build_request(options: Options) -> ExportRequest:
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
-        precision=_precisions(options.precision, targets),
+        precisions=_precisions(options.precision, targets),
         preprocessing=spec_for(
             cast("Preset", preset),
             model=model,
@@ -207,23 +213,30 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
     return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
-def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, Precision]:
-    general: Precision | None = None
-    chosen: dict[Target, Precision] = {}
+def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, tuple[Precision, ...]]:
+    """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
+    general: list[str] = []
+    chosen: dict[Target, list[str]] = {}
     for entry in written:
         left, equals, right = entry.partition("=")
-        precision = cast("Precision", _one_of("--precision", right if equals else left, get_args(Precision)))
+        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in (right if equals else left).split(",")]
         if not equals:
-            if general not in (None, precision):
-                raise UsageError(f"--precision for all targets is named twice: {general} and {precision}. Keep one.")
-            general = precision
+            general += named
             continue
         target = cast("Target", _one_of("--precision", left, TARGETS))
         if target not in targets:
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
-        if chosen.setdefault(target, precision) != precision:
-            raise UsageError(f"--precision for {target} is named twice: {chosen[target]} and {precision}. Keep one.")
-    return {**(dict.fromkeys(targets, general) if general is not None else {}), **chosen}
+        chosen.setdefault(target, []).extend(named)
+    asked = (dict.fromkeys(targets, general) if general else {}) | chosen
+    return {target: _expanded(target, names) for target, names in asked.items()}
+
+
+def _expanded(target: Target, names: list[str]) -> tuple[Precision, ...]:
+    """Each precision once; `ladder` stands for all that the target has."""
+    expanded: list[str] = []
+    for name in names:
+        expanded += EXPORTERS[target].PRECISIONS if name == LADDER else [name]
+    return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
 
 
 def _input_size(written: str | None) -> tuple[int, int] | None:

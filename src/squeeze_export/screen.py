@@ -1,4 +1,4 @@
-"""What a person sees: a progress line per target on standard error, tables on standard output."""
+"""What a person sees: a progress line per artifact on standard error, tables on standard output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from squeeze_export.contracts import OutputParity, ParityReport, Target
+from squeeze_export.contracts import ArtifactKey, OutputParity, ParityReport
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -54,7 +54,7 @@ class Lines:
         """See contracts.Progress."""
         self._began.setdefault(subject, time.monotonic())
         if self.live is None:
-            self.console.print(f"{subject:<12} {stage}…")
+            self.console.print(f"{subject:<20} {stage}…")
         elif subject in self._tasks:
             self.live.update(self._tasks[subject], stage=f"{stage}…")
         else:
@@ -65,7 +65,7 @@ class Lines:
         style = _STYLES.get(outcome, "")
         told = f"[{style}]{outcome}[/] in {seconds:.1f} s"
         if self.live is None or subject not in self._tasks:
-            self.console.print(f"{subject:<12} {told}")
+            self.console.print(f"{subject:<20} {told}")
         else:
             self.live.update(self._tasks[subject], stage=told, total=1, completed=1)
 
@@ -79,7 +79,7 @@ def progress_lines(*, quiet: bool) -> Iterator[Lines]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<12}"), TextColumn("{task.fields[stage]}"))
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<20}"), TextColumn("{task.fields[stage]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as live:
         yield Lines(console, live)
 
@@ -88,8 +88,7 @@ def progress_lines(*, quiet: bool) -> Iterator[Lines]:
 class Row:
     """One line of the result table."""
 
-    target: Target
-    precision: str
+    key: ArtifactKey
     size_bytes: int | None
     report: ParityReport
 
@@ -106,8 +105,8 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
     for row in rows:
         seen = logits_of(row.report)
         table.add_row(
-            row.target,
-            row.precision,
+            row.key.target,
+            row.key.precision,
             "–" if row.size_bytes is None else f"{row.size_bytes:,} B",
             _number(seen.max_abs_error if seen else None, "{:.2e}"),
             _decibel(seen),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from squeeze_export.bundle import artifact_path
 from squeeze_export.errors import UsageError
+from squeeze_export.exporters import EXPORTERS
 from squeeze_export.pipeline import plan
 from squeeze_export.request import Options, build_request, merge, read_config
 
@@ -28,9 +30,22 @@ def test_all_means_every_target_once_in_a_fixed_order():
 
 
 def test_precision_is_for_all_targets_or_for_one():
-    assert request(precision=("fp16",)).precision == {"coreml": "fp16", "tflite": "fp16", "torchscript": "fp16"}
-    assert request(precision=("fp16", "coreml=fp32")).precision["coreml"] == "fp32"
-    assert request(precision=("coreml=fp32",)).precision == {"coreml": "fp32"}
+    assert request(precision=("fp16",)).precisions == {"coreml": ("fp16",), "tflite": ("fp16",), "torchscript": ("fp16",)}
+    assert request(precision=("fp16", "coreml=fp32")).precisions["coreml"] == ("fp32",)
+    assert request(precision=("coreml=fp32",)).precisions == {"coreml": ("fp32",)}
+
+
+def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
+    for written in (("coreml=fp32", "coreml=fp16"), ("coreml=fp32,fp16",), ("coreml=fp32,fp16,fp32", "coreml=fp16")):
+        assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
+    assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
+    everything = request(precision=("ladder",))
+    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in EXPORTERS}
+    assert list(plan(everything)) == list(everything.keys)
+    keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
+    assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
+    paths = [artifact_path("net", key, keys, ".x") for key in keys]
+    assert paths == ["coreml/net-fp32.x", "coreml/net-fp16.x", "tflite/net.x"]
 
 
 @pytest.mark.parametrize(
@@ -40,8 +55,8 @@ def test_precision_is_for_all_targets_or_for_one():
         ({"target": ("cormel",)}, "Did you mean coreml"),
         ({"model": "squeezenet"}, "--model 'squeezenet' is unknown"),
         ({"precision": ("fp8",)}, "--precision 'fp8' is unknown"),
-        ({"precision": ("fp16", "fp32")}, "named twice"),
-        ({"precision": ("tflite=fp16", "tflite=fp32")}, "named twice"),
+        ({"precision": ("fp16,",)}, "--precision '' is unknown"),
+        ({"precision": ("tflite=fp16,fp8",)}, "--precision 'fp8' is unknown"),
         ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
         ({"input_size": "224px"}, "is no size"),
         ({"input_size": "-224"}, "is no size"),
@@ -92,7 +107,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         weights = "w.safetensors"
         seed = 3
         labels = "labels.txt"
-        precision = { coreml = "fp32" }
+        precision = { coreml = "fp32", tflite = ["fp16", "fp32"] }
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -117,7 +132,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
     assert made.preprocessing.mean == (1, 2, 3)
-    assert made.precision == {"coreml": "fp32"}
+    assert made.precisions == {"coreml": ("fp32",), "tflite": ("fp16", "fp32")}
     assert made.force is True
 
 

@@ -11,7 +11,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -82,16 +82,23 @@ def load_weights(model: ModelName, choice: WeightsChoice, *, seed: int, random_c
 
 
 def canonical_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """The digest of a state dict, whatever container it came in (see contracts.WeightsOrigin).
+    """The digest of a state dict, whatever container it came in (see contracts.WeightsOrigin and combined_sha256)."""
+    rows = []
+    for name, value in state.items():
+        values = value.detach().cpu().contiguous().numpy().astype("<f4")
+        rows.append((name, tuple(values.shape), hashlib.sha256(values.tobytes()).hexdigest()))
+    return combined_sha256(rows)
 
-    Over all names in sorted order: the name in UTF-8, a zero byte, the shape as decimal numbers joined by commas, a
-    zero byte, the values as little-endian fp32 in C order.
+
+def combined_sha256(rows: Iterable[tuple[str, tuple[int, ...], str]]) -> str:
+    """The digest of a state dict from (name, shape, sha256 of the values as little-endian fp32 in C order) per tensor.
+
+    sha256 over one line per tensor, names sorted, in UTF-8, each with a line feed: the name, the shape as decimal numbers
+    joined by commas, the tensor's sha256 in lower-case hexadecimal, separated by a space. So the golden pack, which has these
+    three, proves the manifest's `weights_sha256`.
     """
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        values = state[name].detach().cpu().contiguous().numpy().astype("<f4")
-        digest.update(name.encode() + b"\0" + ",".join(map(str, values.shape)).encode() + b"\0" + values.tobytes())
-    return digest.hexdigest()
+    lines = (f"{name} {','.join(map(str, shape))} {sha256}\n" for name, shape, sha256 in sorted(rows))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def expected_shapes(model: ModelName, num_classes: int) -> dict[str, tuple[int, ...]]:
