@@ -53,8 +53,8 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
         raise
     except Exception as error:  # whatever torch or onnx raise on a graph they cannot take is one thing to the user
         raise ConversionError(
-            f"{source.name} ({settings.precision}) could not be converted to ONNX: {type(error).__name__}: {error}. Check that the "
-            "installed torch is 2.13, onnx the version of the extra [onnx], and that the output folder can be written to."
+            f"{source.name} ({settings.precision}) could not be converted to ONNX: {type(error).__name__}: {error}. "
+            "Check that the installed torch is 2.13, onnx the version of the extra [onnx], and that there is room for the file."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -68,14 +68,15 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
 
 
 def _describe(model: Any, source: SourceModel, precision: Precision, signature: Signature) -> None:
-    """Fill in the description, ONNX's own keys for author, licence and image format, and this project's for the rest; in place."""
+    """Fill in the description, ONNX's own keys for author, licence and image format, and this project's for the rest."""
     how, spec, output = source.preprocessing, signature.input, signature.outputs[0]
     model.graph.name = source.name
     model.domain = ""
     model.model_version = 1
     model.doc_string = (
-        f"{said_of(source)}, exported from PyTorch by squeeze-export, {precision}. Input {spec.name!r}: {spec.color_order} pixels "
-        f"of a {how.width}x{how.height} crop, value = pixel * scale + bias per channel, scale {spec.scale}, bias {spec.bias}."
+        f"{said_of(source)}, exported from PyTorch by squeeze-export, {precision}. Input {spec.name!r}: {spec.color_order} "
+        f"pixels of a {how.width}x{how.height} crop, value = pixel * scale + bias per channel; "
+        f"scale {spec.scale}, bias {spec.bias}."
     )
     record = {
         "schema_version": 1,

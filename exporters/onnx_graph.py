@@ -85,7 +85,7 @@ def store_in_half(graph: Any) -> None:
         if name not in casts:
             values = numpy_helper.to_array(stored[name])
             largest = float(np.abs(values).max())
-            if not largest <= np.finfo(np.float16).max:
+            if not largest <= float(np.finfo(np.float16).max):
                 raise ConversionError(f"{name} holds {largest:g}, and fp16 ends at 65504: export with fp32.")
             stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
             casts[name] = helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"/Cast/{name}", to=TensorProto.FLOAT)

@@ -36,9 +36,7 @@ STAND_INS: Final = ("onnx.mapping", "tensorflow_addons", "tensorflow_probability
 def unavailable() -> str | None:
     """Why this road is closed here (naming the pip command), or None. Loads no SDK."""
     if sys.version_info >= (3, 12) and find_spec("onnx_tf") is None:
-        return (
-            "onnx-tf needs tensorflow-addons, whose last wheels are for Python 3.11: use Python 3.11, or the route litert-torch"
-        )
+        return "onnx-tf needs tensorflow-addons, whose last wheels are for Python 3.11: use that, or the route litert-torch"
     lacking = missing(("onnx", "onnx_tf", "tensorflow"), extra=_EXTRA)
     if lacking is not None:
         return lacking

@@ -39,7 +39,7 @@ def convert(network: torch.nn.Module, spec: InputSpec, output: OutputSpec, *, nh
     """
     batch, height, width, channels = spec.shape
     nchw = replace(spec, layout="NCHW", shape=(batch, channels, height, width))
-    model = onnx_graph.traced(_classifier(network, output.kind), nchw, output)
+    model = onnx_graph.traced(as_classifier(network, output.kind), nchw, output)
     if nhwc:
         onnx_channels_last.channels_last(model)
     onnx_tf_compat.refuse_stubbed(node.op_type for node in model.graph.node)
@@ -61,8 +61,8 @@ def _through_tensorflow(content: bytes) -> bytes:
         return bytes(converter.convert())
 
 
-def _classifier(network: torch.nn.Module, kind: OutputKind) -> torch.nn.Module:
-    """Put the softmax behind a prepared network."""
+def as_classifier(network: torch.nn.Module, kind: OutputKind) -> torch.nn.Module:
+    """Put the softmax behind a prepared network, which takes and keeps NCHW."""
     import torch
 
     class Classifier(torch.nn.Module):

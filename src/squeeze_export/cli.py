@@ -47,7 +47,9 @@ def export_command(
     context: typer.Context,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="TARGET", help="coreml, tflite, torchscript or all; repeatable.", rich_help_panel=_WHAT),
+        typer.Option(
+            metavar="TARGET", help="coreml, tflite, torchscript, all (these three), or onnx; repeatable.", rich_help_panel=_WHAT
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
@@ -62,6 +64,14 @@ def export_command(
         str | None,
         typer.Option(
             metavar="iOS15..iOS18", help="Minimum deployment target of the Core ML package; default iOS16.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    tflite_route: Annotated[
+        str | None,
+        typer.Option(
+            metavar="litert-torch|onnx-tf",
+            help="Converter of the TFLite file; default litert-torch. onnx-tf goes over ONNX and TensorFlow and needs an extra.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     config: Annotated[
@@ -187,6 +197,7 @@ def export_command(
         starter=tuple(starter or ()),
         precision=tuple(precision or ()),
         ios_target=ios_target,
+        tflite_route=tflite_route,
         model=model,
         weights=weights,
         seed=seed,

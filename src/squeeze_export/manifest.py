@@ -80,7 +80,9 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
-    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict."""
+    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
+
+    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf")."""
 
     target: Target
     precision: Precision
@@ -95,6 +97,7 @@ class ArtifactRecord:
     folded_weights: tuple[str, ...]
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
+    route: str | None = None
 
     @property
     def key(self) -> ArtifactKey:

@@ -24,6 +24,7 @@ from squeeze_export.contracts import (
     ScoreKind,
     Starter,
     Target,
+    TfliteRoute,
 )
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
@@ -59,6 +60,7 @@ class Options:
     output_kind: str | None = None
     images: str | None = None
     ios_target: str | None = None
+    tflite_route: str | None = None
     output: str | None = None
     name: str | None = None
     force: bool | None = None
@@ -179,6 +181,7 @@ def build_request(options: Options) -> ExportRequest:
         else None,
         images=Path(options.images) if options.images is not None else None,
         ios_target=cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget))),
+        tflite_route=_tflite_route(options.tflite_route, targets),
         output=Path(options.output or "dist"),
         name=options.name,
         force=bool(options.force),
@@ -204,6 +207,15 @@ def _targets(written: Iterable[str]) -> tuple[Target, ...]:
     if "all" in named:
         named.update(PHONE_TARGETS)
     return tuple(target for target in TARGETS if target in named)
+
+
+def _tflite_route(written: str | None, targets: tuple[Target, ...]) -> TfliteRoute:
+    if written is None:
+        return "litert-torch"
+    route = cast("TfliteRoute", _one_of("--tflite-route", written, get_args(TfliteRoute)))
+    if "tflite" not in targets:
+        raise UsageError(f"--tflite-route {route} concerns a target that is not exported. Add --target tflite.")
+    return route
 
 
 def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:

@@ -1,6 +1,7 @@
 """The child side of an export: one process per artifact, which converts, re-opens the file and judges it.
 
-Run as `python -m squeeze_export.worker JOB_FOLDER NAME TARGET export|judge`; NAME is the artifact's key in file names.
+Run as `python -m squeeze_export.worker JOB_FOLDER NAME TARGET export|judge ROUTE`; NAME is the artifact's key in file names and
+ROUTE the one to TFLite.
 It imports its SDK at once and waits for the line "go" on standard input, so that the import overlaps with the parent's own work.
 Stages go to standard output as JSON lines; whatever an SDK prints goes to a log file in the job folder. It ends when its standard
 input is closed, so it never outlives the parent.
@@ -28,8 +29,9 @@ from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Re
 from squeeze_export.sdks import load_coremltools
 
 # What is imported while the parent still reads the weights. Core ML's SDK has a door of its own.
-_PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
-    ("tflite", "export"): ("litert_torch", "ai_edge_litert.interpreter"),
+_PRELOADED: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    ("tflite", "export", "litert-torch"): ("litert_torch", "ai_edge_litert.interpreter"),
+    ("tflite", "export", "onnx-tf"): ("torch", "onnx", "tensorflow", "ai_edge_litert.interpreter"),
     ("tflite", "judge"): ("ai_edge_litert.interpreter",),
     ("torchscript", "export"): ("torch",),
     ("torchscript", "judge"): ("torch",),
@@ -40,7 +42,7 @@ _PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
 
 def main(arguments: list[str]) -> int:
     """Carry out one job; the exit code only says whether a result file was written."""
-    folder, name, target, kind = Path(arguments[0]), arguments[1], cast("Target", arguments[2]), arguments[3]
+    folder, name, target, *work = Path(arguments[0]), arguments[1], cast("Target", arguments[2]), *arguments[3:]
     if target not in get_args(Target):
         raise SystemExit(f"unknown target {target}")
     # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> int:
     go = threading.Event()
     threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()
     _say(events, "loading")
-    _preload(target, kind)
+    _preload(target, *work)
     go.wait()
     began = time.monotonic()
     result = _carry_out(folder, name, events, began)
@@ -144,12 +146,12 @@ def _say(events: TextIO, stage: str) -> None:
     print(json.dumps({"stage": stage}), file=events, flush=True)
 
 
-def _preload(target: Target, kind: str) -> None:
+def _preload(target: Target, kind: str, route: str) -> None:
     """Import what the target needs; a module that is missing is reported later, by name."""
     try:
         if target == "coreml":
             load_coremltools()
-        for name in _PRELOADED.get((target, kind), ()):
+        for name in _PRELOADED.get((target, kind), _PRELOADED.get((target, kind, route), ())):
             importlib.import_module(name)
     except Exception:
         traceback.print_exc()

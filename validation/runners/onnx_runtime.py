@@ -68,8 +68,8 @@ def session(name: str, content: bytes) -> Any:
         lacking = _NO_KERNEL.search(str(error))
         if lacking is not None:
             raise UnsupportedOperationError(
-                f"ONNX Runtime {version('onnxruntime')} has no CPU kernel for {lacking['operation']} (node {lacking['name']!r} of "
-                f"{name}) in the type it is given. Export with --precision onnx=fp32, or verify where that kernel is."
+                f"ONNX Runtime {version('onnxruntime')} has no CPU kernel for {lacking['operation']} (node {lacking['name']!r} "
+                f"of {name}) in the type it is given. Export with --precision onnx=fp32, or verify where that kernel is."
             ) from error
         raise ArtifactError(f"ONNX Runtime refuses {name}: {_first_line(error)}. Export it again.") from error
 
@@ -131,7 +131,8 @@ def _check_declared(name: str, model: Any, signature: Signature, precision: Prec
     allowed = {*_OPERATORS, *(("Softmax",) if "probabilities" in kinds else ()), *(("Cast",) if precision == "fp16" else ())}
     if surplus := sorted({node.op_type for node in model.graph.node} - allowed):
         raise ArtifactError(
-            f"{name} holds operations that this artifact must not hold: {', '.join(surplus)}. Allowed: {', '.join(sorted(allowed))}."
+            f"{name} holds operations that this artifact must not hold: {', '.join(surplus)}. "
+            f"Allowed: {', '.join(sorted(allowed))}."
         )
     written = {output: node.op_type for node in model.graph.node for output in node.output}
     last = written.get(signature.outputs[0].name, "nothing")
@@ -150,8 +151,8 @@ def _check_record(name: str, properties: Mapping[str, str], signature: Signature
     for what, wanted in declared.items():
         if found[what] != wanted:
             raise ArtifactError(
-                f"{name} says of itself {json.dumps(found[what])}, and {json.dumps(wanted)} is declared as its {what}: it is not the "
-                "artifact of this manifest; export it again."
+                f"{name} says of itself {json.dumps(found[what])}, and {json.dumps(wanted)} is declared as its {what}: it is not "
+                "the artifact of this manifest; export it again."
             )
     labels, classes = properties.get(LABELS, "").splitlines(), signature.outputs[0].shape[-1]
     if labels and len(labels) != classes:
