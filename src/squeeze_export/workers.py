@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from squeeze_export.contracts import ArtifactKey, Progress, TfliteRoute
-from squeeze_export.jobs import ExportJob, Failure, JobKind, JudgeJob, Result
+from squeeze_export.jobs import Failure, Job, JobKind, Result
 from squeeze_export.manifest import decode, encode
 
 _ENDED: Final = ""
@@ -66,7 +66,7 @@ class Workers:
         process.wait()
         self._events.put((key, _ENDED))
 
-    def run(self, jobs: Sequence[ExportJob | JudgeJob]) -> tuple[Result, ...]:
+    def run(self, jobs: Sequence[Job]) -> tuple[Result, ...]:
         """Hand out one job per key and wait for all results, in the order of the jobs. A worker that crashed gives a Failure."""
         for job in jobs:
             (self._folder / f"{job.key.name}.job.json").write_bytes(encode(job))
@@ -166,4 +166,6 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def _outcome(result: Result) -> str:
-    return "error" if result.failure is not None else result.reports[0].verdict
+    if result.failure is not None:
+        return "error"
+    return result.reports[0].verdict if result.reports else "ready"
