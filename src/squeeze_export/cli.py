@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from squeeze_export import evaluate_command, starter_command
+from squeeze_export import compare_command, evaluate_command, starter_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
@@ -309,6 +309,7 @@ def verify(
 
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 app.command()(starter_command.starter)
+app.command()(compare_command.compare)
 
 
 @app.command()

@@ -58,9 +58,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(f"TensorFlow refuses {path.name}: {error}. Export it again.") from error
     if any(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details()):
-        raise UnsupportedOperationError(
-            "TensorFlow put a delegate in place of its reference kernels: it is no second opinion."
-        )
+        raise UnsupportedOperationError("TensorFlow put a delegate in place of its reference kernels: it is no second opinion.")
     return _ReferenceRunner(executor=f"TensorFlow {tf.__version__} (reference kernels)", interpreter=interpreter, file=file)
 
 
