@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from squeeze_export.comparison import Comparison
 
 _DARKEST_DB, _BRIGHTEST_DB = 20.0, 140.0  # fp32's rounding is near 140 dB; below 20 dB everything is equally bad
-_WHITE_BELOW_DB: Final = 70.0
+_WHITE_BELOW_DB: Final = 90.0
 
 
 def check_destination(path: Path) -> None:

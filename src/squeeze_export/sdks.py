@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final
@@ -23,6 +25,53 @@ _EXPECTED_LOGS: Final = (
     "scikit-learn version",  # disables a converter that is not used
     "Failed to load _ML",  # the Core ML runtime is missing: true on every machine but a Mac, and not needed here
 )
+
+
+# What an extra of this project brings, by module.
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
+    "onnx": ("onnx", "onnxruntime"),
+    "onnx-tf": ("onnx", "onnx_tf", "tensorflow"),
+    "witness": ("tensorflow",),
+    "plot": ("matplotlib",),
+}
+# What to import to see whether a distribution works; those that are not named here are no SDKs, or come with another one.
+_PROBES: Final[Mapping[str, str]] = {
+    "torch": "import torch",
+    "coremltools": "from squeeze_export.sdks import load_coremltools; load_coremltools()",
+    "litert-torch": "import litert_torch",
+    "ai-edge-litert": "import ai_edge_litert.interpreter",
+    "ai-edge-quantizer": "import ai_edge_quantizer.quantizer",
+    "onnx": "import onnx",
+    "onnxruntime": "import onnxruntime",
+    "tensorflow-cpu": "import tensorflow",
+    "tensorflow": "import tensorflow",
+    "onnx-tf": "from squeeze_export.exporters.onnx_tf_compat import load_backend; load_backend()",
+    "matplotlib": "import matplotlib.figure",
+}
+_PROBE_SECONDS: Final = 300
+
+
+def lacking_extras() -> tuple[str, ...]:
+    """The extras that would bring something that is not installed."""
+    return tuple(extra for extra, modules in EXTRAS.items() if missing(modules, extra=extra) is not None)
+
+
+def probe(distribution: str) -> str | None:
+    """Import a distribution in a process of its own and say why it cannot be imported, or None."""
+    if distribution not in _PROBES:
+        return None
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-P", "-W", "ignore", "-c", _PROBES[distribution]]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_SECONDS, env=environment)
+    except subprocess.TimeoutExpired:
+        return f"its import did not end within {_PROBE_SECONDS} seconds"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"its import was ended by signal {-done.returncode}"
+    told = [line for line in done.stderr.splitlines() if line.strip()]
+    return f"its import fails: {told[-1].strip() if told else f'exit code {done.returncode}'}"
 
 
 def missing(modules: Iterable[str], *, extra: str | None = None) -> str | None:
