@@ -22,7 +22,7 @@ def agreement(kind: OutputKind, reference: Array, target: Array, *, floor: float
     observed: str = kind
     if kind == "probabilities":
         observed = "log-probabilities"
-        seen = tuple(np.log(np.maximum(side.astype(np.float64), floor)) for side in (reference, target))
+        seen = _logarithms(reference, floor), _logarithms(target, floor)
     ranked = kind != "features"
     best = metrics.top1(reference, target) if ranked else None
     return Agreement(
@@ -34,3 +34,8 @@ def agreement(kind: OutputKind, reference: Array, target: Array, *, floor: float
         top1_ties=0 if best is None else best.ties,
         top5_agreement=metrics.top_k_agreement(reference, target, 5) if ranked else None,
     )
+
+
+def _logarithms(probabilities: Array, floor: float) -> Array:
+    result: Array = np.log(np.maximum(probabilities.astype(np.float64), floor))
+    return result

@@ -6,16 +6,14 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from squeeze_export import compare_command, evaluate_command, starter_command
+from squeeze_export import compare_command, evaluate_command, signals, starter_command, targets_command, verify_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
-    from squeeze_export.jobs import Result
     from squeeze_export.request import Options
 
 _EPILOG: Final = (
@@ -94,7 +92,7 @@ def export_command(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of random weights; default 0.", rich_help_panel=_MODEL)
+        int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.", rich_help_panel=_MODEL)
     ] = None,
     labels: Annotated[
         str | None,
@@ -145,7 +143,11 @@ def export_command(
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Pictures for the parity check; default: the demo images.", rich_help_panel=_INPUT),
+        typer.Option(
+            metavar="DIR",
+            help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -217,6 +219,9 @@ def export_command(
         name=name,
         force=force or None,
         allow_unproven=allow_unproven or None,
+        json=json or None,
+        quiet=quiet or None,
+        verbose=verbose or None,
     )
     if context.invoked_subcommand is not None:
         if options != Options() or config is not None:
@@ -225,23 +230,33 @@ def export_command(
                 f"Write its own options behind it: see squeeze-export {context.invoked_subcommand} --help."
             )
         return
-    _export(options, config, json=json, quiet=quiet, verbose=verbose)
+    _export(options, config)
 
 
-def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, verbose: bool) -> None:
+def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
     from squeeze_export.pipeline import ExportFailed, export
     from squeeze_export.request import Options, build_request, merge, read_config
 
-    request = build_request(merge(flags, read_config(config) if config is not None else Options()))
+    options = merge(flags, read_config(config) if config is not None else Options())
+    json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
+    try:
+        request = build_request(options)
+    except UsageError as error:
+        if config is None:
+            raise
+        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
     try:
         with screen.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)
+    except signals.Signalled as signalled:
+        signalled.told = f"{screen.shown(lines.written)} stands complete" if lines.written else "nothing was written"
+        raise
     except ExportFailed as error:
         if not quiet and not json:
-            screen.out().print(screen.result_table("Nothing was written", _rows_of(error.results)))
+            screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
         if verbose:
-            _print_tracebacks(error.results)
+            screen.print_tracebacks(error.results)
         raise
     manifest = bundle.manifest
     if json:
@@ -270,103 +285,24 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
         raise typer.Exit(6)
 
 
-@app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
-) -> None:
-    """Open a finished bundle again from disk and prove every artifact once more."""
-    from squeeze_export import screen
-    from squeeze_export.manifest import encode
-    from squeeze_export.verification import verify as run_verify
-
-    with screen.progress_lines(quiet=quiet) as lines:
-        found = run_verify(bundle, lines)
-    if verbose:
-        _print_tracebacks(found.results)
-    if json:
-        record = {
-            "schema_version": 1,
-            "name": found.manifest.name,
-            "passed": not found.reasons,
-            "reasons": found.reasons,
-            "artifacts": [
-                {"target": result.key.target, "precision": result.key.precision, "reports": result.reports}
-                for result in found.results
-            ],
-        }
-        typer.echo(encode(record).decode(), nl=False)
-    elif not quiet:
-        table = screen.result_table(f"verify {screen.shown(bundle)}", _rows_of(found.results, found.manifest.artifacts))
-        screen.out().print(table)
-    if found.reasons:
-        if not json:
-            screen.problem("The bundle is not proven.\n" + "\n".join(found.reasons))
-        raise typer.Exit(found.exit_code)
-
-
+app.command()(verify_command.verify)
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 app.command()(starter_command.starter)
 app.command()(compare_command.compare)
 
-
-@app.command()
-def targets(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Show what can be exported and executed on this machine, and why not."""
-    from squeeze_export.targets import target_states
-
-    states = target_states()
-    if json:
-        from squeeze_export.manifest import encode
-
-        typer.echo(encode({"schema_version": 1, "targets": states}).decode(), nl=False)
-        return
-    from squeeze_export import screen
-
-    screen.out().print(screen.target_table(states))
-
-
-def _rows_of(results: Any, artifacts: Any = ()) -> list[Any]:
-    from squeeze_export import screen
-
-    sizes = {entry.key: entry.size_bytes for entry in artifacts}
-    return [
-        screen.Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
-        for result in results
-        for report in result.reports
-    ]
-
-
-def _print_tracebacks(results: tuple[Result, ...]) -> None:
-    for result in results:
-        if result.failure is not None and result.failure.traceback:
-            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
-
-
-class _Signalled(BaseException):
-    """Ctrl-C or SIGTERM as an exception that nothing swallows, so that folders and processes are cleaned up on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _raise_signal(number: int, frame: FrameType | None) -> None:
-    # The cleaning up is short; a second Ctrl-C must not cut it in half.
-    signal.signal(number, signal.SIG_IGN)
-    raise _Signalled(number)
+app.command()(targets_command.targets)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit code; no traceback for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verbose = any(argument in ("--verbose", "-v") for argument in arguments)
-    as_json = "--json" in arguments
-    previous = {number: signal.signal(number, _raise_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # The parser may be what fails, so these two are looked for without it; behind "--" there are no options.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    verbose, as_json = bool({"--verbose", "-v"} & {*options}), "--json" in options
     try:
-        app(arguments, prog_name="squeeze-export")
+        with signals.raised():
+            code = app(arguments, prog_name="squeeze-export", standalone_mode=False)
+            return code if isinstance(code, int) else 0
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except SqueezeExportError as error:
@@ -374,20 +310,23 @@ def run(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _report(type(error).__name__, str(error), error.exit_code, as_json=as_json)
         return error.exit_code
-    except _Signalled as signalled:
+    except signals.Signalled as signalled:
         how = "Interrupted" if signalled.number == signal.SIGINT else "Terminated"
-        _report(how, f"{how}; nothing was written.", 128 + signalled.number, as_json=as_json)
-        return 128 + signalled.number
+        _report(how, f"{how}; {signalled.told}." if signalled.told else f"{how}.", signalled.exit_code, as_json=as_json)
+        return signalled.exit_code
     except Exception as error:
+        # Typer's parser has errors of its own, of a class that it does not show: a message, and always a user's mistake.
+        if hasattr(error, "format_message"):
+            message = error.format_message()
+            if type(error).__name__ == "NoArgsIsHelpError":
+                return UsageError.exit_code  # the help has been printed
+            _report("UsageError", f"{message} See squeeze-export --help.", UsageError.exit_code, as_json=as_json)
+            return UsageError.exit_code
         if verbose:
             traceback.print_exc()
         told = f"This is a fault of squeeze-export itself: {type(error).__name__}: {error}. Report what --verbose prints."
         _report(type(error).__name__, told, 1, as_json=as_json)
         return 1
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return 0
 
 
 def _report(kind: str, message: str, code: int, *, as_json: bool) -> None:

@@ -350,8 +350,8 @@ LOGITS_TAP: Final = "logits (tapped)"
 class ExportRequest:
     """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
 
-    `weights`: a file, or "imagenet", "random" or "demo". `precisions` names only the targets that leave their default; several
-    give an artifact each.
+    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `preprocessing`: None takes torchvision's at the
+    model's usual size. `precisions` names only the targets that leave their default; several give an artifact each.
     `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
@@ -359,7 +359,7 @@ class ExportRequest:
     """
 
     targets: tuple[Target, ...]
-    preprocessing: PreprocessingSpec
+    preprocessing: PreprocessingSpec | None = None
     model: ModelName = "squeezenet1_1"
     weights: Path | Literal["imagenet", "random", "demo"] = "demo"
     seed: int = 0
@@ -376,6 +376,15 @@ class ExportRequest:
     force: bool = False
     allow_unproven: bool = False
     starters: tuple[Starter, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Take strings for paths, as every library does; the fields are typed for what is read from them."""
+        for name in ("labels", "images", "output"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, Path(value))
+        if isinstance(self.weights, str) and self.weights not in ("imagenet", "random", "demo"):
+            object.__setattr__(self, "weights", Path(self.weights))
 
     @property
     def keys(self) -> tuple[ArtifactKey, ...]:
@@ -396,4 +405,8 @@ class Progress(Protocol):
 
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """`subject` ended after `seconds` with `outcome`: a verdict, or "error"."""
+        ...
+
+    def published(self, path: Path) -> None:
+        """The bundle stands at `path`, whole; what follows can no longer fail."""
         ...

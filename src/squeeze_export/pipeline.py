@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeeze_export import bundle, manifest
+from squeeze_export import bundle, manifest, signals
 from squeeze_export.contracts import (
+    MODELS,
     STARTERS,
+    TARGETS,
     ArtifactKey,
     ExportRequest,
     ExportSettings,
@@ -24,6 +26,7 @@ from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavail
 from squeeze_export.exporters import EXPORTERS, tflite
 from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import default_name, load_source, save_source
+from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import starter_folders, targets_of
 from squeeze_export.starters import add_starters
 from squeeze_export.validation.runners import RUNNERS
@@ -57,6 +60,9 @@ class Silent:
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """Say nothing."""
 
+    def published(self, path: Path) -> None:
+        """Say nothing."""
+
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
@@ -87,11 +93,20 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         )
         refuse(results, allow_unproven=request.allow_unproven)
         record = assemble(prepared, stage / "job", source, results, request)
-        return Bundle(path=bundle.publish(prepared, request.output, name), manifest=record)
+        with signals.held():  # whoever interrupts here is told whether the bundle stands
+            path = bundle.publish(prepared, request.output, name)
+            progress.published(path)
+        return Bundle(path=path, manifest=record)
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
     """Settle what each artifact is asked for, and refuse what cannot be done here before anything slow begins."""
+    unknown = [target for target in request.targets if target not in TARGETS]
+    if unknown or not request.targets:
+        found = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none"
+        raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
+    if request.model not in MODELS:
+        raise UsageError(f"The model {request.model!r} is unknown; it is one of {', '.join(MODELS)}.")
     output_kind = _output_kind(request)
     for starter in starters_of(request):
         if not set(targets_of(starter)) & set(request.targets):
@@ -148,23 +163,30 @@ def _output_kind(request: ExportRequest) -> OutputKind:
 
 def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
     """Load the source, compute the golden pack once, and lay both into the job folder for the workers."""
-    from squeeze_export.golden import demo_images, make_golden, pick_images, read_pictures, write_golden
+    from squeeze_export.golden import demo_images, find_images, make_golden, pick_images, read_pictures, write_golden
     from squeeze_export.validation.tolerances import tolerance_for
 
     began = time.monotonic()
     progress.stage("source", "loading")
     pictures = demo_images() if request.images is None else read_pictures(pick_images(request.images))
+    there = len(pictures) if request.images is None else len(find_images(request.images))
+    shown = f" of {there}" if there > len(pictures) else ""
     source = load_source(
         name=name,
         model=request.model,
         weights=request.weights,
         seed=request.seed,
         labels=request.labels,
-        preprocessing=request.preprocessing,
+        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
         head=request.head,
     )
-    progress.stage("source", "golden pack")
+    progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
     pack = make_golden(source, pictures)
+    if (pack.pixels == pack.pixels[:, :1, :1]).all():
+        raise UsageError(
+            f"the pictures in {request.images} show nothing: each is of one colour after resize and crop, and such inputs "
+            "prove little. Add real photographs."
+        )
     tolerances = {key.name: tolerance_for(key.target, key.precision) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)

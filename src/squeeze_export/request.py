@@ -65,10 +65,15 @@ class Options:
     name: str | None = None
     force: bool | None = None
     allow_unproven: bool | None = None
+    json: bool | None = None
+    quiet: bool | None = None
+    verbose: bool | None = None
 
 
 _PATHS: Final = ("weights", "labels", "images", "output")
 _LISTS: Final = ("target", "precision", "starter")
+_YES_OR_NO: Final = ("force", "allow_unproven", "json", "quiet", "verbose")
+_WHOLE: Final = ("seed", "resize")
 _SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
 
@@ -98,7 +103,6 @@ def read_config(path: Path) -> Options:
 
 
 def _config_value(path: Path, key: str, field: str, value: Any) -> object:
-    wants = Options.__dataclass_fields__[field].type
     if field in _LISTS:
         if field == "precision" and isinstance(value, dict):
             value = [
@@ -110,25 +114,35 @@ def _config_value(path: Path, key: str, field: str, value: Any) -> object:
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
             return tuple(entries)
         raise UsageError(f"The config file {path}: {key} must be a string or a list of strings, not {value!r}.")
-    if "bool" in str(wants):
+    if field in _YES_OR_NO:
+        wants = "true or false"
         if isinstance(value, bool):
             return value
-        raise UsageError(f"The config file {path}: {key} must be true or false, not {value!r}.")
-    if isinstance(value, bool):
-        raise UsageError(f"The config file {path}: {key} cannot be {str(value).lower()}.")
-    if "int" in str(wants) and isinstance(value, int):
-        return value
-    if "float" in str(wants) and isinstance(value, int | float):
-        return float(value)
-    if "str" in str(wants):
-        if field in ("mean", "std") and isinstance(value, list):
-            return ",".join(str(entry) for entry in value)
-        if field == "input_size" and isinstance(value, int):
+    elif field in _WHOLE:
+        wants = "a whole number"
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif field == "scale":
+        wants = "a number"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif field == "input_size":
+        wants = 'a whole number or "HEIGHTxWIDTH"'
+        if isinstance(value, str | int) and not isinstance(value, bool):
             return str(value)
+    elif field in ("mean", "std"):
+        wants = "three numbers"
+        if isinstance(value, list):
+            return ",".join(str(entry) for entry in value)
+        if isinstance(value, str):
+            return value
+    else:
+        wants = "a string"
         if isinstance(value, str):
             relative = field in _PATHS and not (field == "weights" and value in _SPECIAL_WEIGHTS)
             return str(path.parent / value) if relative else value
-    raise UsageError(f"The config file {path}: {key} cannot be {value!r}; it must be of type {wants.split(' ')[0]}.")
+    written = str(value).lower() if isinstance(value, bool) else repr(value)
+    raise UsageError(f"The config file {path}: {key} must be {wants}, not {written}.")
 
 
 def merge(flags: Options, config: Options) -> Options:
@@ -154,6 +168,14 @@ def build_request(options: Options) -> ExportRequest:
         check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
+    if options.seed is not None and weights != "random":
+        raise UsageError(
+            f"--seed {options.seed} is for random weights, and these are {weights}. Leave it out, or pass --weights random."
+        )
+    if options.ios_target is not None and "coreml" not in targets:
+        raise UsageError(
+            f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
+        )
     preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,

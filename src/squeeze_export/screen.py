@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from squeeze_export.evaluation.report import Accuracy, ArtifactRow, Evaluation
-    from squeeze_export.targets import TargetState
+    from squeeze_export.jobs import Result
+    from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 _STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
@@ -47,6 +49,7 @@ class Lines:
 
     console: Console
     live: RichProgress | None
+    written: Path | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
 
@@ -68,6 +71,10 @@ class Lines:
             self.console.print(f"{subject:<20} {told}")
         else:
             self.live.update(self._tasks[subject], stage=told, total=1, completed=1)
+
+    def published(self, path: Path) -> None:
+        """See contracts.Progress."""
+        self.written = path
 
 
 @contextmanager
@@ -95,13 +102,25 @@ class Row:
 
 def result_table(title: str, rows: Sequence[Row]) -> Table:
     """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of logits, or features."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    ran: dict[str, list[str]] = {}
+    for row in rows:
+        ran.setdefault(row.report.executor, []).append(str(row.key))
+    executors = [f"{', '.join(keys)}: {executor}" for executor, keys in ran.items()]
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        # No vertical lines, and who executed below it: so it stands unbroken in a terminal of 80 columns.
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption=f"Executed by: {'; '.join(executors)}." if rows else None,
+        caption_justify="left",
+    )
     for heading in ("target", "precision"):
-        table.add_column(heading)
-    for heading in ("size", "max abs error", "SNR", "top-1 agreement"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    table.add_column("executed by", overflow="fold")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in rows:
         seen = logits_of(row.report)
         table.add_row(
@@ -112,7 +131,6 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
             _decibel(seen),
             _agreement(seen),
             Text(row.report.verdict, style=_STYLES[row.report.verdict]),
-            row.report.executor,
         )
     return table
 
@@ -122,29 +140,21 @@ def logits_of(report: ParityReport) -> OutputParity | None:
     return next((output for output in report.outputs if output.observed != "probabilities"), None)
 
 
-def target_table(states: Sequence[TargetState]) -> Table:
-    """What `squeeze-export targets` prints."""
-    table = Table(show_lines=True)
-    for heading in ("target", "export", "execute and prove", "precisions", "versions"):
-        table.add_column(heading, overflow="fold")
-    for state in states:
-        versions = dict(state.versions)
-        executors = Text()
-        for executor in state.executors:
-            versions |= executor.versions
-            fine = executor.unavailable is None
-            executors.append("✓ " if fine else "✗ ", style="green" if fine else "yellow")
-            executors.append(executor.name + (" (decides)" if executor.decides else ""))
-            executors.append("\n" if fine else f": {executor.unavailable}\n", style="dim")
-        executors.rstrip()
-        table.add_row(
-            state.target,
-            Text("✓ yes", style="green") if state.unavailable is None else Text(f"✗ {state.unavailable}", style="yellow"),
-            executors,
-            ", ".join(f"{name} (default)" if name == state.default_precision else name for name in state.precisions),
-            "\n".join(f"{name} {version}" for name, version in versions.items()),
-        )
-    return table
+def rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:
+    """One row per executor of each result, witnesses last; sizes are those of the recorded artifacts."""
+    sizes = {entry.key: entry.size_bytes for entry in artifacts}
+    return [
+        Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
+        for result in results
+        for report in (*result.reports, *(witness.report for witness in result.witnesses))
+    ]
+
+
+def print_tracebacks(results: Iterable[Result]) -> None:
+    """Everything that is known about the failures, on standard error."""
+    for result in results:
+        if result.failure is not None and result.failure.traceback:
+            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
 
 
 @dataclass

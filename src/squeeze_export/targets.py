@@ -1,4 +1,4 @@
-"""`targets`: what can be exported and executed on this machine, by which converter and executor, and what is missing or broken."""
+"""`targets`: what can be exported and executed on this machine, by what, and what is missing or broken."""
 
 from __future__ import annotations
 

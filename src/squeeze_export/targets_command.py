@@ -60,7 +60,8 @@ def _table(states: Sequence[TargetState]) -> Table:
     for state in states:
         versions: dict[str, str] = {}
         columns = (Text(), Text())
-        for column, parts in zip(columns, (state.routes, state.executors), strict=True):
+        sides: tuple[Sequence[RouteState | ExecutorState], ...] = (state.routes, state.executors)
+        for column, parts in zip(columns, sides, strict=True):
             for part in parts:
                 versions |= part.versions
                 fine = part.unavailable is None

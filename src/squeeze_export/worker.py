@@ -14,7 +14,6 @@ import importlib
 import json
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -49,8 +48,6 @@ def main(arguments: list[str]) -> int:
     folder, name, target, *work = Path(arguments[0]), arguments[1], cast("Target", arguments[2]), *arguments[3:]
     if target not in get_args(Target):
         raise SystemExit(f"unknown target {target}")
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     events = _private_stdout(folder / f"{name}.log")
     go = threading.Event()
     threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()

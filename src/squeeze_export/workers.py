@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from squeeze_export import signals
 from squeeze_export.contracts import ArtifactKey, Progress, TfliteRoute
 from squeeze_export.jobs import Failure, Job, JobKind, Result
 from squeeze_export.manifest import decode, encode
@@ -39,7 +40,10 @@ class Workers:
         self._processes: dict[ArtifactKey, subprocess.Popen[str]] = {}
         self._waiting = deque(keys)
         self._began = time.monotonic()
-        for _ in range(min(at_once(), len(keys))):
+
+    def start(self) -> None:
+        """Start as many as may run at once; stop() ends them, also where this was interrupted."""
+        for _ in range(min(at_once(), len(self._waiting))):
             self._start(self._waiting.popleft())
 
     def _start(self, key: ArtifactKey) -> None:
@@ -47,15 +51,17 @@ class Workers:
         scratch.mkdir(parents=True)
         what = (key.name, key.target, self._kind, self._route)
         # -P: a folder named like an SDK in the current directory must not be imported in its place.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), *what],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=_environment(scratch),
-        )
-        self._processes[key] = process
+        # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
+        with signals.held():
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), *what],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=_environment(scratch),
+            )
+            self._processes[key] = process
         threading.Thread(target=self._follow, args=(key, process), daemon=True).start()
 
     def _follow(self, key: ArtifactKey, process: subprocess.Popen[str]) -> None:
@@ -145,6 +151,7 @@ def workers(
     folder.mkdir(parents=True, exist_ok=True)
     running = Workers(folder, kind, keys, progress, tflite_route)
     try:
+        running.start()
         yield running
     finally:
         running.stop()

@@ -197,7 +197,7 @@ def test_a_file_of_absurd_size_is_refused_unread(tmp_path):
 
 def test_a_container_under_the_wrong_name_is_recognised(tmp_path):
     save_file(state_of(), tmp_path / "a.pth")
-    refused(tmp_path / "a.pth", "should it be called .safetensors")
+    refused(tmp_path / "a.pth", "looks like safetensors: is the ending wrong?")
     torch.save(state_of(), tmp_path / "b.safetensors")
     refused(tmp_path / "b.safetensors", "looks like a PyTorch checkpoint")
 
