@@ -48,6 +48,11 @@ _PROBES: Final[Mapping[str, str]] = {
     "onnx-tf": "from squeeze_export.exporters.onnx_tf_compat import load_backend; load_backend()",
     "matplotlib": "import matplotlib.figure",
 }
+# What is imported by a probe of another distribution: where that succeeds, so would its own.
+_COVERED: Final[Mapping[str, tuple[str, ...]]] = {
+    "litert-torch": ("torch",),
+    "onnx-tf": ("onnx", "tensorflow-cpu", "tensorflow"),
+}
 _PROBE_SECONDS: Final = 300
 
 
@@ -56,10 +61,15 @@ def lacking_extras() -> tuple[str, ...]:
     return tuple(extra for extra, modules in EXTRAS.items() if missing(modules, extra=extra) is not None)
 
 
+def probe_order(distributions: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What to probe of these, each with those that need a probe of their own only where its fails."""
+    wanted = [name for name in distributions if name in _PROBES]
+    covered = {name: by for by, names in _COVERED.items() if by in wanted for name in names if name in wanted}
+    return tuple((name, tuple(n for n, by in covered.items() if by == name)) for name in wanted if name not in covered)
+
+
 def probe(distribution: str) -> str | None:
     """Import a distribution in a process of its own and say why it cannot be imported, or None."""
-    if distribution not in _PROBES:
-        return None
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-P", "-W", "ignore", "-c", _PROBES[distribution]]
     try:

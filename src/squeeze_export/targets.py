@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from squeeze_export.contracts import DEFAULT_PRECISION, TARGETS, Precision, Progress, Target
 from squeeze_export.exporters import EXPORTERS, tflite
-from squeeze_export.sdks import probe
+from squeeze_export.sdks import probe, probe_order
 from squeeze_export.validation.runners import RUNNERS, WITNESSES
 from squeeze_export.versions import versions_of
 
@@ -60,18 +60,22 @@ def broken_sdks(progress: Progress) -> dict[str, str]:
     for target in TARGETS:
         packages |= {package for _, _, own in _routes(target) for package in own}
         packages |= {package for runner in (*RUNNERS[target], *WITNESSES.get(target, ())) for package in runner.PACKAGES}
-    installed = list(versions_of(packages))
+    found: dict[str, str] = {}
 
-    def look(distribution: str) -> str | None:
+    def look(distribution: str, covered: tuple[str, ...]) -> None:
         began = time.monotonic()
         progress.stage(distribution, "importing")
         reason = probe(distribution)
         progress.done(distribution, "ready" if reason is None else "error", time.monotonic() - began)
-        return reason
+        if reason is not None:
+            found[distribution] = reason
+            for name in covered:
+                look(name, ())
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        reasons = zip(installed, pool.map(look, installed), strict=True)
-        return {distribution: reason for distribution, reason in reasons if reason is not None}
+        for done in [pool.submit(look, *what) for what in probe_order(versions_of(packages))]:
+            done.result()
+    return found
 
 
 def _state(target: Target, broken: Mapping[str, str]) -> TargetState:

@@ -42,11 +42,11 @@ def targets(
         screen.note(f"{remedy} brings everything that is missing here.")
 
 
-def _role(part: RouteState | ExecutorState) -> str:
+def _role(part: RouteState | ExecutorState, *, among: int) -> str:
     from squeeze_export.targets import RouteState
 
     if isinstance(part, RouteState):
-        return " (default)" if part.default else ""
+        return " (default)" if part.default and among > 1 else ""
     return " (decides)" if part.decides else " (witness)" if part.witness else ""
 
 
@@ -66,7 +66,7 @@ def _table(states: Sequence[TargetState]) -> Table:
                 versions |= part.versions
                 fine = part.unavailable is None
                 column.append("✓ " if fine else "✗ ", style="green" if fine else "yellow")
-                column.append(part.name + _role(part))
+                column.append(part.name + _role(part, among=len(parts)))
                 column.append("\n" if fine else f": {part.unavailable}\n", style="dim")
             column.rstrip()
         table.add_row(
