@@ -54,6 +54,11 @@ bench:
 bench-evaluate bundle images:
     {{bin}}/python benchmarks/evaluate.py {{bundle}} --images {{images}}
 
+# Measure the Android preprocessing of a 12-megapixel picture on the JVM against Pillow.
+[group('release')]
+bench-android:
+    {{bin}}/python -m benchmarks.android_preprocess
+
 # Build sdist and wheel into dist-packages/.
 [group('release')]
 build:

@@ -6,9 +6,10 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from squeeze_export import compare_command, evaluate_command, signals, starter_command, targets_command, verify_command
 from squeeze_export.errors import SqueezeExportError, UsageError
@@ -20,13 +21,32 @@ _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
     "6 target unavailable here."
 )
+
+
+class _Grouped(TyperGroup):
+    """The options under their headings, as plain text: Typer's own renderer of headings costs more time than all else here."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a list of options per heading, then the commands."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        self.format_commands(ctx, formatter)
+
+
 app = typer.Typer(
     name="squeeze-export",
+    cls=_Grouped,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 _WHAT, _MODEL, _INPUT, _OUTPUT, _SCREEN = "What to export", "Source model", "Input and output", "Bundle", "Screen"
@@ -189,7 +209,7 @@ def export_command(
 ) -> None:
     """Export one PyTorch image classifier to Core ML, TFLite and TorchScript Lite, each proven from its saved file.
 
-    [bold]squeeze-export --target all[/] writes dist/NAME with one artifact per target, opens each again from disk, runs it,
+    `squeeze-export --target all` writes dist/NAME with one artifact per target, opens each again from disk, runs it,
     and compares what it says with eager PyTorch. Whatever does not agree is not written.
     """
     from squeeze_export.request import Options

@@ -37,7 +37,10 @@ def starter(
         bool, typer.Option("--allow-unproven", help="Take an artifact that could not be executed here (NOT_RUN).")
     ] = False,
 ) -> None:
-    """Make an Android or iOS project around an artifact of a finished bundle: it opens, builds, classifies, and proves itself."""
+    """Make an Android or iOS project around an artifact of a finished bundle.
+
+    It opens, builds, classifies, and proves itself on the phone.
+    """
     from squeeze_export import screen
     from squeeze_export.contracts import STARTERS, TARGETS, Precision
     from squeeze_export.starters import render_bundle
