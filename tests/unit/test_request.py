@@ -133,6 +133,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         images = "photos"
         starter = "none"
         ios-target = "iOS17"
+        tflite-route = "onnx-tf"
         output = "out"
         name = "net"
         force = true

@@ -62,8 +62,9 @@ def test_agreement_measures_and_takes_power_and_margin_from_the_first():
     found = agreement("probabilities", ROWS, other, floor=1e-30)
     assert (found.max_abs_error, found.top1_agreement, found.top1_ties) == (pytest.approx(0.6), 0.5, 0)
     # Below the floor there are no digits to compare.
-    tiny = np.array([[1.0, 1e-9, 2e-9]])
-    assert agreement("probabilities", tiny, tiny[:, ::-1] * [0, 1, 1] + [1, 0, 0], floor=1e-4).snr_db is None
+    tiny, other_tiny = np.array([[1.0, 1e-9, 2e-9]]), np.array([[1.0, 2e-9, 1e-9]])
+    assert agreement("probabilities", tiny, other_tiny, floor=1e-4).snr_db is None
+    assert agreement("probabilities", tiny, other_tiny, floor=1e-12).snr_db is not None
     features = agreement("features", ROWS, other, floor=1e-30)
     assert (features.observed, features.top1_agreement, features.top5_agreement) == ("features", None, None)
 
