@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.routes --weights W.safetensors --images photos [--runs 300] [--write]
 
-Each road runs in a process of its own. Seconds are the processor's, of the conversion without the import of its SDKs, which stands
-beside it; milliseconds are the least of the runs, one image each. --write puts the table between the marks in docs/onnx.md.
+Each road runs in a process of its own. Seconds are the processor's, of the conversion without the import of its SDKs, which
+stands beside it; milliseconds are the least of the runs, one image each. --write puts the table into docs/onnx.md.
 """
 
 from __future__ import annotations
