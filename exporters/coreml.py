@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
     import torch
 
+    from squeeze_export.contracts import PixelArray
+
 SUFFIX: Final = ".mlpackage"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+CALIBRATED: Final[tuple[Precision, ...]] = ()
 PACKAGES: Final = ("coremltools", "torch")
 
 INPUT_NAME: Final = "image"
@@ -42,7 +45,7 @@ def unavailable() -> str | None:
     return None
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+def export(source: SourceModel, settings: ExportSettings, destination: Path, calibration: PixelArray | None = None) -> Artifact:
     """Write the package at `destination`, which does not exist yet, and describe it.
 
     An image input takes 0..255 pixels in the preprocessing's colour order; a tensor input takes what the source model takes. With

@@ -19,8 +19,11 @@ from squeeze_export.sdks import missing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from squeeze_export.contracts import PixelArray
+
 SUFFIX: Final = ".onnx"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+CALIBRATED: Final[tuple[Precision, ...]] = ()
 PACKAGES: Final[tuple[str, ...]] = ("torch", "onnx")
 
 LABELS: Final = "labels"
@@ -32,7 +35,7 @@ def unavailable() -> str | None:
     return missing(("torch", "onnx"), extra="onnx")
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+def export(source: SourceModel, settings: ExportSettings, destination: Path, calibration: PixelArray | None = None) -> Artifact:
     """Write the artifact at `destination`, which does not exist yet, and describe it.
 
     Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.

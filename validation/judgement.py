@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeeze_export.agreements import Agreement, Witness
-from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Signature, Target
+from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Signature, Target, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
 from squeeze_export.validation.agreement import agreement
 from squeeze_export.validation.parity import answers, judge
@@ -26,6 +26,7 @@ def judge_file(
     pack: GoldenPack,
     *,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...] = (),
 ) -> tuple[ParityReport, ...]:
     """Judge the file by the target's executors, the deciding one first; those that cannot run here are left out.
 
@@ -33,7 +34,7 @@ def judge_file(
     """
     deciding, *others = _deciding(target), *RUNNERS[target][1:]
     witnesses = [runner for runner in others if runner.unavailable() is None]
-    return tuple(_judge(module, target, path, signature, precision, pack, folded) for module in (deciding, *witnesses))
+    return tuple(_judge(module, target, path, signature, precision, pack, folded, chosen) for module in (deciding, *witnesses))
 
 
 def _judge(
@@ -44,6 +45,7 @@ def _judge(
     precision: Precision,
     pack: GoldenPack,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...],
     opened: list[Runner] | None = None,
 ) -> ParityReport:
     """Judge by one executor; the runner that it was done with is added to `opened`, with its answers in memory."""
@@ -61,7 +63,7 @@ def _judge(
     if opened is not None:
         runner = _Remembering(runner)
         opened.append(runner)
-    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded)
+    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded, chosen_weights=chosen)
 
 
 def answers_of(
@@ -83,6 +85,7 @@ def witnesses_of(
     pack: GoldenPack,
     *,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...] = (),
 ) -> tuple[Witness, ...]:
     """Judge the file by the target's witnesses, and compare each with the deciding executor: two differences, told apart."""
     found = []
@@ -91,7 +94,7 @@ def witnesses_of(
         if reason is not None:
             raise TargetUnavailableError(f"The witness for {target} is not available here: {reason}")
         opened: list[Runner] = []
-        report = _judge(module, target, path, signature, precision, pack, folded, opened)
+        report = _judge(module, target, path, signature, precision, pack, folded, chosen, opened)
         together: Agreement | None = None
         if opened:
             try:

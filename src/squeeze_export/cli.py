@@ -73,8 +73,17 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="[TARGET=]PRECISION",
-            help="fp32, fp16, or ladder for all that there are; for every target or one (coreml=fp32). Several, repeated or with "
-            "commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
+            help="fp32, fp16, for TFLite int8, int8-dynamic and int8-weights, or ladder for all that there are; for every target "
+            "or one (coreml=fp32). Several, repeated or with commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for "
+            "Core ML, fp32 elsewhere.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calibration_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Unlabelled pictures by which int8 chooses its ranges, some hundred; default: drawn demo pictures.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -218,6 +227,7 @@ def export_command(
         target=tuple(target or ()),
         starter=tuple(starter or ()),
         precision=tuple(precision or ()),
+        calibration_data=calibration_data,
         ios_target=ios_target,
         tflite_route=tflite_route,
         model=model,
@@ -289,6 +299,8 @@ def _export(flags: Options, config: Path | None) -> None:
                 for report in (entry.parity, *entry.witnesses)
             ]
             screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
+        for told in bundle.notes:
+            screen.note(told)
         for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
             screen.note(notice)
         if manifest.source.weights_kind == "demo":
@@ -309,7 +321,6 @@ app.command()(verify_command.verify)
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 app.command()(starter_command.starter)
 app.command()(compare_command.compare)
-
 app.command()(targets_command.targets)
 
 

@@ -8,12 +8,13 @@ from typing import Final, Literal
 
 from squeeze_export import errors
 from squeeze_export.agreements import Witness
-from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature
+from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature, WeightDigest
 
 JobKind = Literal["export", "judge", "answer"]
 
 SOURCE: Final = "source"
 GOLDEN: Final = "golden"
+CALIBRATION: Final = "calibration.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class JudgeJob:
     golden: Path
     signature: Signature
     folded_weights: tuple[str, ...]
+    chosen_weights: tuple[WeightDigest, ...] = ()
     witness: bool = False
 
 

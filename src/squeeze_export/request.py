@@ -59,6 +59,7 @@ class Options:
     head: str | None = None
     output_kind: str | None = None
     images: str | None = None
+    calibration_data: str | None = None
     ios_target: str | None = None
     tflite_route: str | None = None
     output: str | None = None
@@ -70,7 +71,7 @@ class Options:
     verbose: bool | None = None
 
 
-_PATHS: Final = ("weights", "labels", "images", "output")
+_PATHS: Final = ("weights", "labels", "images", "output", "calibration_data")
 _LISTS: Final = ("target", "precision", "starter")
 _YES_OR_NO: Final = ("force", "allow_unproven", "json", "quiet", "verbose")
 _WHOLE: Final = ("seed", "resize")
@@ -156,9 +157,9 @@ def merge(flags: Options, config: Options) -> Options:
 
 def build_request(options: Options) -> ExportRequest:
     """Settle every option; raises UsageError that names the option, what was found and what is known."""
-    for name in ("weights", "output", "images", "labels", "model", "name"):
+    for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data"):
         if getattr(options, name) == "":
-            raise UsageError(f"--{name} is empty: an unset variable? Leave the option out, or give it a value.")
+            raise UsageError(f"--{name.replace('_', '-')} is empty: an unset variable? Leave the option out, or give it a value.")
     if not options.target:
         raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
     targets = _targets(options.target)
@@ -176,6 +177,14 @@ def build_request(options: Options) -> ExportRequest:
         raise UsageError(
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
+    precisions = _precisions(options.precision, targets)
+    if options.calibration_data is not None and not any(
+        precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
+    ):
+        raise UsageError(
+            f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
+            "(tflite=int8), and none is exported. Leave it out, or add one with --precision."
+        )
     preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
@@ -183,7 +192,7 @@ def build_request(options: Options) -> ExportRequest:
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
-        precisions=_precisions(options.precision, targets),
+        precisions=precisions,
         preprocessing=spec_for(
             cast("Preset", preset),
             model=model,
@@ -208,6 +217,7 @@ def build_request(options: Options) -> ExportRequest:
         name=options.name,
         force=bool(options.force),
         allow_unproven=bool(options.allow_unproven),
+        calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
     )
 

@@ -120,4 +120,5 @@ def _job(folder: Path, record: Manifest, entry: ArtifactRecord, *, witness: bool
         signature=entry.signature,
         folded_weights=entry.folded_weights,
         witness=witness and entry.target in WITNESSES,
+        chosen_weights=entry.chosen_weights,
     )

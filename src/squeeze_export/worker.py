@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, TextIO, cast, get_args
 
 from squeeze_export.contracts import Target
 from squeeze_export.errors import SqueezeExportError, UsageError
-from squeeze_export.jobs import GOLDEN, SOURCE, AnswerJob, ExportJob, Failure, Job, JudgeJob, Result
+from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, AnswerJob, ExportJob, Failure, Job, JudgeJob, Result
 from squeeze_export.sdks import load_coremltools
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _run(folder: Path, job: Job, events: TextIO) -> Result:
 
 
 def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
+    import numpy as np
+
     from squeeze_export.exporters import EXPORTERS
     from squeeze_export.golden import read_golden
     from squeeze_export.models.source import restore_source
@@ -108,11 +110,21 @@ def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
     target = job.key.target
     source = restore_source(folder / SOURCE)
     _say(events, "converting")
-    artifact = EXPORTERS[target].export(source, job.settings, job.destination)
+    images = folder / CALIBRATION
+    calibration = np.load(images) if images.is_file() else None
+    artifact = EXPORTERS[target].export(source, job.settings, job.destination, calibration)
     _say(events, "checking")
     # The golden pack is read again from disk: the judge sees what `verify` will see, nothing that is only in memory.
     pack = read_golden(folder / GOLDEN)
-    reports = judge_file(target, artifact.path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights)
+    reports = judge_file(
+        target,
+        artifact.path,
+        artifact.signature,
+        artifact.precision,
+        pack,
+        folded=artifact.folded_weights,
+        chosen=artifact.chosen_weights,
+    )
     return Result(key=job.key, artifact=artifact, reports=reports, failure=None, seconds=0)
 
 
@@ -121,12 +133,13 @@ def _judge(job: JudgeJob, events: TextIO) -> Result:
     from squeeze_export.validation.judgement import judge_file, witnesses_of
 
     _say(events, "checking")
-    pack, folded = read_golden(job.golden), job.folded_weights
+    pack, folded, chosen = read_golden(job.golden), job.folded_weights, job.chosen_weights
+    file = (job.key.target, job.path, job.signature, job.key.precision, pack)
     witnesses: tuple[Witness, ...] = ()
-    reports = judge_file(job.key.target, job.path, job.signature, job.key.precision, pack, folded=folded)
+    reports = judge_file(*file, folded=folded, chosen=chosen)
     if job.witness:
         _say(events, "hearing witnesses")
-        witnesses = witnesses_of(job.key.target, job.path, job.signature, job.key.precision, pack, folded=folded)
+        witnesses = witnesses_of(*file, folded=folded, chosen=chosen)
     return Result(key=job.key, artifact=None, reports=reports, failure=None, seconds=0, witnesses=witnesses)
 
 

@@ -69,6 +69,8 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         ({"precision": ("fp16,",)}, "--precision '' is unknown"),
         ({"precision": ("tflite=fp16,fp8",)}, "--precision 'fp8' is unknown"),
         ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
+        ({"calibration_data": "photos"}, "none is exported"),
+        ({"calibration_data": "", "precision": ("tflite=int8",)}, "--calibration-data is empty"),
         ({"input_size": "224px"}, "is no size"),
         ({"input_size": "-224"}, "is no size"),
         ({"input_size": "1x1"}, "1"),
@@ -119,7 +121,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         model = "squeezenet1_0"
         weights = "w.safetensors"
         labels = "labels.txt"
-        precision = { coreml = "fp32", tflite = ["fp16", "fp32"] }
+        precision = { coreml = "fp32", tflite = ["int8", "fp32"] }
+        calibration-data = "unlabelled"
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -150,7 +153,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
     assert made.preprocessing.mean == (1, 2, 3)
-    assert made.precisions == {"coreml": ("fp32",), "tflite": ("fp16", "fp32")}
+    assert made.precisions == {"coreml": ("fp32",), "tflite": ("int8", "fp32")}
+    assert made.calibration == tmp_path / "unlabelled"
     assert made.force is True
 
 
