@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from squeeze_export.contracts import Artifact, ExportSettings, Precision, SourceModel, Target
-from squeeze_export.exporters import coreml, tflite, torchscript
+from squeeze_export.exporters import coreml, onnx, tflite, torchscript
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray
@@ -55,4 +55,5 @@ EXPORTERS: Final[Mapping[Target, Exporter]] = {
     "coreml": coreml,
     "tflite": tflite,
     "torchscript": torchscript,
+    "onnx": onnx,
 }

@@ -224,15 +224,7 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
     origin = source.weights
     metadata = spec.description.metadata
     metadata.author = "squeeze-export"
-    match origin.kind:
-        case "imagenet":
-            metadata.license = "Weights: BSD-3-Clause (torchvision); trained on ImageNet-1k"
-        case "demo":
-            metadata.license = "Apache-2.0"
-        case "random":
-            metadata.license = "None: random, untrained weights"
-        case "file":
-            metadata.license = f"That of the weights in {origin.file_name or 'the given file'}; not known to squeeze-export"
+    metadata.license = graph.licence_of(origin)
     metadata.versionString = f"weights {origin.sha256[:12]}"
     metadata.shortDescription = (
         f"{graph.said_of(source)}, exported from PyTorch as {settings.precision} ML Program for "

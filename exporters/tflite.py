@@ -8,9 +8,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,12 +21,21 @@ from squeeze_export.contracts import (
     Precision,
     Signature,
     SourceModel,
+    TfliteRoute,
     WeightDigest,
 )
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import tflite_flatbuffer, tflite_metadata, tflite_network, tflite_quantized
+from squeeze_export.exporters import (
+    onnx_tf_compat,
+    tflite_flatbuffer,
+    tflite_metadata,
+    tflite_network,
+    tflite_onnx_tf,
+    tflite_quantized,
+)
 from squeeze_export.exporters.graph import input_spec, output_spec
 from squeeze_export.models.source import weight_digest
+from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
     import torch
@@ -38,16 +46,17 @@ SUFFIX: Final = ".tflite"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8",)
 PACKAGES: Final = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
+ROUTES: Final[Mapping[TfliteRoute, tuple[str, ...]]] = {"litert-torch": PACKAGES, "onnx-tf": tflite_onnx_tf.PACKAGES}
 
-_MODULES: Final = ("torch", "litert_torch", "litert_converter", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers")
+_FINISHING: Final = ("torch", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers")
+_MODULES: Final = (*_FINISHING, "litert_torch", "litert_converter")
 
 
-def unavailable() -> str | None:
-    """Why nothing can be exported here (naming the pip command), or None. Loads no SDK."""
-    absent = [package.replace("_", "-") for package in _MODULES if find_spec(package) is None]
-    if not absent:
-        return None
-    return f"{', '.join(absent)} is not installed: pip install {' '.join(absent)}"
+def unavailable(route: TfliteRoute = "litert-torch") -> str | None:
+    """Why nothing can be exported here on this route (naming the pip command), or None. Loads no SDK."""
+    if route == "litert-torch":
+        return missing(_MODULES)
+    return missing(_FINISHING) or onnx_tf_compat.unavailable()
 
 
 def export(source: SourceModel, settings: ExportSettings, destination: Path, calibration: PixelArray | None = None) -> Artifact:
@@ -80,6 +89,7 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path, cal
         path=destination,
         signature=Signature(input=spec, outputs=(output,)),
         operators=tuple(sorted(set(made.operators))),
+        route=settings.tflite_route,
         folded_weights=made.folded,
         chosen_weights=made.chosen,
     )
@@ -100,7 +110,10 @@ def _make(
 ) -> _Made:
     half = settings.precision == "fp16"
     network, folded = tflite_network.prepare(source, spec)
-    content = _convert(tflite_network.as_signature(network, output.kind), spec)
+    if settings.tflite_route == "onnx-tf":
+        content = tflite_onnx_tf.convert(network, spec, output)
+    else:
+        content = _convert(tflite_network.as_signature(network, output.kind), spec)
     model = tflite_flatbuffer.parse(_halve(content) if half else content)
     operators = tflite_flatbuffer.require_operators(model, tflite_network.expected_operators(network, output.kind, half=half))
     if settings.precision not in ("fp32", "fp16"):

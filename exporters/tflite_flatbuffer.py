@@ -39,7 +39,7 @@ def require_operators(model: Any, expected: Counter[str]) -> list[str]:
     if surplus or missing:
         raise ConversionError(
             f"The converter did not write the network as it is: too many {_listed(surplus)}; missing {_listed(missing)}. "
-            "Install the litert-torch version that this release names."
+            "Install the converter's version that this release names."
         )
     return found
 
@@ -67,7 +67,7 @@ def name_tensors(model: Any, convolutions: Mapping[str, tuple[Array, Array]]) ->
             if match is None:
                 raise ConversionError(
                     f"The converter changed a weight: none of {', '.join(unfound)} equals filter {values[0].shape} of CONV_2D "
-                    f"number {counts[kind]}. Install the litert-torch version that this release names."
+                    f"number {counts[kind]}. Install the converter's version that this release names."
                 )
             del unfound[match]
             names[operator.outputs[0]], names[stored], names[bias] = match, f"{match}.weight", f"{match}.bias"

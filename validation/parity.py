@@ -96,6 +96,24 @@ def judge(
     return report("FAILED" if problems else "PASSED", "; ".join(problems) or None, tuple(outputs), weights)
 
 
+def answers(runner: Runner, signature: Signature, pack: GoldenPack) -> dict[str, Array]:
+    """Run every image and give each output's rows, (images, classes or channels), unjudged.
+
+    Raises ArtifactError where an output is missing, not finite or not as declared.
+    """
+    problem = _pack_problem(signature, pack)
+    if problem is not None:
+        raise ArtifactError(f"Nothing can be executed with this golden pack: {problem}.")
+    results = [_run(runner, signature, pixels) for pixels in pack.pixels]
+    found: dict[str, Array] = {}
+    for spec in signature.outputs:
+        rows, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+        if rows is None or problems:
+            raise ArtifactError(f"The output {spec.name} {'; '.join(problems)}. Run squeeze-export verify on the bundle.")
+        found[spec.name] = rows
+    return found
+
+
 def _pack_problem(signature: Signature, pack: GoldenPack) -> str | None:
     """Say why nothing could be proven with this pack."""
     count = len(pack.names)

@@ -99,6 +99,8 @@ TOLERANCES: Final[Mapping[tuple[Target, Precision], Tolerance]] = {
     ("tflite", "int8-weights"): _INT8_WEIGHTS,
     ("torchscript", "fp32"): _FP32,
     ("torchscript", "fp16"): _FP16_STORED,
+    ("onnx", "fp32"): _FP32,
+    ("onnx", "fp16"): _FP16_STORED,
 }
 
 

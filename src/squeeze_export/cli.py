@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from squeeze_export import evaluate_command, signals, starter_command, targets_command
+from squeeze_export import compare_command, evaluate_command, signals, starter_command, targets_command, verify_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from squeeze_export.jobs import Result
-    from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.request import Options
-    from squeeze_export.screen import Row
 
 _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
@@ -70,7 +65,9 @@ def export_command(
     context: typer.Context,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="TARGET", help="coreml, tflite, torchscript or all; repeatable.", rich_help_panel=_WHAT),
+        typer.Option(
+            metavar="TARGET", help="coreml, tflite, torchscript, all (these three), or onnx; repeatable.", rich_help_panel=_WHAT
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
@@ -94,6 +91,14 @@ def export_command(
         str | None,
         typer.Option(
             metavar="iOS15..iOS18", help="Minimum deployment target of the Core ML package; default iOS16.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    tflite_route: Annotated[
+        str | None,
+        typer.Option(
+            metavar="litert-torch|onnx-tf",
+            help="Converter of the TFLite file; default litert-torch. onnx-tf goes over ONNX and TensorFlow and needs an extra.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     config: Annotated[
@@ -224,6 +229,7 @@ def export_command(
         precision=tuple(precision or ()),
         calibration_data=calibration_data,
         ios_target=ios_target,
+        tflite_route=tflite_route,
         model=model,
         weights=weights,
         seed=seed,
@@ -278,9 +284,9 @@ def _export(flags: Options, config: Path | None) -> None:
         raise
     except ExportFailed as error:
         if not quiet and not json:
-            screen.out().print(screen.result_table("Nothing was written", _rows_of(error.results)))
+            screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
         if verbose:
-            _print_tracebacks(error.results)
+            screen.print_tracebacks(error.results)
         raise
     manifest = bundle.manifest
     if json:
@@ -311,63 +317,11 @@ def _export(flags: Options, config: Path | None) -> None:
         raise typer.Exit(6)
 
 
-@app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
-) -> None:
-    """Open a finished bundle again from disk and prove every artifact once more."""
-    from squeeze_export import screen
-    from squeeze_export.manifest import encode
-    from squeeze_export.verification import verify as run_verify
-
-    with screen.progress_lines(quiet=quiet) as lines:
-        found = run_verify(bundle, lines)
-    if verbose:
-        _print_tracebacks(found.results)
-    if json:
-        record = {
-            "schema_version": 1,
-            "name": found.manifest.name,
-            "passed": not found.reasons,
-            "reasons": found.reasons,
-            "artifacts": [
-                {"target": result.key.target, "precision": result.key.precision, "reports": result.reports}
-                for result in found.results
-            ],
-        }
-        typer.echo(encode(record).decode(), nl=False)
-    elif not quiet:
-        table = screen.result_table(f"verify {screen.shown(bundle)}", _rows_of(found.results, found.manifest.artifacts))
-        screen.out().print(table)
-    if found.reasons:
-        if not json:
-            screen.problem("The bundle is not proven.\n" + "\n".join(found.reasons))
-        raise typer.Exit(found.exit_code)
-
-
+app.command()(verify_command.verify)
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 app.command()(starter_command.starter)
+app.command()(compare_command.compare)
 app.command()(targets_command.targets)
-
-
-def _rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:
-    from squeeze_export import screen
-
-    sizes = {entry.key: entry.size_bytes for entry in artifacts}
-    return [
-        screen.Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
-        for result in results
-        for report in result.reports
-    ]
-
-
-def _print_tracebacks(results: tuple[Result, ...]) -> None:
-    for result in results:
-        if result.failure is not None and result.failure.traceback:
-            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -90,7 +90,9 @@ class CalibrationRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
-    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict."""
+    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
+
+    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf")."""
 
     target: Target
     precision: Precision
@@ -106,6 +108,7 @@ class ArtifactRecord:
     chosen_weights: tuple[WeightDigest, ...] = ()
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
+    route: str | None = None
 
     @property
     def key(self) -> ArtifactKey:

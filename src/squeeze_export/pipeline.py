@@ -26,9 +26,10 @@ from squeeze_export.contracts import (
     SourceModel,
     Starter,
     Target,
+    TfliteRoute,
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
-from squeeze_export.exporters import EXPORTERS
+from squeeze_export.exporters import EXPORTERS, tflite
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
@@ -79,7 +80,10 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     settings = plan(request)
     name = request.name or default_name(request.model, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
-    with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", tuple(settings), progress) as crew:
+    with (
+        bundle.staging(request.output, name) as stage,
+        workers(stage / "job", "export", tuple(settings), progress, tflite_route=request.tflite_route) as crew,
+    ):
         source, images = prepare(request, name, stage / "job", progress)
         prepared = stage / "bundle"
         for target in request.targets:
@@ -114,11 +118,8 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         if not set(targets_of(starter)) & set(request.targets):
             needed = " or ".join(targets_of(starter))
             raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
-    for target in request.targets:
-        for module in (EXPORTERS[target], RUNNERS[target][0]):
-            reason = module.unavailable()
-            if reason is not None:
-                raise TargetUnavailableError(f"{target} is not available here: {reason}")
+    if lacking := _lacking(request):
+        raise TargetUnavailableError("\n".join(lacking))
     settings: dict[ArtifactKey, ExportSettings] = {}
     for key in request.keys:
         if key.precision not in EXPORTERS[key.target].PRECISIONS:
@@ -129,6 +130,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
             input_kind=request.input_kind,
             output_kind=output_kind,
             ios_target=request.ios_target,
+            tflite_route=request.tflite_route,
         )
     return settings
 
@@ -143,10 +145,21 @@ def _check_words(request: ExportRequest) -> None:
         ("head", request.head, get_args(Head)),
         ("output_kind", request.output_kind, (None, *get_args(ScoreKind))),
         ("ios_target", request.ios_target, get_args(IosTarget)),
+        ("tflite_route", request.tflite_route, get_args(TfliteRoute)),
     )
     for name, value, known in closed:
         if value not in known:
             raise UsageError(f"{name} {value!r} is unknown; it is one of {', '.join(map(str, known))}.")
+
+
+def _lacking(request: ExportRequest) -> list[str]:
+    """Everything that keeps this request from being carried out here, a line each: nobody installs one SDK after another."""
+    lines: list[str] = []
+    for target in request.targets:
+        made = tflite.unavailable(request.tflite_route) if target == "tflite" else EXPORTERS[target].unavailable()
+        reasons = dict.fromkeys(reason for reason in (made, RUNNERS[target][0].unavailable()) if reason is not None)
+        lines += [f"{target} is not available here: {reason}" for reason in reasons]
+    return lines
 
 
 def starters_of(request: ExportRequest) -> tuple[Starter, ...]:
@@ -258,7 +271,7 @@ def assemble(
         labels = manifest.file_record(prepared, path)
     records = tuple(_record(prepared, result) for result in results)
     (prepared / bundle.PARITY).write_bytes(manifest.encode(bundle.parity_record(name, records)))
-    packages = {package for record in records for package in _packages(record.target)}
+    packages = {package for record in records for package in _packages(record.target, request.tflite_route)}
     made = manifest.Manifest(
         schema_version=1,
         name=name,
@@ -299,12 +312,14 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         bytecode_version=artifact.bytecode_version,
         notice=artifact.notice,
         folded_weights=artifact.folded_weights,
+        route=artifact.route,
         chosen_weights=artifact.chosen_weights,
         parity=result.reports[0],
         witnesses=result.reports[1:],
     )
 
 
-def _packages(target: Target) -> set[str]:
+def _packages(target: Target, route: TfliteRoute) -> set[str]:
     runners = {package for runner in RUNNERS[target] for package in runner.PACKAGES}
-    return {*EXPORTERS[target].PACKAGES, *runners}
+    made = tflite.ROUTES[route] if target == "tflite" else EXPORTERS[target].PACKAGES
+    return {*made, *runners}

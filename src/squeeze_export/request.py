@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from squeeze_export.contracts import (
+    PHONE_TARGETS,
     STARTERS,
     TARGETS,
     ColorOrder,
@@ -23,6 +24,7 @@ from squeeze_export.contracts import (
     ScoreKind,
     Starter,
     Target,
+    TfliteRoute,
 )
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
@@ -59,6 +61,7 @@ class Options:
     images: str | None = None
     calibration_data: str | None = None
     ios_target: str | None = None
+    tflite_route: str | None = None
     output: str | None = None
     name: str | None = None
     force: bool | None = None
@@ -209,6 +212,7 @@ def build_request(options: Options) -> ExportRequest:
         else None,
         images=Path(options.images) if options.images is not None else None,
         ios_target=cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget))),
+        tflite_route=_tflite_route(options.tflite_route, targets),
         output=Path(options.output or "dist"),
         name=options.name,
         force=bool(options.force),
@@ -231,8 +235,19 @@ def _one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
-    named = [_one_of("--target", value, (*TARGETS, "all")) for value in written]
-    return TARGETS if "all" in named else tuple(target for target in TARGETS if target in named)
+    named = {_one_of("--target", value, (*TARGETS, "all")) for value in written}
+    if "all" in named:
+        named.update(PHONE_TARGETS)
+    return tuple(target for target in TARGETS if target in named)
+
+
+def _tflite_route(written: str | None, targets: tuple[Target, ...]) -> TfliteRoute:
+    if written is None:
+        return "litert-torch"
+    route = cast("TfliteRoute", _one_of("--tflite-route", written, get_args(TfliteRoute)))
+    if "tflite" not in targets:
+        raise UsageError(f"--tflite-route {route} concerns a target that is not exported. Add --target tflite.")
+    return route
 
 
 def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:

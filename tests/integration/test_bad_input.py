@@ -216,7 +216,10 @@ def test_no_space_left(tmp_path, target, size):
 
 @pytest.mark.parametrize(
     ("target", "module"),
-    [("coreml", "coremltools"), ("tflite", "litert_torch"), ("tflite", "ai_edge_litert"), ("torchscript", "torch")],
+    [
+        *[("coreml", "coremltools"), ("tflite", "litert_torch"), ("tflite", "ai_edge_litert"), ("torchscript", "torch")],
+        *[("onnx", "onnx"), ("onnx", "onnxruntime")],
+    ],
 )
 def test_an_sdk_that_is_not_installed(tmp_path, target, module):
     """The module is hidden from the import system, as if it had never been installed."""
@@ -236,7 +239,7 @@ def test_an_sdk_that_is_not_installed(tmp_path, target, module):
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
     listed = subprocess.run(
-        [*command, "targets", "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [*command, "targets", "--json", "--no-import"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     states = {state["target"]: state for state in json.loads(listed.stdout)["targets"]}
     reasons = [states[target]["unavailable"], *(executor["unavailable"] for executor in states[target]["executors"])]

@@ -29,6 +29,17 @@ def test_all_means_every_target_once_in_a_fixed_order():
     assert request(target=("torchscript", "coreml", "coreml")).targets == ("coreml", "torchscript")
 
 
+def test_onnx_is_named_beside_all_and_a_route_needs_its_target():
+    assert request(target=("onnx", "all")).targets == ("coreml", "tflite", "torchscript", "onnx")
+    assert request(target=("tflite",), tflite_route="onnx-tf").tflite_route == "onnx-tf"
+    for options, told in (
+        ({"target": ("tflite",), "tflite_route": "onnx2tf"}, "--tflite-route 'onnx2tf' is unknown"),
+        ({"target": ("coreml",), "tflite_route": "onnx-tf"}, "Add --target tflite"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            request(**options)
+
+
 def test_precision_is_for_all_targets_or_for_one():
     assert request(precision=("fp16",)).precisions == {"coreml": ("fp16",), "tflite": ("fp16",), "torchscript": ("fp16",)}
     assert request(precision=("fp16", "coreml=fp32")).precisions["coreml"] == ("fp32",)
@@ -40,7 +51,7 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in EXPORTERS}
+    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in everything.targets}
     assert list(plan(everything)) == list(everything.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
@@ -125,6 +136,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         images = "photos"
         starter = "none"
         ios-target = "iOS17"
+        tflite-route = "onnx-tf"
         output = "out"
         name = "net"
         force = true
