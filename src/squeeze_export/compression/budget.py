@@ -1,0 +1,56 @@
+"""Which coding for which layer: the smallest sum of losses under a byte budget, exactly (a multiple-choice knapsack)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import numpy as np
+
+from squeeze_export.errors import UsageError
+
+Choice = TypeVar("Choice")
+
+_UNIT: Final = 16  # bytes; costs are rounded up to it, so the budget is never exceeded
+
+
+def choose(options: Mapping[str, Mapping[Choice, tuple[float, int]]], budget: int) -> dict[str, Choice]:
+    """Pick one option per layer, given as (loss, bytes), so that the bytes fit `budget` and the losses sum up to the least.
+
+    The same for the same arguments, whatever the order of equals. UsageError names the smallest reachable number of bytes.
+    """
+    smallest = smallest_bytes(options)
+    if smallest > budget:
+        raise UsageError(f"{budget:,} bytes cannot be reached: the smallest coding of all weights takes {smallest:,} bytes")
+    states = budget // _UNIT + 1
+    loss = np.zeros(states)  # the least loss of the layers so far within so many units
+    taken: list[tuple[str, list[Choice], np.ndarray[tuple[int], np.dtype[np.int64]]]] = []
+    for layer, table in options.items():
+        names = sorted(table, key=lambda name: (table[name][1], table[name][0], str(name)))
+        best, which = np.full(states, np.inf), np.zeros(states, np.int64)
+        for index, name in enumerate(names):
+            extra, cost = table[name][0], _units(table[name][1])
+            if cost >= states:
+                continue
+            reached = np.full(states, np.inf)
+            reached[cost:] = loss[: states - cost] + extra
+            better = reached < best
+            best[better], which[better] = reached[better], index
+        loss = best
+        taken.append((layer, names, which))
+    if not np.isfinite(loss[-1]):  # only by rounding up to units
+        raise UsageError(f"{budget:,} bytes are too close to the smallest reachable: allow {smallest + _UNIT * len(taken):,}")
+    left, chosen = states - 1, dict[str, Choice]()
+    for layer, names, which in reversed(taken):
+        chosen[layer] = names[int(which[left])]
+        left -= _units(options[layer][chosen[layer]][1])
+    return {layer: chosen[layer] for layer in options}
+
+
+def smallest_bytes(options: Mapping[str, Mapping[Choice, tuple[float, int]]]) -> int:
+    """The bytes of the smallest option of every layer."""
+    return sum(min(cost for _, cost in table.values()) for table in options.values())
+
+
+def _units(cost: int) -> int:
+    return -(-cost // _UNIT)
