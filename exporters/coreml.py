@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import Artifact, ExportSettings, InputSpec, OutputSpec, Precision, Signature, SourceModel
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import coreml_package, coreml_sdk, graph
+from squeeze_export.exporters import coreml_compressed, coreml_package, coreml_sdk, coreml_slim, graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import torch
+
+    from squeeze_export.compression.codings import CodedWeight
 
 SUFFIX: Final = ".mlpackage"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
@@ -42,11 +44,15 @@ def unavailable() -> str | None:
     return None
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+def export(
+    source: SourceModel, settings: ExportSettings, destination: Path, *, coded: Mapping[str, CodedWeight] | None = None
+) -> Artifact:
     """Write the package at `destination`, which does not exist yet, and describe it.
 
     An image input takes 0..255 pixels in the preprocessing's colour order; a tensor input takes what the source model takes. With
-    labels and probabilities the package is a classifier. Raises ConversionError; then nothing stands at `destination`.
+    labels and probabilities the package is a classifier. `coded`: every kernel of the source, which must hold it decoded, as it
+    is to be stored in an fp16 program; the program is then written as small as it can be. Raises ConversionError; then nothing
+    stands at `destination`.
     """
     signature = _signature(source, settings)
     _refuse_duplicates(source, signature)
@@ -59,6 +65,10 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
             _describe(spec, source, settings, signature)
             coreml_package.remove_circumstances(spec)
             weights = Path(model.weights_dir) if model.weights_dir else None
+            if coded is not None:
+                assert weights is not None
+                coreml_compressed.replace_weights(spec, weights, coded, ios18=settings.ios_target == "iOS18")
+                coreml_slim.slim(spec)
             coreml_package.write(spec, weights, destination)
     except ConversionError:
         raise
