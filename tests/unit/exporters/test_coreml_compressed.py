@@ -29,7 +29,8 @@ def random_coding(coding, shape, generator):
     rows = shape[0] // coding.vector
     indices = generator.integers(0, 2**coding.bits, (rows, *shape[1:])).astype(np.uint8)
     spread = 1 / np.sqrt(np.prod(shape[1:]))
-    table = (generator.normal(size=(coding.groups, 2**coding.bits, coding.vector)) * spread).astype(np.float16)
+    values = generator.normal(size=(coding.groups, 2**coding.bits, coding.vector))
+    table = ((values - values.mean(axis=(1, 2), keepdims=True)) * spread).astype(np.float16)  # or a ReLU would see nothing
     mask = None
     if coding.zeros is not None:
         mask = generator.random(shape) < 0.4
@@ -49,7 +50,7 @@ def coded_network(source, forms):
             coding = Coding.parse("keep-pal4" if "keep-pal2" in forms else "pal4")
         coded[name] = random_coding(coding, shape, generator)
         bias = torch.linspace(-0.1, 0.1, shape[0]).half().float().numpy()
-        hold(layer, coded[name].decoded(), bias + 0.5)  # no ReLU may be all zeros
+        hold(layer, coded[name].decoded(), bias + 0.5)
     return dataclasses.replace(source, module=module), coded
 
 
