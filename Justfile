@@ -54,10 +54,31 @@ bench:
 bench-evaluate bundle images:
     {{bin}}/python benchmarks/evaluate.py {{bundle}} --images {{images}}
 
+# Measure the Android preprocessing of a 12-megapixel picture on the JVM against Pillow.
+[group('release')]
+bench-android:
+    {{bin}}/python -m benchmarks.android_preprocess
+
 # Build sdist and wheel into dist-packages/.
 [group('release')]
 build:
     {{bin}}/python -m build --outdir dist-packages
+
+# Install what the checks of the starters need beyond pip (Debian, as root): the Kotlin compiler, ktlint, a JDK, Swift.
+[group('work')]
+starter-tools:
+    .ci/install-starter-tools
+    .ci/install-swift
+
+# Check rendered Android projects: compiled with -Werror, ktlint, JUnit, resources.
+[group('work')]
+check-android *options:
+    {{bin}}/pytest tests/integration/android {{options}}
+
+# Check rendered iOS projects: swift test, the app's types in Swift 5 and 6, swift-format, the project file. Fails without Swift.
+[group('work')]
+check-ios *options:
+    SQUEEZE_EXPORT_REQUIRE_SWIFT=1 {{bin}}/pytest tests/integration/test_ios_starter.py tests/unit/test_ios_project.py {{options}}
 
 # Put a rendered Android project into a signed APK with Debian's tools and verify it: just check-apk dist/NAME/android-tflite
 [group('release')]

@@ -44,7 +44,7 @@ def printed(command: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "squeeze_export", *arguments],
         cwd=folder,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=600,

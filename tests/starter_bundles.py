@@ -74,9 +74,8 @@ def make_bundle(
     if labels is not None:
         source = _with_classes(source, labels)
     pack = make_golden(source, pictures())
-    tolerances = dict.fromkeys(targets, _TOLERANCE)
-    write_golden(pack, folder / "golden", tolerances=tolerances)
     records = tuple(_artifact(folder, name, target, source, verdict) for target in targets)
+    write_golden(pack, folder / "golden", tolerances={record.key.name: _TOLERANCE for record in records})
     made = manifest.Manifest(
         schema_version=1,
         name=name,
@@ -84,6 +83,8 @@ def make_bundle(
         tool_versions={"squeeze-export": "0.1.0"},
         labels=None if labels is None else manifest.file_record(folder, folder / "labels.txt"),
         golden=manifest.file_record(folder, folder / "golden"),
+        parity=manifest.FileRecord(path="parity.json", sha256="0" * 64, size_bytes=0),
+        starters=(),
         artifacts=records,
     )
     (folder / manifest.MANIFEST).write_bytes(manifest.encode(made))

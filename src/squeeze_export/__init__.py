@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from squeeze_export.contracts import ExportRequest as ExportRequest
     from squeeze_export.pipeline import Bundle as Bundle
     from squeeze_export.pipeline import export as export
+    from squeeze_export.preprocessing import spec_for as spec_for
 
-__all__ = ["Bundle", "ExportRequest", "export"]
+__all__ = ["Bundle", "ExportRequest", "export", "spec_for"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from squeeze_export import pipeline
 
         return getattr(pipeline, name)
+    if name == "spec_for":
+        from squeeze_export.preprocessing import spec_for
+
+        return spec_for
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

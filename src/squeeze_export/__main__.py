@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
+from squeeze_export import signals
+
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    from squeeze_export.cli import run
+    try:
+        # Before the imports, which take a while: Ctrl-C is no traceback then either.
+        with signals.raised():
+            from squeeze_export.cli import run
 
-    raise SystemExit(run())
+            code = run()
+            signals.ignore()
+    except signals.Signalled as signalled:
+        sys.stderr.write("error: Interrupted before anything began.\n")
+        code = signalled.exit_code
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

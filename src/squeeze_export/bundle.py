@@ -7,22 +7,35 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from squeeze_export.contracts import Target
+from squeeze_export.contracts import ArtifactKey
 from squeeze_export.errors import SqueezeExportError, UsageError
-from squeeze_export.manifest import MANIFEST
+from squeeze_export.manifest import MANIFEST, ArtifactRecord
 
 LABELS: Final = "labels.txt"
 PARITY: Final = "parity.json"
 GOLDEN: Final = "golden"
 
 
-def artifact_path(name: str, target: Target, suffix: str, variant: str = "") -> str:
-    """Where an artifact stands in its bundle, relative, with forward slashes."""
-    return f"{target}/{name}{variant}{suffix}"
+def artifact_path(name: str, key: ArtifactKey, keys: Collection[ArtifactKey], suffix: str) -> str:
+    """Where an artifact stands in a bundle of `keys`, relative, with forward slashes.
+
+    A target that stands there once has the plain name; of one that stands there several times each names its precision.
+    """
+    several = sum(other.target == key.target for other in keys) > 1
+    return f"{key.target}/{name}{f'-{key.precision}' if several else ''}{suffix}"
+
+
+def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> dict[str, object]:
+    """What parity.json holds: every executor's report, for readers who want the judgement and nothing else."""
+    reports = [
+        {"target": entry.target, "precision": entry.precision, "parity": entry.parity, "witnesses": entry.witnesses}
+        for entry in artifacts
+    ]
+    return {"schema_version": 1, "name": name, "artifacts": reports}
 
 
 def check_destination(output: Path, name: str, *, force: bool) -> None:

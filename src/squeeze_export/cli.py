@@ -6,30 +6,52 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from squeeze_export import evaluate_command, starter_command
+from squeeze_export import evaluate_command, signals, starter_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import ParityReport
+    from collections.abc import Iterable
+
     from squeeze_export.jobs import Result
+    from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.request import Options
+    from squeeze_export.screen import Row
 
 _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
     "6 target unavailable here."
 )
+
+
+class _Grouped(TyperGroup):
+    """The options under their headings, as plain text: Typer's own renderer of headings costs more time than all else here."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a list of options per heading, then the commands."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        self.format_commands(ctx, formatter)
+
+
 app = typer.Typer(
     name="squeeze-export",
+    cls=_Grouped,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 _WHAT, _MODEL, _INPUT, _OUTPUT, _SCREEN = "What to export", "Source model", "Input and output", "Bundle", "Screen"
@@ -54,7 +76,8 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="[TARGET=]PRECISION",
-            help="fp32 or fp16, for all targets or one (coreml=fp32); default fp16 for Core ML, fp32 elsewhere.",
+            help="fp32, fp16, or ladder for all that there are; for every target or one (coreml=fp32). Several, repeated or with "
+            "commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -84,7 +107,7 @@ def export_command(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of random weights; default 0.", rich_help_panel=_MODEL)
+        int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.", rich_help_panel=_MODEL)
     ] = None,
     labels: Annotated[
         str | None,
@@ -135,7 +158,11 @@ def export_command(
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Pictures for the parity check; default: the demo images.", rich_help_panel=_INPUT),
+        typer.Option(
+            metavar="DIR",
+            help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -177,7 +204,7 @@ def export_command(
 ) -> None:
     """Export one PyTorch image classifier to Core ML, TFLite and TorchScript Lite, each proven from its saved file.
 
-    [bold]squeeze-export --target all[/] writes dist/NAME with one artifact per target, opens each again from disk, runs it,
+    `squeeze-export --target all` writes dist/NAME with one artifact per target, opens each again from disk, runs it,
     and compares what it says with eager PyTorch. Whatever does not agree is not written.
     """
     from squeeze_export.request import Options
@@ -206,6 +233,9 @@ def export_command(
         name=name,
         force=force or None,
         allow_unproven=allow_unproven or None,
+        json=json or None,
+        quiet=quiet or None,
+        verbose=verbose or None,
     )
     if context.invoked_subcommand is not None:
         if options != Options() or config is not None:
@@ -214,18 +244,28 @@ def export_command(
                 f"Write its own options behind it: see squeeze-export {context.invoked_subcommand} --help."
             )
         return
-    _export(options, config, json=json, quiet=quiet, verbose=verbose)
+    _export(options, config)
 
 
-def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, verbose: bool) -> None:
+def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
     from squeeze_export.pipeline import ExportFailed, export
     from squeeze_export.request import Options, build_request, merge, read_config
 
-    request = build_request(merge(flags, read_config(config) if config is not None else Options()))
+    options = merge(flags, read_config(config) if config is not None else Options())
+    json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
+    try:
+        request = build_request(options)
+    except UsageError as error:
+        if config is None:
+            raise
+        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
     try:
         with screen.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)
+    except signals.Signalled as signalled:
+        signalled.told = f"{screen.shown(lines.written)} stands complete" if lines.written else "nothing was written"
+        raise
     except ExportFailed as error:
         if not quiet and not json:
             screen.out().print(screen.result_table("Nothing was written", _rows_of(error.results)))
@@ -238,7 +278,7 @@ def _export(flags: Options, config: Path | None, *, json: bool, quiet: bool, ver
     if not quiet:
         if not json:
             rows = [
-                screen.Row(target=entry.target, precision=entry.precision, size_bytes=entry.size_bytes, report=report)
+                screen.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
                 for entry in manifest.artifacts
                 for report in (entry.parity, *entry.witnesses)
             ]
@@ -281,7 +321,10 @@ def verify(
             "name": found.manifest.name,
             "passed": not found.reasons,
             "reasons": found.reasons,
-            "artifacts": [{"target": result.target, "reports": result.reports} for result in found.results],
+            "artifacts": [
+                {"target": result.key.target, "precision": result.key.precision, "reports": result.reports}
+                for result in found.results
+            ],
         }
         typer.echo(encode(record).decode(), nl=False)
     elif not quiet:
@@ -313,46 +356,33 @@ def targets(json: Annotated[bool, typer.Option("--json", help="Print the finding
     screen.out().print(screen.target_table(states))
 
 
-def _rows_of(results: Any, artifacts: Any = ()) -> list[Any]:
+def _rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:
     from squeeze_export import screen
 
-    sizes = {entry.target: (entry.precision, entry.size_bytes) for entry in artifacts}
-    rows = []
-    for result in results:
-        precision, size = sizes.get(result.target, (result.artifact.precision if result.artifact else "–", None))
-        reports: tuple[ParityReport, ...] = result.reports
-        rows += [screen.Row(target=result.target, precision=precision, size_bytes=size, report=report) for report in reports]
-    return rows
+    sizes = {entry.key: entry.size_bytes for entry in artifacts}
+    return [
+        screen.Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
+        for result in results
+        for report in result.reports
+    ]
 
 
 def _print_tracebacks(results: tuple[Result, ...]) -> None:
     for result in results:
         if result.failure is not None and result.failure.traceback:
-            sys.stderr.write(f"--- {result.target} ---\n{result.failure.traceback}\n")
-
-
-class _Signalled(BaseException):
-    """Ctrl-C or SIGTERM as an exception that nothing swallows, so that folders and processes are cleaned up on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _raise_signal(number: int, frame: FrameType | None) -> None:
-    # The cleaning up is short; a second Ctrl-C must not cut it in half.
-    signal.signal(number, signal.SIG_IGN)
-    raise _Signalled(number)
+            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit code; no traceback for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verbose = any(argument in ("--verbose", "-v") for argument in arguments)
-    as_json = "--json" in arguments
-    previous = {number: signal.signal(number, _raise_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # The parser may be what fails, so these two are looked for without it; behind "--" there are no options.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    verbose, as_json = bool({"--verbose", "-v"} & {*options}), "--json" in options
     try:
-        app(arguments, prog_name="squeeze-export")
+        with signals.raised():
+            code = app(arguments, prog_name="squeeze-export", standalone_mode=False)
+            return code if isinstance(code, int) else 0
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except SqueezeExportError as error:
@@ -360,20 +390,23 @@ def run(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _report(type(error).__name__, str(error), error.exit_code, as_json=as_json)
         return error.exit_code
-    except _Signalled as signalled:
+    except signals.Signalled as signalled:
         how = "Interrupted" if signalled.number == signal.SIGINT else "Terminated"
-        _report(how, f"{how}; nothing was written.", 128 + signalled.number, as_json=as_json)
-        return 128 + signalled.number
+        _report(how, f"{how}; {signalled.told}." if signalled.told else f"{how}.", signalled.exit_code, as_json=as_json)
+        return signalled.exit_code
     except Exception as error:
+        # Typer's parser has errors of its own, of a class that it does not show: a message, and always a user's mistake.
+        if hasattr(error, "format_message"):
+            message = error.format_message()
+            if type(error).__name__ == "NoArgsIsHelpError":
+                return UsageError.exit_code  # the help has been printed
+            _report("UsageError", f"{message} See squeeze-export --help.", UsageError.exit_code, as_json=as_json)
+            return UsageError.exit_code
         if verbose:
             traceback.print_exc()
         told = f"This is a fault of squeeze-export itself: {type(error).__name__}: {error}. Report what --verbose prints."
         _report(type(error).__name__, told, 1, as_json=as_json)
         return 1
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return 0
 
 
 def _report(kind: str, message: str, code: int, *, as_json: bool) -> None:

@@ -44,6 +44,23 @@ DEFAULT_PRECISION: Final[Mapping[Target, Precision]] = {"coreml": "fp16", "tflit
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArtifactKey:
+    """What tells the artifacts of one bundle apart: a target may stand there in several precisions."""
+
+    target: Target
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """The key in files and file names: "coreml-fp16"."""
+        return f"{self.target}-{self.precision}"
+
+    def __str__(self) -> str:
+        """The key on the screen: "coreml fp16"."""
+        return f"{self.target} {self.precision}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreprocessingSpec:
     """How a picture becomes the tensor that the source model was trained on.
 
@@ -118,8 +135,8 @@ class Signature:
 class WeightsOrigin:
     """Where the weights came from.
 
-    `sha256` is that of the canonical state dict (names sorted; name, shape and little-endian fp32 bytes), so the same
-    weights in another container have the same digest. `file_name` has no folder: no absolute path is ever recorded.
+    `sha256` is that of the canonical state dict (models.weights.combined_sha256), so the same weights in another container have
+    the same digest. `file_name` has no folder: no absolute path is ever recorded.
     """
 
     kind: Literal["file", "imagenet", "random", "demo"]
@@ -179,6 +196,11 @@ class Artifact:
     bytecode_version: int | None = None
     notice: str | None = None
     folded_weights: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> ArtifactKey:
+        """Its place among the artifacts of a bundle."""
+        return ArtifactKey(target=self.target, precision=self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +343,8 @@ LOGITS_TAP: Final = "logits (tapped)"
 class ExportRequest:
     """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
 
-    `weights`: a file, or "imagenet", "random" or "demo". `precision` names only the targets that leave their default.
+    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `preprocessing`: None takes torchvision's at the
+    model's usual size. `precisions` names only the targets that leave their default; several give an artifact each.
     `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
@@ -329,12 +352,12 @@ class ExportRequest:
     """
 
     targets: tuple[Target, ...]
-    preprocessing: PreprocessingSpec
+    preprocessing: PreprocessingSpec | None = None
     model: ModelName = "squeezenet1_1"
     weights: Path | Literal["imagenet", "random", "demo"] = "demo"
     seed: int = 0
     labels: Path | None = None
-    precision: Mapping[Target, Precision] = field(default_factory=dict)
+    precisions: Mapping[Target, tuple[Precision, ...]] = field(default_factory=dict)
     input_kind: InputKind = "image"
     head: Head = "classifier"
     output_kind: ScoreKind | None = None
@@ -346,14 +369,36 @@ class ExportRequest:
     allow_unproven: bool = False
     starters: tuple[Starter, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Take strings for paths, as every library does; the fields are typed for what is read from them."""
+        for name in ("labels", "images", "output"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, Path(value))
+        if isinstance(self.weights, str) and self.weights not in ("imagenet", "random", "demo"):
+            object.__setattr__(self, "weights", Path(self.weights))
+
+    @property
+    def keys(self) -> tuple[ArtifactKey, ...]:
+        """The artifacts that are asked for, target after target, each target's in the order asked."""
+        return tuple(
+            ArtifactKey(target=target, precision=precision)
+            for target in self.targets
+            for precision in self.precisions.get(target, (DEFAULT_PRECISION[target],))
+        )
+
 
 class Progress(Protocol):
     """Is told what an export is doing; the screen draws it, a program may ignore it."""
 
     def stage(self, subject: str, stage: str) -> None:
-        """`subject` (a target, or "source") entered `stage`, a few words such as "converting"."""
+        """`subject` (an artifact's key, or "source") entered `stage`, a few words such as "converting"."""
         ...
 
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """`subject` ended after `seconds` with `outcome`: a verdict, or "error"."""
+        ...
+
+    def published(self, path: Path) -> None:
+        """The bundle stands at `path`, whole; what follows can no longer fail."""
         ...

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from squeeze_export import signals
 from squeeze_export.errors import UsageError
 
 EPILOG: Final = (
@@ -65,10 +66,8 @@ def evaluate(
     try:
         with screen.evaluation_bars(quiet=quiet) as bars:
             found = run_evaluation(request, bars)
-    except BaseException as interrupted:
-        # Not an Exception: Ctrl-C or SIGTERM.
-        if not isinstance(interrupted, Exception) and not (no_cache or quiet or json):
-            screen.note("what was computed is kept: the same command goes on from there")
+    except signals.Signalled as signalled:
+        signalled.told = "" if no_cache else "what was computed is kept: the same command goes on from there"
         raise
     if verbose:
         for subject, log in found.logs.items():

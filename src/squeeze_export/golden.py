@@ -46,8 +46,8 @@ _SAFE_FILE: Final = re.compile(r"images/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def pick_images(folder: Path) -> list[Path]:
-    """Choose at most 8 image files of `folder` (not its subfolders), evenly spread over the sorted names; UsageError if none."""
+def find_images(folder: Path) -> list[Path]:
+    """The image files of `folder` (not its subfolders), sorted by name; UsageError if there is none."""
     if not folder.exists():
         raise UsageError(f"image folder {folder} does not exist: check --images")
     if not folder.is_dir():
@@ -58,6 +58,12 @@ def pick_images(folder: Path) -> list[Path]:
     )
     if not found:
         raise UsageError(f"image folder {folder} has no pictures: none of its files ends in {', '.join(IMAGE_SUFFIXES)}")
+    return found
+
+
+def pick_images(folder: Path) -> list[Path]:
+    """Choose at most 8 image files of `folder`, evenly spread over the sorted names; UsageError if there is none."""
+    found = find_images(folder)
     if len(found) <= MAX_IMAGES:
         return found
     return [found[place * (len(found) - 1) // (MAX_IMAGES - 1)] for place in range(MAX_IMAGES)]

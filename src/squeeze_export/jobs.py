@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from squeeze_export import errors
-from squeeze_export.contracts import Artifact, ExportSettings, ParityReport, Precision, Signature, Target
+from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature
 
 JobKind = Literal["export", "judge"]
 
@@ -20,7 +20,7 @@ class ExportJob:
     """Convert the source in the job folder to `destination`, then judge that file."""
 
     kind: Literal["export"] = "export"
-    target: Target
+    key: ArtifactKey
     settings: ExportSettings
     destination: Path
 
@@ -30,8 +30,7 @@ class JudgeJob:
     """Judge an artifact that exists, against the golden pack at `golden`."""
 
     kind: Literal["judge"] = "judge"
-    target: Target
-    precision: Precision
+    key: ArtifactKey
     path: Path
     golden: Path
     signature: Signature
@@ -60,7 +59,7 @@ class Failure:
 class Result:
     """How a job ended. `reports`: one per executor, the deciding one first; empty where `failure` is set."""
 
-    target: Target
+    key: ArtifactKey
     artifact: Artifact | None
     reports: tuple[ParityReport, ...]
     failure: Failure | None

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from squeeze_export.contracts import (
+    ArtifactKey,
     Head,
     ModelName,
     ParityReport,
@@ -95,10 +96,18 @@ class ArtifactRecord:
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
 
+    @property
+    def key(self) -> ArtifactKey:
+        """Its place among the artifacts of the bundle."""
+        return ArtifactKey(target=self.target, precision=self.precision)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of manifest.json. It is written last: its presence means that the bundle is complete."""
+    """The whole of manifest.json. It is written last: its presence means that the bundle is complete.
+
+    `starters`: the folders of the app projects, which are not among the recorded files: they are the user's to change.
+    """
 
     schema_version: Literal[1]
     name: str
@@ -106,6 +115,8 @@ class Manifest:
     tool_versions: dict[str, str]
     labels: FileRecord | None
     golden: FileRecord
+    parity: FileRecord
+    starters: tuple[str, ...]
     artifacts: tuple[ArtifactRecord, ...]
 
 
@@ -141,13 +152,37 @@ def read_manifest(bundle: Path) -> Manifest:
     """Read `bundle`/manifest.json. Raises ArtifactError where it is missing, not JSON or not of this schema."""
     path = bundle / MANIFEST
     try:
-        return decode(path.read_bytes(), Manifest)
+        data = path.read_bytes()
+        record = decode(data, Manifest)
+        stranger = _stranger(msgspec.json.decode(data), msgspec.json.decode(encode(record)))
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{bundle} is not a complete bundle: it has no {MANIFEST}, which is written last. Export it again."
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Restore it, or export the bundle again.") from error
+    if stranger is not None:
+        raise ArtifactError(
+            f"{path} has {stranger}, which this version of squeeze-export does not know. Use the version that wrote it "
+            f"({record.tool_versions.get('squeeze-export', 'not recorded')}), or export the bundle again."
+        )
+    return record
+
+
+def _stranger(written: object, known: object, place: str = "$") -> str | None:
+    """The first key that reading left out, or value that it changed: whoever wrote it expected it to count."""
+    if isinstance(written, dict) and isinstance(known, dict):
+        for key, value in written.items():
+            if key not in known:
+                return f"the key {place}.{key}"
+            found = _stranger(value, known[key], f"{place}.{key}")
+            if found is not None:
+                return found
+        return None
+    if isinstance(written, list) and isinstance(known, list) and len(written) == len(known):
+        pairs = zip(written, known, strict=True)
+        return next((found for at, pair in enumerate(pairs) if (found := _stranger(*pair, f"{place}[{at}]"))), None)
+    return None if written == known else f"another value at {place}"
 
 
 def open_bundle(folder: Path) -> Manifest:

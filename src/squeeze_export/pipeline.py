@@ -1,4 +1,4 @@
-"""The walk of one export: source, golden pack, a worker per target, judgement, bundle."""
+"""The walk of one export: source, golden pack, a worker per artifact, judgement, bundle."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeeze_export import bundle, manifest
+from squeeze_export import bundle, manifest, signals
 from squeeze_export.contracts import (
-    DEFAULT_PRECISION,
+    MODELS,
     STARTERS,
+    TARGETS,
+    ArtifactKey,
     ExportRequest,
     ExportSettings,
     OutputKind,
-    Precision,
     Progress,
     SourceModel,
     Starter,
     Target,
-    Tolerance,
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import default_name, load_source, save_source
-from squeeze_export.starters import add_starters, targets_of
+from squeeze_export.preprocessing import spec_for
+from squeeze_export.starter_template import starter_folders, targets_of
+from squeeze_export.starters import add_starters
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
 from squeeze_export.workers import workers
@@ -40,7 +42,7 @@ class Bundle:
 
 
 class ExportFailed(SqueezeExportError):
-    """Not every target passed, so nothing was written. `results` has what is known about each; the worst one is the exit code."""
+    """Not every artifact passed: nothing was written. `results` has what is known about each; the worst one is the exit code."""
 
     def __init__(self, message: str, exit_code: int, results: tuple[Result, ...]) -> None:
         super().__init__(message)
@@ -57,6 +59,9 @@ class Silent:
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """Say nothing."""
 
+    def published(self, path: Path) -> None:
+        """Say nothing."""
+
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
@@ -67,45 +72,54 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     settings = plan(request)
     name = request.name or default_name(request.model, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
-    with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", request.targets, progress) as crew:
+    with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", tuple(settings), progress) as crew:
         source = prepare(request, name, stage / "job", progress)
         prepared = stage / "bundle"
         for target in request.targets:
             (prepared / target).mkdir(parents=True)
         results = crew.run(
-            {
-                target: ExportJob(
-                    target=target,
-                    settings=settings[target],
-                    destination=prepared / bundle.artifact_path(name, target, EXPORTERS[target].SUFFIX),
+            [
+                ExportJob(
+                    key=key,
+                    settings=wanted,
+                    destination=prepared / bundle.artifact_path(name, key, settings.keys(), EXPORTERS[key.target].SUFFIX),
                 )
-                for target in request.targets
-            }
+                for key, wanted in settings.items()
+            ]
         )
-        refuse(results.values(), allow_unproven=request.allow_unproven)
-        record = assemble(prepared, stage / "job", source, results.values(), request)
-        return Bundle(path=bundle.publish(prepared, request.output, name), manifest=record)
+        refuse(results, allow_unproven=request.allow_unproven)
+        record = assemble(prepared, stage / "job", source, results, request)
+        with signals.held():  # whoever interrupts here is told whether the bundle stands
+            path = bundle.publish(prepared, request.output, name)
+            progress.published(path)
+        return Bundle(path=path, manifest=record)
 
 
-def plan(request: ExportRequest) -> dict[Target, ExportSettings]:
-    """Settle what each target is asked for, and refuse what cannot be done here before anything slow begins."""
+def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
+    """Settle what each artifact is asked for, and refuse what cannot be done here before anything slow begins."""
+    unknown = [target for target in request.targets if target not in TARGETS]
+    if unknown or not request.targets:
+        found = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none"
+        raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
+    if request.model not in MODELS:
+        raise UsageError(f"The model {request.model!r} is unknown; it is one of {', '.join(MODELS)}.")
     output_kind = _output_kind(request)
     for starter in starters_of(request):
         if not set(targets_of(starter)) & set(request.targets):
             needed = " or ".join(targets_of(starter))
             raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
-    settings: dict[Target, ExportSettings] = {}
     for target in request.targets:
         for module in (EXPORTERS[target], RUNNERS[target][0]):
             reason = module.unavailable()
             if reason is not None:
                 raise TargetUnavailableError(f"{target} is not available here: {reason}")
-        precision: Precision = request.precision.get(target, DEFAULT_PRECISION[target])
-        if precision not in EXPORTERS[target].PRECISIONS:
-            known = ", ".join(EXPORTERS[target].PRECISIONS)
-            raise UsageError(f"{target} cannot be written in {precision}; it has {known}.")
-        settings[target] = ExportSettings(
-            precision=precision,
+    settings: dict[ArtifactKey, ExportSettings] = {}
+    for key in request.keys:
+        if key.precision not in EXPORTERS[key.target].PRECISIONS:
+            known = ", ".join(EXPORTERS[key.target].PRECISIONS)
+            raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.")
+        settings[key] = ExportSettings(
+            precision=key.precision,
             input_kind=request.input_kind,
             output_kind=output_kind,
             ios_target=request.ios_target,
@@ -137,26 +151,31 @@ def _output_kind(request: ExportRequest) -> OutputKind:
 
 def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
     """Load the source, compute the golden pack once, and lay both into the job folder for the workers."""
-    from squeeze_export.golden import demo_images, make_golden, pick_images, read_pictures, write_golden
+    from squeeze_export.golden import demo_images, find_images, make_golden, pick_images, read_pictures, write_golden
     from squeeze_export.validation.tolerances import tolerance_for
 
     began = time.monotonic()
     progress.stage("source", "loading")
     pictures = demo_images() if request.images is None else read_pictures(pick_images(request.images))
+    there = len(pictures) if request.images is None else len(find_images(request.images))
+    shown = f" of {there}" if there > len(pictures) else ""
     source = load_source(
         name=name,
         model=request.model,
         weights=request.weights,
         seed=request.seed,
         labels=request.labels,
-        preprocessing=request.preprocessing,
+        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
         head=request.head,
     )
-    progress.stage("source", "golden pack")
+    progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
     pack = make_golden(source, pictures)
-    tolerances: dict[str, Tolerance] = {
-        target: tolerance_for(target, request.precision.get(target, DEFAULT_PRECISION[target])) for target in request.targets
-    }
+    if (pack.pixels == pack.pixels[:, :1, :1]).all():
+        raise UsageError(
+            f"the pictures in {request.images} show nothing: each is of one colour after resize and crop, and such inputs "
+            "prove little. Add real photographs."
+        )
+    tolerances = {key.name: tolerance_for(key.target, key.precision) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     progress.done("source", "ready", time.monotonic() - began)
@@ -171,15 +190,15 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
     for result in told:
         if result.failure is not None:
             error = result.failure.revive()
-            lines.append(f"{result.target}: {error}")
+            lines.append(f"{result.key}: {error}")
             codes.append(error.exit_code)
             continue
         for report in result.reports:
             if report.verdict == "FAILED":
-                lines.append(f"{result.target}: parity FAILED in the {report.executor}: {report.reason}")
+                lines.append(f"{result.key}: parity FAILED in the {report.executor}: {report.reason}")
                 codes.append(ParityError.exit_code)
         if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
-            lines.append(f"{result.target}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same.")
+            lines.append(f"{result.key}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same.")
             codes.append(TargetUnavailableError.exit_code)
     if lines:
         worst = ParityError.exit_code if ParityError.exit_code in codes else codes[0]
@@ -198,11 +217,7 @@ def assemble(
         path.write_text("".join(f"{label}\n" for label in source.labels), encoding="utf-8")
         labels = manifest.file_record(prepared, path)
     records = tuple(_record(prepared, result) for result in results)
-    reports = [
-        {"target": record.target, "precision": record.precision, "parity": record.parity, "witnesses": record.witnesses}
-        for record in records
-    ]
-    (prepared / bundle.PARITY).write_bytes(manifest.encode({"schema_version": 1, "name": name, "artifacts": reports}))
+    (prepared / bundle.PARITY).write_bytes(manifest.encode(bundle.parity_record(name, records)))
     packages = {package for record in records for package in _packages(record.target)}
     made = manifest.Manifest(
         schema_version=1,
@@ -218,6 +233,8 @@ def assemble(
         tool_versions=versions_of({"squeeze-export", "torch", "numpy", "pillow", *packages}),
         labels=labels,
         golden=manifest.file_record(prepared, prepared / bundle.GOLDEN),
+        parity=manifest.file_record(prepared, prepared / bundle.PARITY),
+        starters=starter_folders({record.target for record in records}, starters_of(request)),
         artifacts=records,
     )
     add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)

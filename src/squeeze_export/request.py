@@ -25,11 +25,13 @@ from squeeze_export.contracts import (
     Target,
 )
 from squeeze_export.errors import UsageError
+from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.source import check_name
 from squeeze_export.preprocessing import PRESETS, Preset, spec_for
 
 T = TypeVar("T")
 
+LADDER: Final = "ladder"
 _INPUT_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
 
 
@@ -60,10 +62,15 @@ class Options:
     name: str | None = None
     force: bool | None = None
     allow_unproven: bool | None = None
+    json: bool | None = None
+    quiet: bool | None = None
+    verbose: bool | None = None
 
 
 _PATHS: Final = ("weights", "labels", "images", "output")
 _LISTS: Final = ("target", "precision", "starter")
+_YES_OR_NO: Final = ("force", "allow_unproven", "json", "quiet", "verbose")
+_WHOLE: Final = ("seed", "resize")
 _SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
 
@@ -93,33 +100,46 @@ def read_config(path: Path) -> Options:
 
 
 def _config_value(path: Path, key: str, field: str, value: Any) -> object:
-    wants = Options.__dataclass_fields__[field].type
     if field in _LISTS:
         if field == "precision" and isinstance(value, dict):
-            value = [f"{target}={precision}" for target, precision in value.items()]
+            value = [
+                f"{target}={precision}"
+                for target, named in value.items()
+                for precision in (named if isinstance(named, list) else [named])
+            ]
         entries = [value] if isinstance(value, str) else value
         if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
             return tuple(entries)
         raise UsageError(f"The config file {path}: {key} must be a string or a list of strings, not {value!r}.")
-    if "bool" in str(wants):
+    if field in _YES_OR_NO:
+        wants = "true or false"
         if isinstance(value, bool):
             return value
-        raise UsageError(f"The config file {path}: {key} must be true or false, not {value!r}.")
-    if isinstance(value, bool):
-        raise UsageError(f"The config file {path}: {key} cannot be {str(value).lower()}.")
-    if "int" in str(wants) and isinstance(value, int):
-        return value
-    if "float" in str(wants) and isinstance(value, int | float):
-        return float(value)
-    if "str" in str(wants):
-        if field in ("mean", "std") and isinstance(value, list):
-            return ",".join(str(entry) for entry in value)
-        if field == "input_size" and isinstance(value, int):
+    elif field in _WHOLE:
+        wants = "a whole number"
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif field == "scale":
+        wants = "a number"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif field == "input_size":
+        wants = 'a whole number or "HEIGHTxWIDTH"'
+        if isinstance(value, str | int) and not isinstance(value, bool):
             return str(value)
+    elif field in ("mean", "std"):
+        wants = "three numbers"
+        if isinstance(value, list):
+            return ",".join(str(entry) for entry in value)
+        if isinstance(value, str):
+            return value
+    else:
+        wants = "a string"
         if isinstance(value, str):
             relative = field in _PATHS and not (field == "weights" and value in _SPECIAL_WEIGHTS)
             return str(path.parent / value) if relative else value
-    raise UsageError(f"The config file {path}: {key} cannot be {value!r}; it must be of type {wants.split(' ')[0]}.")
+    written = str(value).lower() if isinstance(value, bool) else repr(value)
+    raise UsageError(f"The config file {path}: {key} must be {wants}, not {written}.")
 
 
 def merge(flags: Options, config: Options) -> Options:
@@ -145,6 +165,14 @@ def build_request(options: Options) -> ExportRequest:
         check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
+    if options.seed is not None and weights != "random":
+        raise UsageError(
+            f"--seed {options.seed} is for random weights, and these are {weights}. Leave it out, or pass --weights random."
+        )
+    if options.ios_target is not None and "coreml" not in targets:
+        raise UsageError(
+            f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
+        )
     preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
@@ -152,7 +180,7 @@ def build_request(options: Options) -> ExportRequest:
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
-        precision=_precisions(options.precision, targets),
+        precisions=_precisions(options.precision, targets),
         preprocessing=spec_for(
             cast("Preset", preset),
             model=model,
@@ -204,23 +232,30 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
     return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
-def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, Precision]:
-    general: Precision | None = None
-    chosen: dict[Target, Precision] = {}
+def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, tuple[Precision, ...]]:
+    """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
+    general: list[str] = []
+    chosen: dict[Target, list[str]] = {}
     for entry in written:
         left, equals, right = entry.partition("=")
-        precision = cast("Precision", _one_of("--precision", right if equals else left, get_args(Precision)))
+        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in (right if equals else left).split(",")]
         if not equals:
-            if general not in (None, precision):
-                raise UsageError(f"--precision for all targets is named twice: {general} and {precision}. Keep one.")
-            general = precision
+            general += named
             continue
         target = cast("Target", _one_of("--precision", left, TARGETS))
         if target not in targets:
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
-        if chosen.setdefault(target, precision) != precision:
-            raise UsageError(f"--precision for {target} is named twice: {chosen[target]} and {precision}. Keep one.")
-    return {**(dict.fromkeys(targets, general) if general is not None else {}), **chosen}
+        chosen.setdefault(target, []).extend(named)
+    asked = (dict.fromkeys(targets, general) if general else {}) | chosen
+    return {target: _expanded(target, names) for target, names in asked.items()}
+
+
+def _expanded(target: Target, names: list[str]) -> tuple[Precision, ...]:
+    """Each precision once; `ladder` stands for all that the target has."""
+    expanded: list[str] = []
+    for name in names:
+        expanded += EXPORTERS[target].PRECISIONS if name == LADDER else [name]
+    return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
 
 
 def _input_size(written: str | None) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""What a person sees: a progress line per target on standard error, tables on standard output."""
+"""What a person sees: a progress line per artifact on standard error, tables on standard output."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from squeeze_export.contracts import OutputParity, ParityReport, Target
+from squeeze_export.contracts import ArtifactKey, OutputParity, ParityReport
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -47,6 +48,7 @@ class Lines:
 
     console: Console
     live: RichProgress | None
+    written: Path | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
 
@@ -54,7 +56,7 @@ class Lines:
         """See contracts.Progress."""
         self._began.setdefault(subject, time.monotonic())
         if self.live is None:
-            self.console.print(f"{subject:<12} {stage}…")
+            self.console.print(f"{subject:<20} {stage}…")
         elif subject in self._tasks:
             self.live.update(self._tasks[subject], stage=f"{stage}…")
         else:
@@ -65,9 +67,13 @@ class Lines:
         style = _STYLES.get(outcome, "")
         told = f"[{style}]{outcome}[/] in {seconds:.1f} s"
         if self.live is None or subject not in self._tasks:
-            self.console.print(f"{subject:<12} {told}")
+            self.console.print(f"{subject:<20} {told}")
         else:
             self.live.update(self._tasks[subject], stage=told, total=1, completed=1)
+
+    def published(self, path: Path) -> None:
+        """See contracts.Progress."""
+        self.written = path
 
 
 @contextmanager
@@ -79,7 +85,7 @@ def progress_lines(*, quiet: bool) -> Iterator[Lines]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<12}"), TextColumn("{task.fields[stage]}"))
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<20}"), TextColumn("{task.fields[stage]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as live:
         yield Lines(console, live)
 
@@ -88,32 +94,42 @@ def progress_lines(*, quiet: bool) -> Iterator[Lines]:
 class Row:
     """One line of the result table."""
 
-    target: Target
-    precision: str
+    key: ArtifactKey
     size_bytes: int | None
     report: ParityReport
 
 
 def result_table(title: str, rows: Sequence[Row]) -> Table:
     """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of logits, or features."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    ran: dict[str, list[str]] = {}
+    for row in rows:
+        ran.setdefault(row.report.executor, []).append(str(row.key))
+    executors = [f"{', '.join(keys)}: {executor}" for executor, keys in ran.items()]
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        # No vertical lines, and who executed below it: so it stands unbroken in a terminal of 80 columns.
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption=f"Executed by: {'; '.join(executors)}." if rows else None,
+        caption_justify="left",
+    )
     for heading in ("target", "precision"):
-        table.add_column(heading)
-    for heading in ("size", "max abs error", "SNR", "top-1 agreement"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    table.add_column("executed by", overflow="fold")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in rows:
         seen = logits_of(row.report)
         table.add_row(
-            row.target,
-            row.precision,
+            row.key.target,
+            row.key.precision,
             "–" if row.size_bytes is None else f"{row.size_bytes:,} B",
             _number(seen.max_abs_error if seen else None, "{:.2e}"),
             _decibel(seen),
             _agreement(seen),
             Text(row.report.verdict, style=_STYLES[row.report.verdict]),
-            row.report.executor,
         )
     return table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -26,13 +26,23 @@ def starter(
             metavar="TARGET", help="The artifact to put in: for Android tflite (default) or torchscript, for iOS coreml."
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRECISION",
+            help="Which, where the bundle has the target in several; default: the target's default, else the first asked for.",
+        ),
+    ] = None,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Take an artifact that could not be executed here (NOT_RUN).")
     ] = False,
 ) -> None:
-    """Make an Android or iOS project around an artifact of a finished bundle: it opens, builds, classifies, and proves itself."""
+    """Make an Android or iOS project around an artifact of a finished bundle.
+
+    It opens, builds, classifies, and proves itself on the phone.
+    """
     from squeeze_export import screen
-    from squeeze_export.contracts import STARTERS, TARGETS
+    from squeeze_export.contracts import STARTERS, TARGETS, Precision
     from squeeze_export.starters import render_bundle
 
     template = next((known for known in STARTERS if known == platform), None)
@@ -41,6 +51,9 @@ def starter(
     chosen = next((known for known in TARGETS if known == target), None)
     if target is not None and chosen is None:
         raise UsageError(f"{target!r} is not a target; choose one of {', '.join(TARGETS)}.")
+    wanted = next((known for known in get_args(Precision) if known == precision), None)
+    if precision is not None and wanted is None:
+        raise UsageError(f"{precision!r} is not a precision; choose one of {', '.join(get_args(Precision))}.")
     made = render_bundle(
         bundle,
         template=template,
@@ -48,6 +61,7 @@ def starter(
         app_id=app_id,
         app_name=app_name,
         destination=output,
+        precision=wanted,
         allow_unproven=allow_unproven,
     )
     screen.out().print(

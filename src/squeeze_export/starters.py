@@ -1,6 +1,6 @@
 """Starter projects: a template of mobile_templates/, filled with one artifact of a bundle, is a project that opens and builds.
 
-A template is a folder with a `template.toml` (read by _Template below). Its `project/` holds the files that every variant
+A template is a folder with a `template.toml` (starter_template.Template). Its `project/` holds the files that every variant
 shares, `variants/<target>/` those of one. Every text file is a Jinja2 template between guillemets: «value», «% if %»,
 «# comment #». `__name__` in a path stands for the value of that name. Nothing is guessed: a value that is missing is an error.
 """
@@ -11,57 +11,26 @@ import hashlib
 import re
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from fnmatch import fnmatch
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from squeeze_export import starter_names
-from squeeze_export.contracts import STARTERS, Starter, Target
+from squeeze_export.contracts import DEFAULT_PRECISION, STARTERS, Precision, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.manifest import damage, encode, open_bundle
+from squeeze_export.starter_template import Copies, Template, Variant, read_template, targets_of, template_root
 
 if TYPE_CHECKING:
     import jinja2
 
     from squeeze_export.manifest import ArtifactRecord, Manifest
-
-TEMPLATE: Final = "template.toml"
-
-
-class _Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One project that a template can become. `folder`: its place in a bundle. `values`: further values for its files."""
-
-    target: Target
-    folder: str
-    model_file: str
-    values: dict[str, str] = {}
-
-
-class _Copies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the bundle's parts go in the project; `model` and the contract's `model_file` name the artifact."""
-
-    model: str
-    labels: str
-    golden: str
-    contract: str
-
-
-class _Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole of a template.toml. `verbatim`: patterns of file names that are copied byte for byte. `values`: for its files."""
-
-    schema_version: Literal[1]
-    verbatim: tuple[str, ...]
-    values: dict[str, str]
-    copies: _Copies
-    variants: tuple[_Variant, ...]
 
 
 def render(
@@ -73,26 +42,27 @@ def render(
     app_id: str,
     app_name: str,
     destination: Path,
+    precision: Precision | None = None,
     allow_unproven: bool = False,
 ) -> Path:
     """Write the complete project for one artifact of `bundle` into `destination` (new or empty), which appears by one rename.
 
-    The same bundle, names and template give the same bytes. Raises ParityError where the artifact's parity FAILED (or is
-    NOT_RUN, unless `allow_unproven`), TargetUnavailableError where the bundle has no such artifact or the template no such
-    variant, ArtifactError where a file is not the one that the manifest records, UsageError for names and destination.
+    Of several precisions of the target: see `proven`. The same bundle, names and template give the same bytes. Raises ParityError
+    where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or no
+    variant, ArtifactError for a file that is not what the manifest records, UsageError for names and destination.
     """
     if template == "android":
         starter_names.check_android_id(app_id)
     else:
         starter_names.check_ios_id(app_id)
     starter_names.check_app_name(app_name)
-    root = _root() / template
-    described = _read_template(root)
+    root = template_root(template)
+    described = read_template(template)
     variant = next((variant for variant in described.variants if variant.target == target), None)
     if variant is None:
         known = ", ".join(variant.target for variant in described.variants)
         raise TargetUnavailableError(f"There is no {template} starter for {target}; it is made for {known}.")
-    record = proven(manifest, target, allow_unproven=allow_unproven)
+    record = proven(manifest, target, precision, allow_unproven=allow_unproven)
     _check_files(bundle, manifest, record)
     _check_destination(destination)
     context = _context(bundle, manifest, record, described, variant, app_id, app_name)
@@ -121,6 +91,7 @@ def render_bundle(
     app_id: str | None,
     app_name: str | None,
     destination: Path,
+    precision: Precision | None = None,
     allow_unproven: bool = False,
 ) -> Path:
     """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
@@ -128,7 +99,7 @@ def render_bundle(
     if target is None:
         possible = variants(manifest, template)
         if not possible:
-            there = ", ".join(record.target for record in manifest.artifacts)
+            there = ", ".join(str(record.key) for record in manifest.artifacts)
             wanted = " or ".join(targets_of(template))
             raise TargetUnavailableError(
                 f"{bundle} has no artifact for the {template} starter: it needs {wanted}, the bundle has {there}. "
@@ -143,6 +114,7 @@ def render_bundle(
         app_id=app_id or starter_names.default_id(manifest.name, target),
         app_name=app_name or starter_names.default_name(manifest.name),
         destination=destination,
+        precision=precision,
         allow_unproven=allow_unproven,
     )
 
@@ -151,11 +123,6 @@ def variants(manifest: Manifest, template: Starter) -> tuple[Target, ...]:
     """The targets of the bundle that a template has a variant for, in the template's order."""
     there = {record.target for record in manifest.artifacts}
     return tuple(target for target in targets_of(template) if target in there)
-
-
-def targets_of(template: Starter) -> tuple[Target, ...]:
-    """The targets that a template has a variant for, the preferred one first."""
-    return tuple(variant.target for variant in _read_template(_root() / template).variants)
 
 
 def add_starters(
@@ -173,7 +140,7 @@ def add_starters(
     """
     made: list[Path] = []
     for template in starters:
-        described = _read_template(_root() / template)
+        described = read_template(template)
         for target in variants(manifest, template):
             (variant,) = (variant for variant in described.variants if variant.target == target)
             made.append(
@@ -191,13 +158,18 @@ def add_starters(
     return tuple(made)
 
 
-def proven(manifest: Manifest, target: Target, *, allow_unproven: bool) -> ArtifactRecord:
-    """The record of the target's artifact (the first, where there are several), refused unless its parity PASSED."""
-    record = next((record for record in manifest.artifacts if record.target == target), None)
+def proven(manifest: Manifest, target: Target, precision: Precision | None = None, *, allow_unproven: bool) -> ArtifactRecord:
+    """The record of the target's artifact, refused unless its parity PASSED.
+
+    Of several the one in `precision`; without it the one in the target's default precision, or else the one first asked for.
+    """
+    records = {record.precision: record for record in manifest.artifacts if record.target == target}
+    record = records.get(precision or DEFAULT_PRECISION[target]) or (None if precision else next(iter(records.values()), None))
     if record is None:
-        there = ", ".join(record.target for record in manifest.artifacts) or "none"
+        there = ", ".join(str(record.key) for record in manifest.artifacts) or "none"
         raise TargetUnavailableError(
-            f"The bundle {manifest.name} has no {target} artifact; it has {there}. Export again with --target {target}."
+            f"The bundle {manifest.name} has no {target} {precision or 'artifact'}; it has {there}. "
+            f"Export again with --target {target}{f' --precision {precision}' if precision else ''}."
         )
     for report in (record.parity, *record.witnesses):
         if report.verdict == "FAILED":
@@ -211,18 +183,6 @@ def proven(manifest: Manifest, target: Target, *, allow_unproven: bool) -> Artif
             "is known about it. Pass --allow-unproven to make it all the same; the app's self-check is then the first proof."
         )
     return record
-
-
-def _root() -> Traversable:
-    # By its name, which a checkout without symlinks knows as well; nothing is executed: the starters are data.
-    return resources.files("squeeze_export.mobile_templates")
-
-
-def _read_template(root: Traversable) -> _Template:
-    try:
-        return msgspec.convert(tomllib.loads((root / TEMPLATE).read_text(encoding="utf-8")), _Template)
-    except FileNotFoundError as error:
-        raise UsageError(f"This installation has no {root.name} starter: {root.name}/{TEMPLATE} is missing.") from error
 
 
 def _check_files(bundle: Path, manifest: Manifest, record: ArtifactRecord) -> None:
@@ -246,8 +206,8 @@ def _context(
     bundle: Path,
     manifest: Manifest,
     record: ArtifactRecord,
-    described: _Template,
-    variant: _Variant,
+    described: Template,
+    variant: Variant,
     app_id: str,
     app_name: str,
 ) -> dict[str, Any]:
@@ -372,7 +332,7 @@ def _place(relative: str, context: Mapping[str, Any]) -> str:
 
 
 def _copy_parts(
-    bundle: Path, manifest: Manifest, record: ArtifactRecord, copies: _Copies, stage: Path, context: Mapping[str, Any]
+    bundle: Path, manifest: Manifest, record: ArtifactRecord, copies: Copies, stage: Path, context: Mapping[str, Any]
 ) -> None:
     def place(relative: str) -> Path:
         path = stage / _place(relative, context)

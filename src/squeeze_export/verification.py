@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from squeeze_export import claims
 from squeeze_export.contracts import Progress
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError
+from squeeze_export.golden import read_golden
 from squeeze_export.jobs import JudgeJob, Result
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, damage, open_bundle
 from squeeze_export.workers import workers
@@ -15,26 +18,32 @@ from squeeze_export.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was found. `damage`: files that are not what the manifest says; `results`: one per artifact that was executed."""
+    """What was found.
+
+    `damage`: files that are not what the manifest says; `claims`: what the manifest says and the bundle does not show;
+    `results`: one per artifact that was executed.
+    """
 
     manifest: Manifest
     damage: tuple[str, ...]
+    claims: tuple[str, ...]
     results: tuple[Result, ...]
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the bundle is not proven, a line each; empty where every artifact was executed and passed in every executor."""
         told = [f"damaged: {found}" for found in self.damage]
+        told += [f"not true: {claim}" for claim in self.claims]
         for result in self.results:
             if result.failure is not None:
-                told.append(f"{result.target}: {result.failure.revive()}")
+                told.append(f"{result.key}: {result.failure.revive()}")
             told += [
-                f"{result.target}: {report.verdict} in the {report.executor}: {report.reason}"
+                f"{result.key}: {report.verdict} in the {report.executor}: {report.reason}"
                 for report in result.reports
                 if report.verdict != "PASSED"
             ]
-        executed = {result.target for result in self.results}
-        told += [f"{entry.target}: not executed" for entry in self.manifest.artifacts if entry.target not in executed]
+        executed = {result.key for result in self.results}
+        told += [f"{entry.key}: not executed" for entry in self.manifest.artifacts if entry.key not in executed]
         return tuple(told)
 
     @property
@@ -44,7 +53,8 @@ class Verification:
             return 0
         failures = [result.failure for result in self.results if result.failure is not None]
         verdicts = {report.verdict for result in self.results for report in result.reports}
-        bad = self.damage or "FAILED" in verdicts or any(failure.error != "TargetUnavailableError" for failure in failures)
+        unavailable = all(failure.error == "TargetUnavailableError" for failure in failures)
+        bad = self.damage or self.claims or "FAILED" in verdicts or not unavailable
         return ParityError.exit_code if bad else TargetUnavailableError.exit_code
 
 
@@ -54,27 +64,41 @@ def verify(folder: Path, progress: Progress) -> Verification:
     Artifacts whose bytes differ from the manifest are reported as damage and not executed.
     """
     record = open_bundle(folder)
-    targets = [artifact.target for artifact in record.artifacts]
-    if len(set(targets)) != len(targets):
-        raise ArtifactError(f"{folder / MANIFEST} lists a target twice. Export the bundle again.")
+    if len({artifact.key for artifact in record.artifacts}) != len(record.artifacts):
+        raise ArtifactError(f"{folder / MANIFEST} lists a target twice in one precision. Export the bundle again.")
     files = [(artifact.path, artifact.sha256) for artifact in record.artifacts]
-    files += [(file.path, file.sha256) for file in (record.golden, record.labels) if file is not None]
+    files += [(file.path, file.sha256) for file in (record.golden, record.parity, record.labels) if file is not None]
     found = {path: told for path, sha256 in files if (told := damage(folder, path, sha256)) is not None}
     whole = [] if record.golden.path in found else [entry for entry in record.artifacts if entry.path not in found]
     results: tuple[Result, ...] = ()
+    untrue: list[str] = []
     if whole:
         with (
             tempfile.TemporaryDirectory(prefix="squeeze-export-") as scratch,
-            workers(Path(scratch), "judge", [entry.target for entry in whole], progress) as crew,
+            workers(Path(scratch), "judge", [entry.key for entry in whole], progress) as crew,
         ):
-            results = tuple(crew.run({entry.target: _job(folder, record, entry) for entry in whole}).values())
-    return Verification(manifest=record, damage=tuple(found.values()), results=results)
+            # Before the jobs are handed out: the workers still load their SDKs.
+            untrue += _claims(folder, record, found)
+            results = crew.run([_job(folder, record, entry) for entry in whole])
+    for entry in whole:
+        reports = next(result.reports for result in results if result.key == entry.key)
+        untrue += [f"{entry.path}: {told}" for told in claims.of_reports(record, entry, reports)]
+    lost = (*found.values(), *claims.of_folder(folder, record))
+    return Verification(manifest=record, damage=lost, claims=tuple(untrue), results=results)
+
+
+def _claims(folder: Path, record: Manifest, damaged: Mapping[str, str]) -> list[str]:
+    told = [] if record.parity.path in damaged else claims.of_parity_file(folder, record)
+    try:
+        pack = read_golden(folder / record.golden.path)
+    except ArtifactError as error:
+        return [*told, str(error)]
+    return told + claims.of_source(folder, record, pack, labelled=record.labels is not None and record.labels.path not in damaged)
 
 
 def _job(folder: Path, record: Manifest, entry: ArtifactRecord) -> JudgeJob:
     return JudgeJob(
-        target=entry.target,
-        precision=entry.precision,
+        key=entry.key,
         path=(folder / entry.path).resolve(),
         golden=(folder / record.golden.path).resolve(),
         signature=entry.signature,

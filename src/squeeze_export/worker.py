@@ -1,9 +1,9 @@
-"""The child side of an export: one process per target, which converts, re-opens the file and judges it.
+"""The child side of an export: one process per artifact, which converts, re-opens the file and judges it.
 
-Run as `python -m squeeze_export.worker JOB_FOLDER TARGET export|judge`.
-It imports its SDK at once and waits for the line "go" on standard
-input, so that the import overlaps with the parent's own work. Stages go to standard output as JSON lines; whatever an SDK
-prints goes to a log file in the job folder. It ends when its standard input is closed, so it never outlives the parent.
+Run as `python -m squeeze_export.worker JOB_FOLDER NAME TARGET export|judge`; NAME is the artifact's key in file names.
+It imports its SDK at once and waits for the line "go" on standard input, so that the import overlaps with the parent's own work.
+Stages go to standard output as JSON lines; whatever an SDK prints goes to a log file in the job folder. It ends when its standard
+input is closed, so it never outlives the parent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -38,53 +37,57 @@ _PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
 
 def main(arguments: list[str]) -> int:
     """Carry out one job; the exit code only says whether a result file was written."""
-    folder, target, kind = Path(arguments[0]), cast("Target", arguments[1]), arguments[2]
+    folder, name, target, kind = Path(arguments[0]), arguments[1], cast("Target", arguments[2]), arguments[3]
     if target not in get_args(Target):
         raise SystemExit(f"unknown target {target}")
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    events = _private_stdout(folder / f"{target}.log")
+    events = _private_stdout(folder / f"{name}.log")
     go = threading.Event()
     threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()
     _say(events, "loading")
     _preload(target, kind)
     go.wait()
     began = time.monotonic()
-    result = _carry_out(folder, target, events, began)
+    result = _carry_out(folder, name, events, began)
     from squeeze_export.manifest import encode
 
-    partial = folder / f"{target}.result.partial"
+    partial = folder / f"{name}.result.partial"
     partial.write_bytes(encode(result))
-    partial.rename(folder / f"{target}.result.json")
+    partial.rename(folder / f"{name}.result.json")
     events.flush()
     # Native runtimes may crash while the interpreter shuts down; the result is already on disk.
     os._exit(0)
 
 
-def _carry_out(folder: Path, target: Target, events: TextIO, began: float) -> Result:
+def _carry_out(folder: Path, name: str, events: TextIO, began: float) -> Result:
+    job = _read_job((folder / f"{name}.job.json").read_bytes())
     artifact: Artifact | None = None
     reports: tuple[ParityReport, ...] = ()
     failure: Failure | None = None
     try:
-        artifact, reports = _run(folder, target, events)
+        artifact, reports = _run(folder, job, events)
     except Exception as error:
         told = _tell(error, folder)
         failure = Failure(error=type(told).__name__, message=str(told), traceback=traceback.format_exc())
-    return Result(target=target, artifact=artifact, reports=reports, failure=failure, seconds=time.monotonic() - began)
+    return Result(key=job.key, artifact=artifact, reports=reports, failure=failure, seconds=time.monotonic() - began)
 
 
-def _run(folder: Path, target: Target, events: TextIO) -> tuple[Artifact | None, tuple[ParityReport, ...]]:
-    from squeeze_export.golden import read_golden
+def _read_job(written: bytes) -> ExportJob | JudgeJob:
     from squeeze_export.manifest import decode
+
+    if json.loads(written)["kind"] == "judge":
+        return decode(written, JudgeJob)
+    return decode(written, ExportJob)
+
+
+def _run(folder: Path, job: ExportJob | JudgeJob, events: TextIO) -> tuple[Artifact | None, tuple[ParityReport, ...]]:
+    from squeeze_export.golden import read_golden
     from squeeze_export.validation.judgement import judge_file
 
-    written = (folder / f"{target}.job.json").read_bytes()
-    if json.loads(written)["kind"] == "judge":
-        judge = decode(written, JudgeJob)
+    target = job.key.target
+    if isinstance(job, JudgeJob):
         _say(events, "checking")
-        pack = read_golden(judge.golden)
-        return None, judge_file(target, judge.path, judge.signature, judge.precision, pack, folded=judge.folded_weights)
-    job = decode(written, ExportJob)
+        pack = read_golden(job.golden)
+        return None, judge_file(target, job.path, job.signature, job.key.precision, pack, folded=job.folded_weights)
     from squeeze_export.exporters import EXPORTERS
     from squeeze_export.models.source import restore_source
 

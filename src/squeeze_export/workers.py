@@ -1,4 +1,4 @@
-"""The parent side of an export: starts one worker process per target, follows their stages, ends them together."""
+"""The parent side of an export: starts one worker process per artifact, follows their stages, ends them together."""
 
 from __future__ import annotations
 
@@ -10,92 +10,112 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from squeeze_export.contracts import Progress, Target
+from squeeze_export import signals
+from squeeze_export.contracts import ArtifactKey, Progress
 from squeeze_export.jobs import ExportJob, Failure, JobKind, JudgeJob, Result
 from squeeze_export.manifest import decode, encode
 
 _ENDED: Final = ""
+# A worker with its SDK takes up to a gigabyte. Three at once, one per target, pay off on two cores: imports wait for the disk.
+_AT_ONCE: Final = 3
+_WORKER_BYTES: Final = 2**30
 
 
 class Workers:
-    """Running workers, one per target, that wait for their jobs in `folder`."""
+    """Workers, one process per artifact, for jobs in `folder`; the first ones start at once and wait for their jobs."""
 
-    def __init__(self, folder: Path, kind: JobKind, targets: Sequence[Target], progress: Progress) -> None:
+    def __init__(self, folder: Path, kind: JobKind, keys: Sequence[ArtifactKey], progress: Progress) -> None:
         self._folder = folder
+        self._kind = kind
         self._progress = progress
-        self._events: queue.Queue[tuple[Target, str]] = queue.Queue()
-        self._processes: dict[Target, subprocess.Popen[str]] = {}
+        self._events: queue.Queue[tuple[ArtifactKey, str]] = queue.Queue()
+        self._processes: dict[ArtifactKey, subprocess.Popen[str]] = {}
+        self._waiting = deque(keys)
         self._began = time.monotonic()
-        for target in targets:
-            self._start(target, kind)
 
-    def _start(self, target: Target, kind: JobKind) -> None:
-        scratch = self._folder / f"{target}.tmp"
+    def start(self) -> None:
+        """Start as many as may run at once; stop() ends them, also where this was interrupted."""
+        for _ in range(min(at_once(), len(self._waiting))):
+            self._start(self._waiting.popleft())
+
+    def _start(self, key: ArtifactKey) -> None:
+        scratch = self._folder / f"{key.name}.tmp"
         scratch.mkdir(parents=True)
         # -P: a folder named like an SDK in the current directory must not be imported in its place.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), target, kind],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=_environment(scratch),
-        )
-        self._processes[target] = process
-        threading.Thread(target=self._follow, args=(target, process), daemon=True).start()
+        # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
+        with signals.held():
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), key.name, key.target, self._kind],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=_environment(scratch),
+            )
+            self._processes[key] = process
+        threading.Thread(target=self._follow, args=(key, process), daemon=True).start()
 
-    def _follow(self, target: Target, process: subprocess.Popen[str]) -> None:
+    def _follow(self, key: ArtifactKey, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             with contextlib.suppress(ValueError):
-                self._events.put((target, json.loads(line)["stage"]))
+                self._events.put((key, json.loads(line)["stage"]))
         process.wait()
-        self._events.put((target, _ENDED))
+        self._events.put((key, _ENDED))
 
-    def run(self, jobs: Mapping[Target, ExportJob | JudgeJob]) -> dict[Target, Result]:
-        """Hand out the jobs and wait for all results, in the order of the targets. A worker that crashed gives a Failure."""
-        for target, job in jobs.items():
-            (self._folder / f"{target}.job.json").write_bytes(encode(job))
-            stdin = self._processes[target].stdin
-            assert stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                stdin.write("go\n")
-                stdin.flush()
-        results: dict[Target, Result] = {}
+    def run(self, jobs: Sequence[ExportJob | JudgeJob]) -> tuple[Result, ...]:
+        """Hand out one job per key and wait for all results, in the order of the jobs. A worker that crashed gives a Failure."""
+        for job in jobs:
+            (self._folder / f"{job.key.name}.job.json").write_bytes(encode(job))
+        for key in tuple(self._processes):
+            self._go(key)
+        results: dict[ArtifactKey, Result] = {}
         while len(results) < len(jobs):
-            target, stage = self._events.get()
+            key, stage = self._events.get()
             if stage != _ENDED:
-                self._progress.stage(target, stage)
+                self._progress.stage(str(key), stage)
                 continue
-            results[target] = self._result(target)
-            self._progress.done(target, _outcome(results[target]), results[target].seconds)
-        return {target: results[target] for target in jobs}
+            results[key] = self._result(key)
+            self._progress.done(str(key), _outcome(results[key]), results[key].seconds)
+            if self._waiting:
+                following = self._waiting.popleft()
+                self._start(following)
+                self._go(following)
+        return tuple(results[job.key] for job in jobs)
 
-    def _result(self, target: Target) -> Result:
-        path = self._folder / f"{target}.result.json"
+    def _go(self, key: ArtifactKey) -> None:
+        stdin = self._processes[key].stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write("go\n")
+            stdin.flush()
+
+    def _result(self, key: ArtifactKey) -> Result:
+        path = self._folder / f"{key.name}.result.json"
         if path.is_file():
             return decode(path.read_bytes(), Result)
-        code = self._processes[target].returncode
+        code = self._processes[key].returncode
         cause = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         if code == -9:
             cause += " (out of memory is the usual reason)"
-        log = self.log(target)
+        log = self.log(key)
         last = log.strip().splitlines()[-1] if log.strip() else "it printed nothing"
         failure = Failure(
             error="ConversionError",
-            message=f"The {target} worker {cause} without a result; its last words: {last}. --verbose shows all of them.",
+            message=f"The {key} worker {cause} without a result; its last words: {last}. --verbose shows all of them.",
             traceback=log,
         )
         seconds = time.monotonic() - self._began
-        return Result(target=target, artifact=None, reports=(), failure=failure, seconds=seconds)
+        return Result(key=key, artifact=None, reports=(), failure=failure, seconds=seconds)
 
-    def log(self, target: Target) -> str:
+    def log(self, key: ArtifactKey) -> str:
         """Everything the SDKs printed in the worker."""
-        path = self._folder / f"{target}.log"
+        path = self._folder / f"{key.name}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     def stop(self) -> None:
@@ -112,17 +132,24 @@ class Workers:
 
 
 @contextlib.contextmanager
-def workers(folder: Path, kind: JobKind, targets: Sequence[Target], progress: Progress) -> Iterator[Workers]:
-    """Start a worker per target in `folder` (made if missing); none outlives the block, Ctrl-C included.
+def workers(folder: Path, kind: JobKind, keys: Sequence[ArtifactKey], progress: Progress) -> Iterator[Workers]:
+    """Have a worker per artifact in `folder` (made if missing), `at_once` of them at a time; none outlives the block.
 
     `kind` is that of the jobs to come: a worker imports what they need while it waits for them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    running = Workers(folder, kind, targets, progress)
+    running = Workers(folder, kind, keys, progress)
     try:
+        running.start()
         yield running
     finally:
         running.stop()
+
+
+def at_once() -> int:
+    """How many workers run side by side on this machine: three, more where there are more cores, fewer where memory is short."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(max(_AT_ONCE, os.cpu_count() or 1), memory // _WORKER_BYTES))
 
 
 def _environment(scratch: Path) -> dict[str, str]:

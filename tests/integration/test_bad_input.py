@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from squeeze_export import ExportRequest, export
+from squeeze_export.errors import UsageError
 from tests.integration.conftest import run_tool
 
 
@@ -259,3 +262,40 @@ def test_a_worker_that_is_killed_is_told_of_in_words(tmp_path):
     assert "ended by signal 9" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--json", "--nonsense"], "No such option"),
+        (["verify", "--json"], "Missing argument"),
+        (["--json", "verify", "dist"], "stand before the command verify"),
+        (["--json", "--target", "coreml", "--seed", "x"], "valid integer"),
+    ],
+)
+def test_usage_errors_are_json_too_where_json_was_asked_for(tmp_path, arguments, told):
+    ended = run_tool(*arguments, cwd=tmp_path)
+    error = json.loads(ended.out)["error"]
+    assert (ended.code, error["class"], error["exit_code"]) == (2, "UsageError", 2)
+    assert told in error["message"]
+    assert ended.err == ""
+
+
+def test_pictures_of_one_colour_prove_nothing(tmp_path):
+    (tmp_path / "flat").mkdir()
+    for place, colour in enumerate(("red", "#123456")):
+        Image.new("RGB", (300, 300), colour).save(tmp_path / "flat" / f"{place}.png")
+    ended = run_tool("--target", "torchscript", "--images", "flat", cwd=tmp_path)
+    assert ended.code == 2
+    assert "the pictures in flat show nothing" in ended.err
+    assert not (tmp_path / "dist").exists()
+
+
+def test_the_python_api_refuses_by_the_same_errors_and_takes_strings_for_paths():
+    made = ExportRequest(targets=("tflite",), weights="w.safetensors", output="out")
+    assert (made.weights, made.output) == (Path("w.safetensors"), Path("out"))
+    for targets in ((), ("keras",)):
+        with pytest.raises(UsageError, match="one or more of coreml, tflite, torchscript"):
+            export(ExportRequest(targets=targets))
+    with pytest.raises(UsageError, match="The model 'alexnet' is unknown"):
+        export(ExportRequest(targets=("tflite",), model="alexnet"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_the_screen_shows_stages_and_one_table(tmp_path):
         assert stage in ended.err
     assert "random" in ended.err
     assert "16 KB" in ended.err
-    for heading in ("target", "precision", "size", "max abs error", "SNR", "top-1 agreement", "verdict"):
+    for heading in ("target", "precision", "size", "max abs", "SNR", "top-1", "verdict"):
         assert heading in ended.out
     assert "PASSED" in ended.out
 
@@ -163,6 +164,37 @@ def test_tensor_input_and_the_other_precision_pass(tmp_path):
     precisions = [artifact["precision"] for artifact in manifest_of(tmp_path / "dist" / "net")["artifacts"]]
     assert precisions == ["fp32", "fp16", "fp16"]
     assert_passed(tmp_path / "dist" / "net")
+
+
+def test_several_precisions_stand_side_by_side_and_change_nothing_of_one_another(tmp_path):
+    weights = ("--weights", "random", "--name", "net", "--input-size", "64")
+    asked = ("--precision", "fp16,fp32", "--precision", "tflite=fp32,fp16")
+    ended = run_tool("--target", "tflite", "--target", "torchscript", *asked, *weights, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    bundle = tmp_path / "dist" / "net"
+    entries = manifest_of(bundle)["artifacts"]
+    wanted = [("tflite", "fp32"), ("tflite", "fp16"), ("torchscript", "fp16"), ("torchscript", "fp32")]
+    assert [(entry["target"], entry["precision"]) for entry in entries] == wanted
+    assert [entry["path"] for entry in entries[1:3]] == ["tflite/net-fp16.tflite", "torchscript/net-fp16.ptl"]
+    assert len({entry["sha256"] for entry in entries}) == len(entries)
+    bars = json.loads((bundle / "golden" / "golden.json").read_text(encoding="utf-8"))["tolerances"]
+    assert sorted(bars) == sorted(f"{target}-{precision}" for target, precision in wanted)
+    # The app has the default precision where that is there, in whatever order it was asked for.
+    contract = json.loads(next((bundle / "android-torchscript").rglob("contract.json")).read_text(encoding="utf-8"))
+    assert contract["precision"] == "fp32"
+    alone = run_tool(*("--target", "torchscript", "-o", "alone"), *weights, cwd=tmp_path)
+    assert alone.code == 0, alone.err
+    assert (tmp_path / "alone/net/torchscript/net.ptl").read_bytes() == (bundle / "torchscript/net-fp32.ptl").read_bytes()
+
+    proven = run_tool("verify", bundle, "--json", cwd=tmp_path)
+    assert proven.code == 0, proven.err
+    found = [(entry["target"], entry["precision"]) for entry in json.loads(proven.out)["artifacts"]]
+    assert found == wanted
+    # One artifact in the other's place is whole and runs, and is refused all the same.
+    shutil.copy(bundle / "torchscript/net-fp16.ptl", bundle / "torchscript/net-fp32.ptl")
+    refused = run_tool("verify", bundle, cwd=tmp_path)
+    assert refused.code == 5
+    assert "torchscript/net-fp32.ptl" in refused.err and "torchscript fp32: not executed" in refused.err
 
 
 def test_the_python_api_does_the_same(tmp_path):

@@ -203,7 +203,7 @@ def test_verify_passes_and_refuses_the_features_of_others(features, tmp_path, im
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     ended = run_tool("verify", bundle, cwd=tmp_path)
     assert ended.code == 5
-    assert "torchscript: FAILED" in ended.err and "the source's weights are not in the file" in ended.err
+    assert "torchscript fp32: FAILED" in ended.err and "the source's weights are not in the file" in ended.err
 
 
 @pytest.mark.parametrize(

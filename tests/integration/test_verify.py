@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from squeeze_export.manifest import digest
+from squeeze_export import claims
+from squeeze_export.bundle import parity_record
+from squeeze_export.golden import read_golden
+from squeeze_export.manifest import digest, encode, read_manifest
 from tests.integration.conftest import run_tool
-
-pytestmark = pytest.mark.xdist_group("bundle")
 
 
 def mend_digests(bundle: Path) -> None:
     """Make the manifest agree with damaged files, as somebody who wants to hide the damage would."""
-    path = bundle / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    for record in [*manifest["artifacts"], manifest["golden"]]:
-        record["sha256"], record["size_bytes"] = digest(bundle / record["path"])
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    record = read_manifest(bundle)
+    (bundle / "parity.json").write_bytes(encode(parity_record(record.name, record.artifacts)))
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    for entry in [*manifest["artifacts"], manifest["golden"], manifest["parity"]]:
+        entry["sha256"], entry["size_bytes"] = digest(bundle / entry["path"])
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def only(bundle: Path, target: str) -> Path:
@@ -29,6 +32,9 @@ def only(bundle: Path, target: str) -> Path:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["artifacts"] = [entry for entry in manifest["artifacts"] if entry["target"] == target]
     path.write_text(json.dumps(manifest), encoding="utf-8")
+    for other in {"coreml", "tflite", "torchscript"} - {target}:
+        shutil.rmtree(bundle / other)
+    mend_digests(bundle)
     artifact = bundle / manifest["artifacts"][0]["path"]
     return next(artifact.rglob("weight.bin")) if artifact.is_dir() else artifact
 
@@ -130,3 +136,101 @@ def test_a_folder_of_bundles_is_named(copied, tmp_path):
     ended = run_tool("verify", copied.parent, cwd=tmp_path)
     assert ended.code == 2
     assert "It holds bundles: net" in ended.err
+
+
+@pytest.fixture(scope="module")
+def proven(bundle):
+    """The record of a good bundle, and its golden pack."""
+    return read_manifest(bundle), read_golden(bundle / "golden")
+
+
+def source_claims(bundle, proven, **changes):
+    """What is told of a manifest whose `source` was changed."""
+    record, pack = proven
+    return claims.of_source(bundle, replace(record, source=replace(record.source, **changes)), pack, labelled=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": "squeezenet1_0"}, "source says squeezenet1_0 with 34 classes, the golden pack's weights are others"),
+        ({"num_classes": 33}, "source says squeezenet1_1 with 33 classes"),
+        ({"head": "features"}, "source.head is features, the golden pack holds the answers of classifier"),
+        ({"parameters": 1}, "source.parameters is 1, the golden pack's weights have 739"),
+        ({"weights_sha256": "0" * 64}, "source.weights_sha256 is 000000000000…"),
+    ],
+)
+def test_a_source_that_is_another_is_told(bundle, proven, changes, told):
+    assert source_claims(bundle, proven) == []
+    assert any(line.startswith(told) for line in source_claims(bundle, proven, **changes)), source_claims(
+        bundle, proven, **changes
+    )
+
+
+def test_another_preprocessing_is_told(bundle, proven):
+    other = replace(proven[0].source.preprocessing, resize=99)
+    (told,) = source_claims(bundle, proven, preprocessing=other)
+    assert told.startswith("source.preprocessing is PreprocessingSpec(resize=99")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda report: replace(report, verdict="FAILED"), "the manifest records FAILED"),
+        (lambda report: replace(report, tolerance=replace(report.tolerance, min_snr_db=1.0)), "records another tolerance"),
+        (lambda report: replace(report, weights=replace(report.weights, compared=3)), "another comparison of the weights"),
+        (lambda report: replace(report, outputs=()), "records other outputs"),
+        (lambda report: with_output(report, snr_db=150.0), "records snr_db 150.0, found now"),
+        (lambda report: with_output(report, max_abs_error=1e-9), "records max_abs_error 1e-09, found now"),
+        (lambda report: with_output(report, images=9), "another number of images"),
+    ],
+)
+def test_a_report_that_is_better_than_the_truth_is_told(proven, change, told):
+    record = proven[0]
+    entry = record.artifacts[0]
+    found = (entry.parity, *entry.witnesses)
+    assert claims.of_reports(record, entry, found) == []
+    (line,) = claims.of_reports(record, replace(entry, parity=change(entry.parity)), found)
+    assert told in line
+
+
+def with_output(report, **changes):
+    return replace(report, outputs=(replace(report.outputs[0], **changes), *report.outputs[1:]))
+
+
+def test_a_modest_record_of_another_machine_is_no_lie(proven):
+    record = proven[0]
+    entry = record.artifacts[0]
+    modest = with_output(entry.parity, snr_db=entry.parity.outputs[0].snr_db - 5)
+    assert claims.of_reports(record, replace(entry, parity=modest), (entry.parity,)) == []
+
+
+def test_an_untrue_manifest_is_refused(copied, tmp_path):
+    only(copied, "tflite")
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["source"]["preprocessing"]["resize"] = 99
+    manifest["artifacts"][0]["parity"]["outputs"][0]["snr_db"] = 999.0
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    (copied / "tflite" / "other.tflite").write_bytes(b"stray")
+    (copied / ".DS_Store").write_bytes(b"litter")
+    ended = run_tool("verify", copied, cwd=tmp_path)
+    assert ended.code == 5
+    for told in (
+        "resize=99",
+        "records snr_db 999.0",
+        "parity.json and manifest.json tell different",
+        "tflite/other.tflite: is no part",
+    ):
+        assert told in ended.err
+    assert "DS_Store" not in ended.err
+
+
+def test_an_unknown_key_is_refused_by_name(copied, tmp_path):
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["artifacts"][1]["signature"]["approved"] = True
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    ended = run_tool("verify", copied, cwd=tmp_path)
+    assert ended.code == 5
+    assert "the key $.artifacts[1].signature.approved" in ended.err

@@ -115,6 +115,8 @@ def make_bundle(
         tool_versions={},
         labels=manifest.file_record(folder, labels),
         golden=manifest.FileRecord(path="golden", sha256="0" * 64, size_bytes=0),
+        parity=manifest.FileRecord(path="parity.json", sha256="0" * 64, size_bytes=0),
+        starters=(),
         artifacts=tuple(records),
     )
     (folder / "manifest.json").write_bytes(manifest.encode(made))

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from squeeze_export.bundle import artifact_path
 from squeeze_export.errors import UsageError
+from squeeze_export.exporters import EXPORTERS
 from squeeze_export.pipeline import plan
 from squeeze_export.request import Options, build_request, merge, read_config
 
@@ -28,9 +30,22 @@ def test_all_means_every_target_once_in_a_fixed_order():
 
 
 def test_precision_is_for_all_targets_or_for_one():
-    assert request(precision=("fp16",)).precision == {"coreml": "fp16", "tflite": "fp16", "torchscript": "fp16"}
-    assert request(precision=("fp16", "coreml=fp32")).precision["coreml"] == "fp32"
-    assert request(precision=("coreml=fp32",)).precision == {"coreml": "fp32"}
+    assert request(precision=("fp16",)).precisions == {"coreml": ("fp16",), "tflite": ("fp16",), "torchscript": ("fp16",)}
+    assert request(precision=("fp16", "coreml=fp32")).precisions["coreml"] == ("fp32",)
+    assert request(precision=("coreml=fp32",)).precisions == {"coreml": ("fp32",)}
+
+
+def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
+    for written in (("coreml=fp32", "coreml=fp16"), ("coreml=fp32,fp16",), ("coreml=fp32,fp16,fp32", "coreml=fp16")):
+        assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
+    assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
+    everything = request(precision=("ladder",))
+    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in EXPORTERS}
+    assert list(plan(everything)) == list(everything.keys)
+    keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
+    assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
+    paths = [artifact_path("net", key, keys, ".x") for key in keys]
+    assert paths == ["coreml/net-fp32.x", "coreml/net-fp16.x", "tflite/net.x"]
 
 
 @pytest.mark.parametrize(
@@ -40,8 +55,8 @@ def test_precision_is_for_all_targets_or_for_one():
         ({"target": ("cormel",)}, "Did you mean coreml"),
         ({"model": "squeezenet"}, "--model 'squeezenet' is unknown"),
         ({"precision": ("fp8",)}, "--precision 'fp8' is unknown"),
-        ({"precision": ("fp16", "fp32")}, "named twice"),
-        ({"precision": ("tflite=fp16", "tflite=fp32")}, "named twice"),
+        ({"precision": ("fp16,",)}, "--precision '' is unknown"),
+        ({"precision": ("tflite=fp16,fp8",)}, "--precision 'fp8' is unknown"),
         ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
         ({"input_size": "224px"}, "is no size"),
         ({"input_size": "-224"}, "is no size"),
@@ -49,6 +64,8 @@ def test_precision_is_for_all_targets_or_for_one():
         ({"mean": "0.5,0.5"}, "three numbers"),
         ({"std": "1,0,1"}, "std"),
         ({"ios_target": "iOS14"}, "Did you mean iOS1"),
+        ({"seed": 3}, "--seed 3 is for random weights, and these are demo"),
+        ({"target": ("tflite",), "ios_target": "iOS17"}, "--ios-target iOS17 is for Core ML"),
         ({"name": "../evil"}, "cannot be a file name"),
         ({"name": ".hidden"}, "cannot be a file name"),
         ({"name": "a/b"}, "cannot be a file name"),
@@ -90,9 +107,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         target = ["coreml", "tflite"]
         model = "squeezenet1_0"
         weights = "w.safetensors"
-        seed = 3
         labels = "labels.txt"
-        precision = { coreml = "fp32" }
+        precision = { coreml = "fp32", tflite = ["fp16", "fp32"] }
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -110,14 +126,19 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         name = "net"
         force = true
         allow-unproven = false
+        json = false
+        quiet = true
+        verbose = false
     """
     options = config(tmp_path, text)
-    assert all(getattr(options, field.name) not in (None, ()) for field in fields(Options))
+    named = {field.name for field in fields(Options) if getattr(options, field.name) not in (None, ())}
+    assert named == {field.name for field in fields(Options)} - {"seed"}  # which would not go with weights from a file
+    assert config(tmp_path, "seed = 3").seed == 3
     made = build_request(options)
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
     assert made.preprocessing.mean == (1, 2, 3)
-    assert made.precision == {"coreml": "fp32"}
+    assert made.precisions == {"coreml": ("fp32",), "tflite": ("fp16", "fp32")}
     assert made.force is True
 
 
@@ -136,10 +157,11 @@ def test_special_weights_are_not_paths_of_the_config_file(tmp_path):
         ("tagret = 'coreml'", "Did you mean target"),
         ("zzz = 1", "Known keys"),
         ("target = 1", "list of strings"),
-        ("seed = '1'", "type int"),
-        ("seed = true", "cannot be true"),
+        ("seed = '1'", "whole number"),
+        ("input-size = 2.5", "HEIGHTxWIDTH"),
+        ("seed = true", "a whole number, not true"),
         ("force = 1", "true or false"),
-        ("name = 1", "type str"),
+        ("name = 1", "a string, not 1"),
         ("name = ", "not valid TOML"),
     ],
 )

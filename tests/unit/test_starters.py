@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from squeeze_export import manifest, starter_names, starters
+from squeeze_export import manifest, starter_names, starter_template, starters
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from tests.starter_bundles import LABELS_7, make_bundle
 
@@ -55,7 +56,7 @@ def small(tmp_path, monkeypatch):
     (root / "android" / "variants" / "torchscript").mkdir(parents=True)
     (root / "android" / "variants" / "torchscript" / "OLD.txt").write_text("«runtime»\n")
     (root / "android" / "template.toml").write_text(TOML)
-    monkeypatch.setattr(starters, "_root", lambda: root)
+    monkeypatch.setattr(starter_template, "_root", lambda: root)
     return root
 
 
@@ -296,3 +297,14 @@ def test_default_names_are_valid(name):
         starter_names.check_android_id(starter_names.default_id(name, target))
         starter_names.check_ios_id(starter_names.default_id(name, target))
     starter_names.check_app_name(starter_names.default_name(name))
+
+
+def test_of_several_precisions_the_default_one_is_taken_or_else_the_first_asked_for(made):
+    record = made[1].artifacts[0]
+    fp16, fp32 = (replace(record, precision=precision, path=f"tflite/net-{precision}.tflite") for precision in ("fp16", "fp32"))
+    chosen = partial(starters.proven, target="tflite", allow_unproven=False)
+    assert chosen(replace(made[1], artifacts=(fp16, fp32))) == fp32
+    assert chosen(replace(made[1], artifacts=(fp16,))) == fp16
+    assert chosen(replace(made[1], artifacts=(fp16, fp32)), precision="fp16") == fp16
+    with pytest.raises(TargetUnavailableError, match="has no tflite fp16; it has tflite fp32"):
+        chosen(replace(made[1], artifacts=(fp32,)), precision="fp16")

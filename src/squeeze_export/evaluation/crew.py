@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from squeeze_export import signals
 from squeeze_export.evaluation.jobs import JOB, LOG, Answer, Job, Lost, Ready, Reply
 from squeeze_export.manifest import encode
 
@@ -216,7 +217,8 @@ class Crew:
         with self._lock:
             if self._stopped:
                 return None
-            with (folder / LOG).open("ab") as log:
+            # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
+            with (folder / LOG).open("ab") as log, signals.held():
                 process = subprocess.Popen(
                     [*self._command, str(folder)],
                     stdin=subprocess.PIPE,

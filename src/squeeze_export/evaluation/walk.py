@@ -189,6 +189,8 @@ class _Run:
                     course.tops[place] = answer
                     course.cached += 1
             course.remaining = len(places) - course.cached
+            (executor,) = self._cache.get([self._executor_key(course)])
+            course.executor = bytes(executor).decode() if executor else None
             self._watcher.begin(name, course.cached, len(places))
 
     def compute(self, command: Sequence[str]) -> None:
@@ -237,6 +239,7 @@ class _Run:
                 case Opened():
                     course = self._courses[event.subject]
                     course.opened, course.executor = True, event.executor
+                    self._cache.put(self._executor_key(course), event.executor.encode())
                 case Answered():
                     self._take(self._courses[event.subject], event)
                     crew.reinforce({course.subject.name: course.remaining for course in alive})
@@ -298,6 +301,10 @@ class _Run:
         key = self._keys[place]
         assert key is not None
         return answer_key(course.subject.key, key)
+
+    def _executor_key(self, course: _Course) -> bytes:
+        """Where the cache keeps who computed: answers that are all known start no process that could say it."""
+        return answer_key(course.subject.key, b"executor")
 
     def report(self, name: str, source: str, reference: Subject | str | None, notices: tuple[str, ...]) -> Evaluation:
         """Judge the answers. UsageError where no image at all could be read."""

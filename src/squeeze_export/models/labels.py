@@ -121,7 +121,7 @@ def _json_entries(text: str, path: Path) -> list[Entry]:
         raise SourceError(f'labels file {path} holds a {type(content).__name__}: give a list of strings or {{"0": "tench", ...}}')
     wrong = next(((key, label) for key, label in named if not isinstance(label, str)), None)
     if wrong is not None:
-        raise SourceError(f"labels file {path}: index {wrong[0]} has a {type(wrong[1]).__name__}, not a string")
+        raise SourceError(f"labels file {path}: index {wrong[0]} has {wrong[1]!r}, which is no string")
     return _by_index([(key, str(label), f"index {key}") for key, label in named], path)
 
 

@@ -11,7 +11,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -82,16 +82,23 @@ def load_weights(model: ModelName, choice: WeightsChoice, *, seed: int, random_c
 
 
 def canonical_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """The digest of a state dict, whatever container it came in (see contracts.WeightsOrigin).
+    """The digest of a state dict, whatever container it came in (see contracts.WeightsOrigin and combined_sha256)."""
+    rows = []
+    for name, value in state.items():
+        values = value.detach().cpu().contiguous().numpy().astype("<f4")
+        rows.append((name, tuple(values.shape), hashlib.sha256(values.tobytes()).hexdigest()))
+    return combined_sha256(rows)
 
-    Over all names in sorted order: the name in UTF-8, a zero byte, the shape as decimal numbers joined by commas, a
-    zero byte, the values as little-endian fp32 in C order.
+
+def combined_sha256(rows: Iterable[tuple[str, tuple[int, ...], str]]) -> str:
+    """The digest of a state dict from (name, shape, sha256 of the values as little-endian fp32 in C order) per tensor.
+
+    sha256 over one line per tensor, names sorted, in UTF-8, each with a line feed: the name, the shape as decimal numbers
+    joined by commas, the tensor's sha256 in lower-case hexadecimal, separated by a space. So the golden pack, which has these
+    three, proves the manifest's `weights_sha256`.
     """
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        values = state[name].detach().cpu().contiguous().numpy().astype("<f4")
-        digest.update(name.encode() + b"\0" + ",".join(map(str, values.shape)).encode() + b"\0" + values.tobytes())
-    return digest.hexdigest()
+    lines = (f"{name} {','.join(map(str, shape))} {sha256}\n" for name, shape, sha256 in sorted(rows))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def expected_shapes(model: ModelName, num_classes: int) -> dict[str, tuple[int, ...]]:
@@ -181,7 +188,7 @@ def _read_safetensors(path: Path, start: bytes) -> tuple[dict[str, Any], str | N
             return {name: file.get_tensor(name) for name in file.keys()}, metadata.get("model")  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(
-            f"weights file {path} is not a readable safetensors file{_looks_like(start)}: {_line(error)}"
+            f"weights file {path} is not a readable safetensors file{_looks_like(start, '.safetensors')}: {_line(error)}"
         ) from error
 
 
@@ -200,9 +207,14 @@ def _read_pickle(path: Path, start: bytes) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        stand_in = _looks_like(start)
+        stand_in = _looks_like(start, path.suffix.lower())
         wanted = re.search(r"GLOBAL ([\w.]+)|Unsupported (operand \d+)", str(error))
-        if wanted is None or (stand_in and not start.startswith(_CHECKPOINT_STARTS)):
+        if not start.startswith((b"PK", b"\x80")):  # torch's own words would be about an opcode of a pickle that is none
+            raise SourceError(
+                f"weights file {path} is no checkpoint{stand_in}: it is neither a zip archive nor a pickle. Give the file that "
+                "torch.save or safetensors wrote"
+            ) from error
+        if wanted is None:
             raise SourceError(f"weights file {path} is no checkpoint of tensors{stand_in}: {_line(error)}") from error
         found = f"its pickle asks for {wanted.group(1) or wanted.group(2)}"
         raise SourceError(
@@ -213,17 +225,20 @@ def _read_pickle(path: Path, start: bytes) -> object:
         raise
     except Exception as error:
         # torch raises RuntimeError, EOFError, KeyError, ValueError and others over a damaged file: all mean the same here.
-        raise SourceError(f"weights file {path} cannot be read as a checkpoint{_looks_like(start)}: {_line(error)}") from error
+        raise SourceError(
+            f"weights file {path} cannot be read as a checkpoint{_looks_like(start, path.suffix.lower())}: {_line(error)}"
+        ) from error
 
 
-def _looks_like(start: bytes) -> str:
+def _looks_like(start: bytes, suffix: str) -> str:
     """Name the usual stand-ins for a checkpoint."""
     if start.startswith(b"version https://git-lfs"):
         return " (it is a Git LFS pointer: run `git lfs pull`)"
     if start.lstrip().startswith(b"<"):
         return " (it looks like an HTML page: the download went wrong)"
     if start[8:9] == b"{":
-        return " (it looks like safetensors: should it be called .safetensors?)"
+        told = "it is cut short, or damaged" if suffix == ".safetensors" else "it looks like safetensors: is the ending wrong?"
+        return f" ({told})"
     if start.startswith(_CHECKPOINT_STARTS):
         return " (it looks like a PyTorch checkpoint)"
     return ""

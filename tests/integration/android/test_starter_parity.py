@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from squeeze_export.contracts import Tolerance
+from squeeze_export.contracts import Scores, Tolerance
 from squeeze_export.golden import read_golden
 from squeeze_export.manifest import read_manifest
 from squeeze_export.validation.parity import judge
@@ -40,11 +40,13 @@ def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_
     made, project = compiled("characters", target), projects["characters", target]
     folder = project.parent / "bundles" / "characters"
     pack = read_golden(folder / "golden")
+    assert isinstance(pack.reference, Scores)
+    reference = pack.reference.logits
     (record,) = (record for record in read_manifest(folder).artifacts if record.target == target)
     assert isinstance(record.parity.tolerance, Tolerance)
     error = DAMAGES[damage]
-    noise = np.random.default_rng(1).uniform(-1, 1, pack.logits.shape) * np.abs(pack.logits).max()
-    logits = pack.logits[:, ::-1] if error is None else pack.logits + error * noise
+    noise = np.random.default_rng(1).uniform(-1, 1, reference.shape) * np.abs(reference).max()
+    logits = reference[:, ::-1] if error is None else reference + error * noise
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     wanted = logits if target == "torchscript" else powers / powers.sum(axis=1, keepdims=True)
     scores = np.ascontiguousarray(wanted, np.float32)

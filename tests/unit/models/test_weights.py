@@ -62,8 +62,8 @@ def test_every_container_gives_the_same_weights_and_digest(tmp_path, suffix):
 def test_the_canonical_digest_is_what_the_docstring_says():
     values = [1.5, -2.0, 0.25, 3.0, 1e-40, 65504.0]
     state = {"b": torch.tensor(values[:2]), "a.x": torch.tensor(values[2:]).reshape(2, 2).t().contiguous().t()}
-    expected = b"a.x\x002,2\x00" + struct.pack("<4f", *values[2:]) + b"b\x002\x00" + struct.pack("<2f", *values[:2])
-    assert canonical_sha256(state) == hashlib.sha256(expected).hexdigest()
+    of_a, of_b = (hashlib.sha256(struct.pack(f"<{len(part)}f", *part)).hexdigest() for part in (values[2:], values[:2]))
+    assert canonical_sha256(state) == hashlib.sha256(f"a.x 2,2 {of_a}\nb 2 {of_b}\n".encode()).hexdigest()
 
 
 def test_the_legacy_container_is_read(tmp_path):
@@ -197,7 +197,7 @@ def test_a_file_of_absurd_size_is_refused_unread(tmp_path):
 
 def test_a_container_under_the_wrong_name_is_recognised(tmp_path):
     save_file(state_of(), tmp_path / "a.pth")
-    refused(tmp_path / "a.pth", "should it be called .safetensors")
+    refused(tmp_path / "a.pth", "looks like safetensors: is the ending wrong?")
     torch.save(state_of(), tmp_path / "b.safetensors")
     refused(tmp_path / "b.safetensors", "looks like a PyTorch checkpoint")
 

@@ -85,6 +85,9 @@ struct Contract: Codable, Equatable, Sendable {
   /// The scores of the classes; a model of this exporter has exactly one such output.
   var output: Output { outputs[0] }
 
+  /// What golden.json calls this artifact.
+  var artifact: String { "\(target)-\(precision)" }
+
   /// Read and check; throws `ContractError` where the app could not work with what it says.
   init(json: Data) throws {
     let decoder = JSONDecoder()

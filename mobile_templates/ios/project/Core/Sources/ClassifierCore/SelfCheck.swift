@@ -107,8 +107,8 @@ struct SelfCheck: Sendable {
     do {
       _ = try Labels(text: labels, contract: contract)
       let pack = try GoldenPack(folder: golden, contract: contract)
-      guard let tolerance = pack.tolerances[contract.target] else {
-        report.problems.append("golden.json has no tolerance for \(contract.target).")
+      guard let tolerance = pack.tolerances[contract.artifact] else {
+        report.problems.append("golden.json has no tolerance for \(contract.artifact).")
         return report
       }
       report.tolerance = tolerance

@@ -22,7 +22,7 @@ final class ProjectTests: XCTestCase {
   func testGoldenPackIsComplete() throws {
     let contract = try ProjectFiles.contract()
     let pack = try ProjectFiles.pack()
-    XCTAssertNotNil(pack.tolerances[contract.target])
+    XCTAssertNotNil(pack.tolerances[contract.artifact])
     for index in pack.images.indices { _ = try pack.pictureFile(index) }
   }
 

@@ -66,16 +66,16 @@ class GoldenPack(
                     top = IntArray(best).also { top.get(it) },
                 )
             }
-            return GoldenPack(images, tolerance(root, contract.target))
+            return GoldenPack(images, tolerance(root, "${contract.target}-${contract.precision}"))
         }
 
         private fun tolerance(
             root: JSONObject,
-            target: String,
+            artifact: String,
         ): Tolerance {
             val tolerances = root.getJSONObject("tolerances")
-            require(tolerances.has(target)) { "golden.json has no tolerance for $target." }
-            val found = tolerances.getJSONObject(target)
+            require(tolerances.has(artifact)) { "golden.json has no tolerance for $artifact." }
+            val found = tolerances.getJSONObject(artifact)
             return Tolerance(
                 maxErrorOfPeak = found.getDouble("max_error_of_peak"),
                 minSnrDb = found.getDouble("min_snr_db"),

@@ -1,0 +1,125 @@
+"""What manifest.json says of a bundle beside its digests, held against what the bundle itself shows.
+
+A digest proves that a file is the one that was recorded. It does not prove the record: whoever reads "squeezenet1_1, 133 dB,
+PASSED" there must be able to rely on it as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from squeeze_export.bundle import PARITY, parity_record
+from squeeze_export.contracts import MODELS, GoldenPack, OutputParity, ParityReport, Scores
+from squeeze_export.errors import SourceError
+from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, encode
+from squeeze_export.models.labels import read_labels
+from squeeze_export.models.weights import combined_sha256, expected_shapes
+from squeeze_export.versions import version_of
+
+# Other processors sum in another order: of errors near 1e-7 the SNR moves by a few dB. A record may be that much better.
+_MOVES_DB: Final = 10.0
+# What file managers leave behind is no part of a bundle and no damage to it.
+_LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+
+def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: bool) -> list[str]:
+    """How the manifest's `source`, and the labels if `labelled`, differ from the golden pack of bundle `folder`, a line each."""
+    source = record.source
+    told = []
+    if source.preprocessing != pack.preprocessing:
+        told.append(f"source.preprocessing is {source.preprocessing}, the golden pack was made with {pack.preprocessing}")
+    head = "classifier" if isinstance(pack.reference, Scores) else "features"
+    if source.head != head:
+        return [*told, f"source.head is {source.head}, the golden pack holds the answers of {head}"]
+    shapes = {digest.name: digest.shape for digest in pack.weights}
+    whole = expected_shapes(source.model, max(source.num_classes, 1))
+    expected = {name: shape for name, shape in whole.items() if head == "classifier" or not name.startswith("classifier.")}
+    if shapes != expected:
+        fitting = [model for model in MODELS if set(expected_shapes(model, 1)) >= set(shapes)]
+        named = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))
+        told.append(
+            f"source says {source.model} with {source.num_classes} classes, the golden pack's weights are others "
+            f"({named[0]} and {len(named) - 1} more differ; by their names {' or '.join(fitting) or 'no known model'})"
+        )
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    if source.parameters != parameters:
+        told.append(f"source.parameters is {source.parameters}, the golden pack's weights have {parameters}")
+    if head == "classifier":
+        digest = combined_sha256((digest.name, digest.shape, digest.fp32) for digest in pack.weights)
+        if source.weights_sha256 != digest:
+            told.append(
+                f"source.weights_sha256 is {source.weights_sha256[:12]}…, that of the golden pack's weights {digest[:12]}…"
+            )
+    if labelled and record.labels is not None:
+        try:
+            read_labels(folder / record.labels.path, source.num_classes)
+        except SourceError as error:
+            told.append(str(error))
+    return told
+
+
+def of_reports(record: Manifest, entry: ArtifactRecord, found: Sequence[ParityReport]) -> list[str]:
+    """How the recorded judgement of one artifact differs from the one just made, a line each."""
+    fresh = {report.executor.split(" (")[0]: report for report in found}
+    told = []
+    for recorded in (entry.parity, *entry.witnesses):
+        if recorded.verdict == "FAILED":
+            told.append(f"the manifest records FAILED ({recorded.executor}): no bundle is written with that")
+        now = fresh.get(recorded.executor.split(" (")[0])
+        if now is None or recorded.verdict != "PASSED" or now.verdict != "PASSED":
+            continue  # a verdict that is not PASSED now is told by itself; a witness of another machine cannot be repeated here
+        same_version = record.tool_versions.get("squeeze-export") == version_of("squeeze-export")
+        if same_version and recorded.tolerance != now.tolerance:
+            told.append("the manifest records another tolerance than this version has for it")
+        if recorded.weights != now.weights:
+            told.append("the manifest records another comparison of the weights than was found now")
+        if [_kind(output) for output in recorded.outputs] != [_kind(output) for output in now.outputs]:
+            told.append("the manifest records other outputs, or another number of images, than were compared now")
+            continue
+        for then, again in zip(recorded.outputs, now.outputs, strict=True):
+            told += [f"{then.name}: {difference}" for difference in _better(then, again)]
+    return told
+
+
+def _kind(output: OutputParity) -> tuple[str, str, int]:
+    return output.name, output.observed, output.images
+
+
+def _better(recorded: OutputParity, found: OutputParity) -> Iterable[str]:
+    """Where a record is better than what was found, beyond what another processor explains."""
+    for what in ("snr_db", "centred_snr_db", "psnr_db"):
+        then, now = getattr(recorded, what), getattr(found, what)
+        if now is not None and (then is None or then > now + _MOVES_DB):
+            yield f"the manifest records {what} {'none' if then is None else f'{then:.1f}'}, found now {now:.1f}"
+    factor = 10 ** (_MOVES_DB / 20)
+    for what in ("max_abs_error", "smallest_passing_error_of_peak"):
+        then, now = getattr(recorded, what), getattr(found, what)
+        if now is not None and (then is None or then * factor < now):
+            yield f"the manifest records {what} {'none' if then is None else f'{then:.3g}'}, found now {now:.3g}"
+    for what in ("top1_agreement", "top5_agreement"):
+        then, now = getattr(recorded, what), getattr(found, what)
+        if then != now and (then is None or now is None or then > now):
+            yield f"the manifest records {what} {then}, found now {now}"
+
+
+def of_parity_file(folder: Path, record: Manifest) -> list[str]:
+    """Whether parity.json says what the manifest says; its digest has been held against the manifest before."""
+    if (folder / PARITY).read_bytes() == encode(parity_record(record.name, record.artifacts)):
+        return []
+    return [f"{PARITY} and {MANIFEST} tell different reports"]
+
+
+def of_folder(folder: Path, record: Manifest) -> list[str]:
+    """Files and folders that the manifest does not name, a line each; the inside of app projects is the user's own."""
+    files = {MANIFEST, *(file.path for file in (record.golden, record.parity, record.labels) if file is not None)}
+    artifacts = {entry.path for entry in record.artifacts}
+    parents = {path.split("/")[0] for path in artifacts}
+    found = [path.name for path in folder.iterdir() if path.name not in {*files, *parents, *record.starters}]
+    for parent in parents:
+        if (folder / parent).is_dir():
+            found += [f"{parent}/{path.name}" for path in (folder / parent).iterdir() if f"{parent}/{path.name}" not in artifacts]
+    strangers = sorted(name for name in found if name.split("/")[-1] not in _LITTER)
+    return [f"{name}: is no part of the bundle. Move it away" for name in strangers]

@@ -1,0 +1,33 @@
+"""Signals become one exception; while they are held they wait, and a process started then never sees them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from squeeze_export import signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_and_a_held_one_waits(number):
+    reached = False
+    with pytest.raises(signals.Signalled) as caught, signals.raised(), signals.held():
+        os.kill(os.getpid(), number)
+        reached = True
+    assert reached
+    assert (caught.value.number, caught.value.exit_code) == (number, 128 + number)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_started_meanwhile_is_deaf():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('lives')"
+    told = []
+    for deaf in (True, False):
+        with signals.held() if deaf else signals.raised():
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+        told.append(done.stdout.strip())
+    assert told == ["lives", ""]
