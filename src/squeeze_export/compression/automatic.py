@@ -81,13 +81,18 @@ def compress_within(
     costs = {name: menu(shapes[name], alive[name], sum(sizes.values()), bytes_of) for name in layers}
     # Before any work: a budget that cannot be met is refused in a moment.
     knapsack.choose({name: {coding: (0.0, cost) for coding, cost in row.items()} for name, row in costs.items()}, budget)
-    work = {name: size + _LAYER_WORK for name, size in sizes.items()}
+    work = {name: work_of(size) for name, size in sizes.items()}
     clock = Clock(total=2.0 * sum(work.values()), told=told)
     menus = {name: list(row) for name, row in costs.items()}
     losses = _losses(module, images, menus, seed=seed, kept=kept, clock=clock, work=work)
     options = {name: {coding: (losses[name][str(coding)], cost) for coding, cost in row.items()} for name, row in costs.items()}
     chosen = knapsack.choose(options, budget)
     return code(module, images, chosen, seed=seed, kept=kept, clock=clock)
+
+
+def work_of(weights: int) -> float:
+    """What measuring or coding a layer of so many weights takes, in the clock's units."""
+    return float(weights + _LAYER_WORK)
 
 
 def menu(shape: tuple[int, ...], alive: int, total: int, bytes_of: BytesOf) -> dict[Coding, int]:
@@ -123,9 +128,7 @@ def code(
         coded[visit.name] = settle(visit, weight)
         if found is None:
             kept.keep_layer(plan, coded[visit.name])
-        clock.advance(
-            f"coding {visit.name} as {chosen[visit.name]}", visit.problem.target.size + _LAYER_WORK, free=found is not None
-        )
+        clock.advance(f"coding {visit.name} as {chosen[visit.name]}", work_of(visit.problem.target.size), free=found is not None)
     return coded
 
 
@@ -137,7 +140,7 @@ def _losses(
     seed: int,
     kept: Checkpoint,
     clock: Clock,
-    work: Mapping[str, int],
+    work: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
     """Per layer and coding: the mean KL divergence (nats) of the answers when this layer alone is coded."""
     missing = {name for name in menus if kept.losses(name) is None}
