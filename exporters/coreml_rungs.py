@@ -96,7 +96,8 @@ def choose(
 def _codings(source: SourceModel, rung: str) -> dict[str, Coding]:
     from squeeze_export.compression.network import convolutions
 
-    coding, found, sparse = RUNGS[rung], {}, 0
+    coding, sparse = RUNGS[rung], 0
+    found: dict[str, Coding] = {}
     for name, layer in convolutions(source.module).items():
         zeros = float((layer.weight == 0).float().mean())
         worth = coding.zeros is not None and zeros >= _SPARSE
