@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -11,7 +12,18 @@ from squeeze_export.errors import UsageError
 
 Choice = TypeVar("Choice")
 
+_SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(B|KB|KiB|MB|MiB)?", re.ASCII | re.IGNORECASE)
+_FACTORS: Final = {"b": 1, "kb": 1000, "kib": 1024, "mb": 1_000_000, "mib": 1 << 20}
 _UNIT: Final = 16  # bytes; costs are rounded up to it, so the budget is never exceeded
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes such as 490KB (thousands), 480KiB (of 1024), 0.5MB or 490000; UsageError where it is none."""
+    match = _SIZE.fullmatch(text.strip())
+    size = int(float(match[1]) * _FACTORS[(match[2] or "B").lower()]) if match is not None else 0
+    if size < 1:
+        raise UsageError(f"{text!r} is no size: write 490KB, 480KiB, 0.5MB or a number of bytes.")
+    return size
 
 
 def choose(options: Mapping[str, Mapping[Choice, tuple[float, int]]], budget: int) -> dict[str, Choice]:

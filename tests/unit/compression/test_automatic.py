@@ -31,6 +31,19 @@ def test_the_choice_is_the_best_of_all():
         assert sum(options[layer][coding][0] for layer, coding in chosen.items()) == pytest.approx(best)
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("490KB", 490_000), ("480kib", 491_520), ("0.5 MB", 500_000), ("1MiB", 1_048_576), ("490000", 490_000)]
+)
+def test_sizes_are_read(text, size):
+    assert budget.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KB", "-5KB", "0", "0.1B", "490 GB", "4e5", "١KB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="is no size"):
+        budget.parse_size(text)
+
+
 def test_an_unreachable_budget_names_the_smallest_reachable():
     options = {"a": {"x": (0.0, 100), "y": (1.0, 60)}, "b": {"x": (0.0, 100)}}
     with pytest.raises(UsageError, match=r"159 bytes cannot be reached.*160"):
