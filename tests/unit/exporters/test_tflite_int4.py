@@ -50,7 +50,7 @@ def test_the_file_holds_the_integers_and_computes_with_them(made):
     model = copy.deepcopy(fresh)
     tflite_int4.replace_filters(model, coded)
     content = tflite_flatbuffer.serialise(model, description="", metadata={})
-    assert len(content) < sum(w.values.size * w.bits // 8 for w in coded.values()) + 45_000
+    assert len(content) < sum(w.values.size * w.bits // 8 for w in coded.values()) + 55_000  # scales, biases, text
     again = tflite_flatbuffer.parse(content)
     found = {tensor.name.decode(): tensor for tensor in again.subgraphs[0].tensors}
     for name, weight in coded.items():
