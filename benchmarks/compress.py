@@ -52,7 +52,7 @@ def main() -> None:
         source, rung, calibration, weights_budget=budget, checkpoints=options.checkpoints, told=_Told(), seed=0
     )
     print(f"compressed in {time.monotonic() - began:.0f} s on {torch.get_num_threads()} thread(s), {len(files)} images")
-    artifact = coreml.export(chosen.source, settings, options.output, coded=chosen.coded)
+    artifact = coreml.write(chosen.source, settings, options.output, coded=chosen.coded)
     whole = sum(file.stat().st_size for file in options.output.rglob("*") if file.is_file())
     print(f"{options.output.name}: {whole:,} bytes, {_zipped(options.output):,} as zip, {ios}")
     runner = mil_reference.open(options.output, artifact.signature, "fp16")

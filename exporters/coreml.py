@@ -13,14 +13,17 @@ from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import coreml_compressed, coreml_package, coreml_sdk, coreml_slim, graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
     from squeeze_export.compression.codings import CodedWeight
+    from squeeze_export.contracts import PixelArray
 
 SUFFIX: Final = ".mlpackage"
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "pal2", "sparse-pal6", "sparse-pal4", "auto")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", *_CODED)
+CALIBRATED: Final[tuple[Precision, ...]] = _CODED
 PACKAGES: Final = ("coremltools", "torch")
 
 INPUT_NAME: Final = "image"
@@ -45,6 +48,24 @@ def unavailable() -> str | None:
 
 
 def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
+    """Write the package at `destination`, which does not exist yet, and describe it; compressed on the calibration images if need be.
+
+    See `write` for what stands in it. Raises ConversionError, and UsageError for a rung that settings or images do not allow.
+    """
+    if settings.precision in ("fp32", "fp16"):
+        return write(source, settings, destination)
+    from squeeze_export.exporters import coreml_rungs
+
+    return coreml_rungs.export(source, settings, destination, calibration, told)
+
+
+def write(
     source: SourceModel, settings: ExportSettings, destination: Path, *, coded: Mapping[str, CodedWeight] | None = None
 ) -> Artifact:
     """Write the package at `destination`, which does not exist yet, and describe it.

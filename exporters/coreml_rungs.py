@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from squeeze_export.compression.codings import CodedWeight, Coding
 from squeeze_export.errors import ConversionError, UsageError
+from squeeze_export.exporters import coreml, coreml_sizes
 
 if TYPE_CHECKING:
     from squeeze_export.compression.network import CodedLayer
-    from squeeze_export.contracts import IosTarget, PixelArray, SourceModel
+    from squeeze_export.contracts import Artifact, ExportSettings, IosTarget, PixelArray, SourceModel
 
 Told = Callable[[str, float, float], None]
 
@@ -42,12 +45,81 @@ class Chosen:
 
 
 def check_target(rung: str, ios: IosTarget) -> None:
-    """UsageError where `ios` has no operation for this rung, naming the one that does."""
+    """UsageError where `ios` has no operation for this rung, naming the one that does; any precision is taken."""
+    if rung != AUTO and rung not in RUNGS:
+        return
     needs_ios18 = rung == AUTO or RUNGS[rung].needs_ios18
     if needs_ios18 and ios != "iOS18":
         raise UsageError(f"Core ML {rung} needs operations of iOS 18, not {ios}: pass --ios-target iOS18.")
     if ios == "iOS15":
         raise UsageError(f"Core ML {rung} needs operations of iOS 16, not {ios}: pass --ios-target iOS16.")
+
+
+def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
+    """Compress the source as the settings say and write the package; see coreml.export.
+
+    UsageError also where an "auto" budget is below the smallest package, which it names.
+    """
+    from squeeze_export.compression import automatic
+    from squeeze_export.models.source import weight_digests
+
+    rung, size = settings.precision, settings.size_budget
+    check_target(rung, settings.ios_target)
+    if calibration is None:
+        raise ConversionError(f"Core ML {rung} needs calibration images: pass --calibration-data.")
+    plain = replace(settings, precision="fp16")
+    budget = None
+    if rung == AUTO:
+        if size is None:
+            raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
+        fixed = coreml_sizes.fixed(source, plain)
+        smallest = fixed + automatic.smallest(source.module, coreml_sizes.stored)
+        if size < smallest:
+            raise UsageError(
+                f"{source.name} cannot become a Core ML package of {size:,} bytes; the smallest reachable has {smallest:,}: pass "
+                f"--precision coreml=auto:{-(-smallest // 1000)}KB or more."
+            )
+        budget = size - fixed
+    spoken = _Spoken(told)
+    chosen = choose(source, rung, calibration, weights_budget=budget, checkpoints=checkpoint_folder(), told=spoken)
+    made = coreml.write(chosen.source, plain, destination, coded=chosen.coded)
+    whole = sum(file.stat().st_size for file in destination.rglob("*") if file.is_file())
+    if size is not None and whole > size:
+        raise ConversionError(f"The package has {whole:,} bytes where {size:,} were planned. Report this, and allow some more.")
+    return replace(made, precision=settings.precision, chosen_weights=weight_digests(chosen.source))
+
+
+def checkpoint_folder() -> Path | None:
+    """Where stopped compressions go on: squeeze-export/compression in $XDG_CACHE_HOME or ~/.cache; None without a home."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(given) if Path(given).is_absolute() else Path("~/.cache")
+    try:
+        folder = base.expanduser() / "squeeze-export" / "compression"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return folder
+
+
+class _Spoken:
+    """Progress in words, at most one every two seconds."""
+
+    def __init__(self, told: Callable[[str], None] | None) -> None:
+        self._told = told
+        self._last = -math.inf
+
+    def __call__(self, what: str, part: float, left: float) -> None:
+        if self._told is None or time.monotonic() - self._last < 2:
+            return
+        self._last = time.monotonic()
+        rest = "" if math.isnan(left) else f", {int(left // 60)}:{int(left % 60):02} left"
+        self._told(f"{part:.0%} {what}{rest}")
 
 
 def choose(
@@ -69,7 +141,6 @@ def choose(
 
     from squeeze_export.compression import automatic, network
     from squeeze_export.compression.checkpoint import Checkpoint, digest
-    from squeeze_export.exporters.coreml_sizes import stored
     from squeeze_export.preprocessing import normalise
 
     if len(calibration) < FEWEST_IMAGES:
@@ -81,7 +152,7 @@ def choose(
         if weights_budget is None:
             raise ValueError("auto needs a budget")
         coded = automatic.compress_within(
-            source.module, images, weights_budget, stored, seed=seed, checkpoints=checkpoints, told=told
+            source.module, images, weights_budget, coreml_sizes.stored, seed=seed, checkpoints=checkpoints, told=told
         )
     else:
         codings = _codings(source, rung)

@@ -54,6 +54,6 @@ def fixed(source: SourceModel, settings: ExportSettings) -> int:
         coded[name] = CodedWeight(coding=coding, indices=indices, table=table, mask=None)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "fixed.mlpackage"
-        coreml.export(replace(source, module=module), settings, package, coded=coded)
+        coreml.write(replace(source, module=module), settings, package, coded=coded)
         whole = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     return whole - sum(stored(coding, weight.shape, 0) for weight in coded.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Signature, Target
+from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Signature, Target, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.runners import RUNNERS, RunnerModule
@@ -19,6 +19,7 @@ def judge_file(
     pack: GoldenPack,
     *,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...] = (),
 ) -> tuple[ParityReport, ...]:
     """Judge the file by the target's executors, the deciding one first; those that cannot run here are left out.
 
@@ -29,7 +30,7 @@ def judge_file(
     if reason is not None:
         raise TargetUnavailableError(f"{target} cannot be executed here, so it cannot be proven: {reason}")
     witnesses = [runner for runner in others if runner.unavailable() is None]
-    return tuple(_judge(module, target, path, signature, precision, pack, folded) for module in (deciding, *witnesses))
+    return tuple(_judge(module, target, path, signature, precision, pack, folded, chosen) for module in (deciding, *witnesses))
 
 
 def _judge(
@@ -40,6 +41,7 @@ def _judge(
     precision: Precision,
     pack: GoldenPack,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...],
 ) -> ParityReport:
     tolerance = tolerance_for(target, precision)
     try:
@@ -52,4 +54,4 @@ def _judge(
         return ParityReport(
             verdict="NOT_RUN", executor=module.NAME, reason=str(error), tolerance=tolerance, outputs=(), weights=None
         )
-    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded)
+    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded, chosen_weights=chosen)

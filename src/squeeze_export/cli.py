@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from squeeze_export import evaluate_command, signals, starter_command
+from squeeze_export import evaluate_command, signals, starter_command, targets_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
@@ -76,8 +76,17 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="[TARGET=]PRECISION",
-            help="fp32, fp16, or ladder for all that there are; for every target or one (coreml=fp32). Several, repeated or with "
-            "commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
+            help="fp32, fp16, for TFLite int8, int8-dynamic and int8-weights, or ladder for all that there are; for every target "
+            "or one (coreml=fp32). Several, repeated or with commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for "
+            "Core ML, fp32 elsewhere.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calibration_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Unlabelled pictures by which int8 chooses its ranges, some hundred; default: drawn demo pictures.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -213,6 +222,7 @@ def export_command(
         target=tuple(target or ()),
         starter=tuple(starter or ()),
         precision=tuple(precision or ()),
+        calibration_data=calibration_data,
         ios_target=ios_target,
         model=model,
         weights=weights,
@@ -283,6 +293,8 @@ def _export(flags: Options, config: Path | None) -> None:
                 for report in (entry.parity, *entry.witnesses)
             ]
             screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
+        for told in bundle.notes:
+            screen.note(told)
         for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
             screen.note(notice)
         if manifest.source.weights_kind == "demo":
@@ -338,22 +350,7 @@ def verify(
 
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 app.command()(starter_command.starter)
-
-
-@app.command()
-def targets(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Show what can be exported and executed on this machine, and why not."""
-    from squeeze_export.targets import target_states
-
-    states = target_states()
-    if json:
-        from squeeze_export.manifest import encode
-
-        typer.echo(encode({"schema_version": 1, "targets": states}).decode(), nl=False)
-        return
-    from squeeze_export import screen
-
-    screen.out().print(screen.target_table(states))
+app.command()(targets_command.targets)
 
 
 def _rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:

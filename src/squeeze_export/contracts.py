@@ -17,7 +17,21 @@ if TYPE_CHECKING:
     PixelArray: TypeAlias = npt.NDArray[np.uint8]
 
 Target = Literal["coreml", "tflite", "torchscript"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal[
+    "fp32",
+    "fp16",
+    "int8",
+    "int8-dynamic",
+    "int8-weights",
+    "pal8",
+    "pal6",
+    "pal4",
+    "pal3",
+    "pal2",
+    "sparse-pal6",
+    "sparse-pal4",
+    "auto",
+]
 ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]
 IosTarget = Literal["iOS15", "iOS16", "iOS17", "iOS18"]
 Verdict = Literal["PASSED", "FAILED", "NOT_RUN"]
@@ -171,12 +185,13 @@ class SourceModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """What one exporter is asked for. `ios_target` concerns Core ML only."""
+    """What one exporter is asked for. `ios_target` concerns Core ML only; `size_budget`: bytes, for the precision "auto"."""
 
     precision: Precision
     input_kind: InputKind
     output_kind: OutputKind
     ios_target: IosTarget
+    size_budget: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +200,7 @@ class Artifact:
 
     `operators`: sorted names of the operations it holds. `notice`: a fact about the format the user must be told.
     `folded_weights`: source weights that were merged with the normalisation, so that they are not stored as they are.
+    `chosen_weights`: where weights are compressed, the digests of what was chosen for each: it must decode to exactly that.
     """
 
     target: Target
@@ -196,6 +212,7 @@ class Artifact:
     bytecode_version: int | None = None
     notice: str | None = None
     folded_weights: tuple[str, ...] = ()
+    chosen_weights: tuple[WeightDigest, ...] = ()
 
     @property
     def key(self) -> ArtifactKey:
@@ -348,7 +365,9 @@ class ExportRequest:
     `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
-    could not be executed here (NOT_RUN). `starters`: the app projects to make; None makes those that the targets allow.
+    could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some; None draws the
+    demo's. `size_budget`: the bytes that a package of the precision "auto" may have. `starters`: the app projects to make;
+    None makes those that the targets allow.
     """
 
     targets: tuple[Target, ...]
@@ -367,11 +386,13 @@ class ExportRequest:
     name: str | None = None
     force: bool = False
     allow_unproven: bool = False
+    calibration: Path | None = None
+    size_budget: int | None = None
     starters: tuple[Starter, ...] | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
-        for name in ("labels", "images", "output"):
+        for name in ("labels", "images", "output", "calibration"):
             value = getattr(self, name)
             if isinstance(value, str):
                 object.__setattr__(self, name, Path(value))

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from squeeze_export import errors
-from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature
+from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature, WeightDigest
 
 JobKind = Literal["export", "judge"]
 
 SOURCE: Final = "source"
 GOLDEN: Final = "golden"
+CALIBRATION: Final = "calibration.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class JudgeJob:
     golden: Path
     signature: Signature
     folded_weights: tuple[str, ...]
+    chosen_weights: tuple[WeightDigest, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

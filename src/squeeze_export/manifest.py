@@ -18,6 +18,7 @@ from squeeze_export.contracts import (
     PreprocessingSpec,
     Signature,
     Target,
+    WeightDigest,
     WeightsOrigin,
 )
 from squeeze_export.errors import ArtifactError, UsageError
@@ -79,6 +80,15 @@ class FileRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationRecord:
+    """The pictures that some precisions were made with: how many, and the sha256 of their crops, (images, H, W, 3) uint8 RGB."""
+
+    origin: Literal["folder", "demo"]
+    images: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
     """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict."""
 
@@ -93,6 +103,7 @@ class ArtifactRecord:
     bytecode_version: int | None
     notice: str | None
     folded_weights: tuple[str, ...]
+    chosen_weights: tuple[WeightDigest, ...] = ()
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
 
@@ -118,6 +129,7 @@ class Manifest:
     parity: FileRecord
     starters: tuple[str, ...]
     artifacts: tuple[ArtifactRecord, ...]
+    calibration: CalibrationRecord | None = None
 
 
 def encode(value: object) -> bytes:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeeze_export import bundle, manifest, signals
+from squeeze_export import bundle, calibration, manifest, signals
+from squeeze_export.calibration import Calibration
 from squeeze_export.contracts import (
     MODELS,
     STARTERS,
@@ -23,7 +24,8 @@ from squeeze_export.contracts import (
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
-from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
+from squeeze_export.exporters.coreml_rungs import check_target
+from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import starter_folders, targets_of
@@ -35,10 +37,11 @@ from squeeze_export.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A finished bundle: its folder, and what its manifest.json says."""
+    """A finished bundle: its folder, what its manifest.json says, and what the user must know of how it was made."""
 
     path: Path
     manifest: manifest.Manifest
+    notes: tuple[str, ...] = ()
 
 
 class ExportFailed(SqueezeExportError):
@@ -73,7 +76,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     name = request.name or default_name(request.model, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
     with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", tuple(settings), progress) as crew:
-        source = prepare(request, name, stage / "job", progress)
+        source, images = prepare(request, name, stage / "job", progress)
         prepared = stage / "bundle"
         for target in request.targets:
             (prepared / target).mkdir(parents=True)
@@ -88,11 +91,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             ]
         )
         refuse(results, allow_unproven=request.allow_unproven)
-        record = assemble(prepared, stage / "job", source, results, request)
+        record = assemble(prepared, stage / "job", source, results, request, images)
         with signals.held():  # whoever interrupts here is told whether the bundle stands
             path = bundle.publish(prepared, request.output, name)
             progress.published(path)
-        return Bundle(path=path, manifest=record)
+        return Bundle(path=path, manifest=record, notes=images.notes if images else ())
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
@@ -118,11 +121,16 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         if key.precision not in EXPORTERS[key.target].PRECISIONS:
             known = ", ".join(EXPORTERS[key.target].PRECISIONS)
             raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.")
+        if key.target == "coreml":
+            check_target(key.precision, request.ios_target)
+        if key.precision == "auto" and request.size_budget is None:
+            raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
         settings[key] = ExportSettings(
             precision=key.precision,
             input_kind=request.input_kind,
             output_kind=output_kind,
             ios_target=request.ios_target,
+            size_budget=request.size_budget if key.precision == "auto" else None,
         )
     return settings
 
@@ -149,8 +157,11 @@ def _output_kind(request: ExportRequest) -> OutputKind:
     return "features"
 
 
-def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
-    """Load the source, compute the golden pack once, and lay both into the job folder for the workers."""
+def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> tuple[SourceModel, Calibration | None]:
+    """Load the source, compute the golden pack once, and lay both into the job folder for the workers.
+
+    Beside them the calibration images, where a precision needs some.
+    """
     from squeeze_export.golden import demo_images, find_images, make_golden, pick_images, read_pictures, write_golden
     from squeeze_export.validation.tolerances import tolerance_for
 
@@ -178,8 +189,18 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
     tolerances = {key.name: tolerance_for(key.target, key.precision) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
+    images = None
+    if any(key.precision in EXPORTERS[key.target].CALIBRATED for key in request.keys):
+        import numpy as np
+
+        progress.stage("source", "calibration images")
+        if request.calibration is not None:
+            images = calibration.read_calibration(request.calibration, source.preprocessing)
+        else:
+            images = calibration.demo_calibration(source.preprocessing, of_demo=source.weights.kind == "demo")
+        np.save(folder / CALIBRATION, images.pixels)
     progress.done("source", "ready", time.monotonic() - began)
-    return source
+    return source, images
 
 
 def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
@@ -206,7 +227,12 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
 
 
 def assemble(
-    prepared: Path, job: Path, source: SourceModel, results: Iterable[Result], request: ExportRequest
+    prepared: Path,
+    job: Path,
+    source: SourceModel,
+    results: Iterable[Result],
+    request: ExportRequest,
+    images: Calibration | None,
 ) -> manifest.Manifest:
     """Lay labels, golden pack, reports and app projects beside the artifacts, and write manifest.json last."""
     name = source.name
@@ -236,6 +262,7 @@ def assemble(
         parity=manifest.file_record(prepared, prepared / bundle.PARITY),
         starters=starter_folders({record.target for record in records}, starters_of(request)),
         artifacts=records,
+        calibration=images.record if images else None,
     )
     add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)
     (prepared / manifest.MANIFEST).write_bytes(manifest.encode(made))
@@ -258,6 +285,7 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         bytecode_version=artifact.bytecode_version,
         notice=artifact.notice,
         folded_weights=artifact.folded_weights,
+        chosen_weights=artifact.chosen_weights,
         parity=result.reports[0],
         witnesses=result.reports[1:],
     )

@@ -103,4 +103,5 @@ def _job(folder: Path, record: Manifest, entry: ArtifactRecord) -> JudgeJob:
         golden=(folder / record.golden.path).resolve(),
         signature=entry.signature,
         folded_weights=entry.folded_weights,
+        chosen_weights=entry.chosen_weights,
     )

@@ -23,7 +23,7 @@ from typing import Final, TextIO, cast, get_args
 
 from squeeze_export.contracts import Artifact, ParityReport, Target
 from squeeze_export.errors import SqueezeExportError, UsageError
-from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Result
+from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Result
 from squeeze_export.sdks import load_coremltools
 
 # What is imported while the parent still reads the weights. Core ML's SDK has a door of its own.
@@ -80,6 +80,8 @@ def _read_job(written: bytes) -> ExportJob | JudgeJob:
 
 
 def _run(folder: Path, job: ExportJob | JudgeJob, events: TextIO) -> tuple[Artifact | None, tuple[ParityReport, ...]]:
+    import numpy as np
+
     from squeeze_export.golden import read_golden
     from squeeze_export.validation.judgement import judge_file
 
@@ -87,18 +89,34 @@ def _run(folder: Path, job: ExportJob | JudgeJob, events: TextIO) -> tuple[Artif
     if isinstance(job, JudgeJob):
         _say(events, "checking")
         pack = read_golden(job.golden)
-        return None, judge_file(target, job.path, job.signature, job.key.precision, pack, folded=job.folded_weights)
+        return None, judge_file(
+            target,
+            job.path,
+            job.signature,
+            job.key.precision,
+            pack,
+            folded=job.folded_weights,
+            chosen=job.chosen_weights,
+        )
     from squeeze_export.exporters import EXPORTERS
     from squeeze_export.models.source import restore_source
 
     source = restore_source(folder / SOURCE)
     _say(events, "converting")
-    artifact = EXPORTERS[target].export(source, job.settings, job.destination)
+    images = folder / CALIBRATION
+    calibration = np.load(images) if images.is_file() else None
+    artifact = EXPORTERS[target].export(source, job.settings, job.destination, calibration, lambda stage: _say(events, stage))
     _say(events, "checking")
     # The golden pack is read again from disk: the judge sees what `verify` will see, nothing that is only in memory.
     pack = read_golden(folder / GOLDEN)
     return artifact, judge_file(
-        target, artifact.path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights
+        target,
+        artifact.path,
+        artifact.signature,
+        artifact.precision,
+        pack,
+        folded=artifact.folded_weights,
+        chosen=artifact.chosen_weights,
     )
 
 

@@ -95,6 +95,14 @@ def work_of(weights: int) -> float:
     return float(weights + _LAYER_WORK)
 
 
+def smallest(module: torch.nn.Module, bytes_of: BytesOf) -> int:
+    """The smallest budget that compress_within takes for this network."""
+    layers = convolutions(module).values()
+    total = sum(layer.weight.numel() for layer in layers)
+    rows = [menu(tuple(layer.weight.shape), int((layer.weight != 0).sum()), total, bytes_of) for layer in layers]
+    return knapsack.reachable([min(row.values()) for row in rows])
+
+
 def menu(shape: tuple[int, ...], alive: int, total: int, bytes_of: BytesOf) -> dict[Coding, int]:
     """The codings that are tried for a layer of a network of `total` weights, finest first, and their bytes."""
     count = 1

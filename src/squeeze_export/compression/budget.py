@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 import numpy as np
@@ -62,6 +62,11 @@ def choose(options: Mapping[str, Mapping[Choice, tuple[float, int]]], budget: in
 def smallest_bytes(options: Mapping[str, Mapping[Choice, tuple[float, int]]]) -> int:
     """The bytes of the smallest option of every layer."""
     return sum(min(cost for _, cost in table.values()) for table in options.values())
+
+
+def reachable(costs: Iterable[int]) -> int:
+    """The smallest budget in which options of these bytes, one per layer, can be chosen."""
+    return sum(_units(cost) * _UNIT for cost in costs)
 
 
 def _units(cost: int) -> int:

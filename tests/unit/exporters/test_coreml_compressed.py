@@ -59,7 +59,7 @@ def written(request, seven_classes, tmp_path_factory):
     forms = FORMS if request.param == "iOS18" else ("pal4", "pal6", "pal8", "pal2", "pal1")
     source, coded = coded_network(seven_classes, forms)
     path = tmp_path_factory.mktemp(request.param) / "small.mlpackage"
-    artifact = coreml.export(source, settings(request.param), path, coded=coded)
+    artifact = coreml.write(source, settings(request.param), path, coded=coded)
     return source, coded, artifact
 
 
@@ -83,7 +83,7 @@ def test_the_program_is_small_and_its_size_is_planned(written, tmp_path):
     source, coded, artifact = written
     operations = set(artifact.operators)
     assert "constexpr_lut_to_dense" in operations
-    plain = coreml.export(source, settings(artifact.deployment_target), tmp_path / "plain.mlpackage")
+    plain = coreml.write(source, settings(artifact.deployment_target), tmp_path / "plain.mlpackage")
 
     def text(package):
         return (package / "Data/com.apple.CoreML/model.mlmodel").stat().st_size
@@ -100,7 +100,7 @@ def test_the_program_is_small_and_its_size_is_planned(written, tmp_path):
 
 def test_the_bytes_are_the_same_again(written, tmp_path):
     source, coded, artifact = written
-    again = coreml.export(source, settings(artifact.deployment_target), tmp_path / "again.mlpackage", coded=coded)
+    again = coreml.write(source, settings(artifact.deployment_target), tmp_path / "again.mlpackage", coded=coded)
     for file in sorted(artifact.path.rglob("*")):
         if file.is_file():
             assert (again.path / file.relative_to(artifact.path)).read_bytes() == file.read_bytes(), file.name
@@ -111,11 +111,11 @@ def test_what_the_file_would_not_hold_is_refused(written, tmp_path):
     name = next(iter(coded))
     swapped = coded | {name: dataclasses.replace(coded[name], table=coded[name].table[:, ::-1])}
     with pytest.raises(ConversionError, match="equals none of the compressed weights"):
-        coreml.export(source, settings(artifact.deployment_target), tmp_path / "a.mlpackage", coded=swapped)
+        coreml.write(source, settings(artifact.deployment_target), tmp_path / "a.mlpackage", coded=swapped)
     assert not (tmp_path / "a.mlpackage").exists()
     if artifact.deployment_target == "iOS18":
         with pytest.raises(ConversionError, match="pal6x2 needs iOS18"):
-            coreml.export(source, settings("iOS16"), tmp_path / "b.mlpackage", coded=coded)
+            coreml.write(source, settings("iOS16"), tmp_path / "b.mlpackage", coded=coded)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
