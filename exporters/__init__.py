@@ -50,8 +50,8 @@ class Exporter(Protocol):
     ) -> Artifact:
         """Write the artifact at `destination`, which does not exist yet, and describe it.
 
-        `calibration`: (N, H, W, 3) uint8 RGB crops. `told` hears what is done, in words, where it takes long. Raises ConversionError from the SDK's exception. The bytes depend on nothing
-        but source, settings and calibration.
+        `calibration`: (N, H, W, 3) uint8 RGB crops. `told` hears what is done, in words, where it takes long. Raises
+        ConversionError from the SDK's exception. The bytes depend on nothing but source, settings and calibration.
         """
         ...
 

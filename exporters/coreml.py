@@ -54,7 +54,7 @@ def export(
     calibration: PixelArray | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Artifact:
-    """Write the package at `destination`, which does not exist yet, and describe it; compressed on the calibration images if need be.
+    """Write the package at `destination`, which does not exist yet, and describe it, compressed by the calibration images if asked.
 
     See `write` for what stands in it. Raises ConversionError, and UsageError for a rung that settings or images do not allow.
     """

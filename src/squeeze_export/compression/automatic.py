@@ -28,7 +28,7 @@ MENU: Final = tuple(map(Coding.parse, ("pal8", "pal6", "pal8x2", "pal4", "pal6x2
 SPARSE_MENU: Final = tuple(map(Coding.parse, ("keep-pal8", "keep-pal6", "keep-pal4", "keep-pal3", "keep-pal2")))
 # A layer with a smaller part of all weights than this is coded finely: nothing is to gain, and early ones are slow to measure.
 _SMALL: Final = 1 / 256
-_LAYER_WORK: Final = 30_000  # what a layer costs in time beside its weights, in weights
+_LAYER_WORK: Final = 100_000  # what a layer costs in time beside its weights, in weights
 JUDGED: Final = 32  # images that losses are measured on: they rank codings, and all of them see the same images
 
 # (coding, shape (O, I, H, W), weights that are not zero) -> bytes in the file.
