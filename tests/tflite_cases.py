@@ -1,4 +1,4 @@
-"""Tiny real source models for the TFLite tests: SqueezeNets of seven classes with random weights."""
+"""Tiny real source models for the TFLite and TorchScript tests: SqueezeNets of seven classes with random weights."""
 
 from __future__ import annotations
 

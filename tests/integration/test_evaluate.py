@@ -18,8 +18,6 @@ from PIL import Image
 from squeeze_export.manifest import digest
 from tests.integration.conftest import run_tool
 
-pytestmark = pytest.mark.xdist_group("bundle")
-
 TARGETS = ["coreml", "tflite", "torchscript"]
 
 

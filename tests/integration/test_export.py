@@ -19,8 +19,6 @@ import pytest
 from squeeze_export.manifest import digest
 from tests.integration.conftest import run_tool
 
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): digest(path)[0] for path in sorted(folder.rglob("*")) if path.is_file()}

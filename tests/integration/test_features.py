@@ -23,8 +23,6 @@ from squeeze_export.validation.judgement import judge_file
 from squeeze_export.validation.runners import litert_file, litert_metadata
 from tests.integration.conftest import run_tool
 
-pytestmark = pytest.mark.xdist_group("bundle")
-
 TARGETS = tuple(EXPORTERS)
 # Every model, precision, input kind and colour order, odd and even sides.
 CASES = [

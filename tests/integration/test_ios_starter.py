@@ -20,7 +20,7 @@ STUBS = ("CoreGraphics", "ImageIO", "CoreVideo", "CoreML", "CryptoKit", "UIKit",
 BUILD = "swift build --build-tests -c release -Xswiftc -enable-testing -Xswiftc -warnings-as-errors --disable-sandbox"
 TEST = "swift test --skip-build -c release -Xswiftc -enable-testing --disable-sandbox"
 # One worker for all of these: they share one build.
-pytestmark = [pytest.mark.xdist_group("swift"), pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 
 @dataclass(frozen=True)

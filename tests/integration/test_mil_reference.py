@@ -17,8 +17,6 @@ from squeeze_export.models.squeezenet import SqueezeNet, initialise
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.runners import mil_reference
 
-pytestmark = pytest.mark.xdist_group("coremltools")
-
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 

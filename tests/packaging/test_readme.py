@@ -14,8 +14,6 @@ from tests.generate import printed, shown_commands
 README = generate.README.read_text(encoding="utf-8")
 ROOT = generate.ROOT
 
-pytestmark = pytest.mark.xdist_group("readme")
-
 
 def masked(text: str) -> list[str]:
     """The words of an output: numbers become #, borders and line breaks do not count, columns may be wider or narrower."""

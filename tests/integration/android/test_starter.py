@@ -19,8 +19,6 @@ from tests.integration.android.rendered import APP_IDS, APP_NAME, NAMES, PROJECT
 from tests.integration.android.rules import problems
 from tests.integration.android.vectors import CASES
 
-pytestmark = pytest.mark.xdist_group("android")  # the compilations are shared: one process makes them
-
 
 def copy(project: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(project, tmp_path / "copy"))

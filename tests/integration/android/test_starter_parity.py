@@ -12,8 +12,6 @@ from squeeze_export.validation.parity import judge
 from tests.integration.android import toolchain
 from tests.integration.android.rendered import APP_IDS
 
-pytestmark = pytest.mark.xdist_group("android")  # the compilations are shared: one process makes them
-
 
 class Replay:
     """A runner that gives prepared scores, picture after picture, and for the negative of the first something else."""

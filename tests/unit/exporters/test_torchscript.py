@@ -15,39 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from squeeze_export.contracts import MODELS, ExportSettings, PreprocessingSpec, SourceModel, WeightsOrigin
+from squeeze_export.contracts import MODELS
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import torchscript
-from squeeze_export.models.squeezenet import SqueezeNet, initialise
-
-LABELS = ("cat", "dog", "crane, bird", "Käfer", "#5", "six", "seven")
-
-
-def preprocessing(height=64, width=64, caffe=False):
-    if caffe:
-        return PreprocessingSpec(
-            resize=256, height=height, width=width, color_order="BGR", scale=1.0, mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0)
-        )
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return PreprocessingSpec(resize=256, height=height, width=width, color_order="RGB", scale=1 / 255, mean=mean, std=std)
-
-
-def seven_classes(model="squeezenet1_1", spec=None, labels=LABELS):
-    network = SqueezeNet(model, 7)
-    initialise(network, torch.Generator().manual_seed(3))
-    return SourceModel(
-        name=model,
-        model=model,
-        module=network.eval(),
-        num_classes=7,
-        labels=labels,
-        preprocessing=spec or preprocessing(),
-        weights=WeightsOrigin(kind="random", sha256="0" * 64, file_name=None, seed=3),
-    )
-
-
-def settings(precision="fp32", input_kind="image", output_kind="probabilities"):
-    return ExportSettings(precision=precision, input_kind=input_kind, output_kind=output_kind, ios_target="iOS16")
+from tests.tflite_cases import LABELS, caffe, settings, seven_classes, torchvision
 
 
 def pictures(spec, count=2):
@@ -89,9 +60,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("model", "height", "width", "caffe", "input_kind", "output_kind"), CASES)
-def test_agrees_with_eager(tmp_path, model, height, width, caffe, input_kind, output_kind):
-    source = seven_classes(model, preprocessing(height, width, caffe))
+@pytest.mark.parametrize(("model", "height", "width", "in_bgr", "input_kind", "output_kind"), CASES)
+def test_agrees_with_eager(tmp_path, model, height, width, in_bgr, input_kind, output_kind):
+    source = seven_classes(model, (caffe if in_bgr else torchvision)(height, width))
     pixels = pictures(source.preprocessing)
     expected = reference(source, pixels, output_kind)
     peak = np.abs(expected).max()
@@ -112,7 +83,7 @@ def test_every_model_has_a_case():
 
 
 def test_an_image_is_rgb_from_zero_to_one(tmp_path):
-    spec = torchscript.export(seven_classes(spec=preprocessing(caffe=True)), settings(), tmp_path / "a.ptl").signature.input
+    spec = torchscript.export(seven_classes(preprocessing=caffe()), settings(), tmp_path / "a.ptl").signature.input
     assert (spec.name, spec.color_order, spec.layout, spec.dtype) == ("image", "RGB", "NCHW", "float32")
     assert spec.scale == (1 / 255,) * 3
     assert spec.bias == (0.0,) * 3
@@ -143,7 +114,7 @@ def test_operators_and_notice(tmp_path):
 
 
 def test_extra_files_hold_labels_and_record(tmp_path):
-    source = seven_classes(spec=preprocessing(caffe=True))
+    source = seven_classes(preprocessing=caffe())
     artifact = torchscript.export(source, settings("fp16"), tmp_path / "a.ptl")
     with zipfile.ZipFile(artifact.path) as archive:
         labels = archive.read("archive/extra/labels.txt").decode()

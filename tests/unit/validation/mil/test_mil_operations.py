@@ -16,8 +16,6 @@ from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.arguments import Arguments
 from squeeze_export.validation.mil.ops import OPERATIONS
 
-pytestmark = pytest.mark.xdist_group("coremltools")
-
 Case = tuple[str, Callable[[Any, Any], Any], Callable[[torch.Tensor], torch.Tensor]]
 SHAPE = (2, 6, 5, 8)
 _WEIGHT = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)

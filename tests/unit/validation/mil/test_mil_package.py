@@ -17,8 +17,6 @@ from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.blobs import Blob, read_blobs
 from squeeze_export.validation.mil.program import conv_weights
 
-pytestmark = pytest.mark.xdist_group("coremltools")
-
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 

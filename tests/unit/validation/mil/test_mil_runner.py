@@ -17,8 +17,6 @@ from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.runners import mil_reference
 
-pytestmark = pytest.mark.xdist_group("coremltools")
-
 SHAPE = (1, 3, 22, 24)
 
 

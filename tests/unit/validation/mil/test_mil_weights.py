@@ -18,8 +18,6 @@ from squeeze_export.validation.mil.package import read_package
 from squeeze_export.validation.mil.program import conv_weights
 from squeeze_export.validation.mil.weights import DECODERS
 
-pytestmark = pytest.mark.xdist_group("coremltools")
-
 
 class TwoConvolutions(torch.nn.Module):
     """Weights that every compressor accepts: channel counts with many divisors, values of all sizes."""
