@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray
 
 SUFFIX: Final = ".mlpackage"
-_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "pal2", "sparse-pal6", "sparse-pal4", "auto")
+_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "auto")
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", *_CODED)
 CALIBRATED: Final[tuple[Precision, ...]] = _CODED
 PACKAGES: Final = ("coremltools", "torch")
@@ -54,7 +54,7 @@ def export(
     calibration: PixelArray | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Artifact:
-    """Write the package at `destination`, which does not exist yet, and describe it, compressed by the calibration images if asked.
+    """Write the package at `destination`, which does not exist yet, and describe it, compressed on calibration images if asked.
 
     See `write` for what stands in it. Raises ConversionError, and UsageError for a rung that settings or images do not allow.
     """

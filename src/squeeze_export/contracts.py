@@ -27,9 +27,6 @@ Precision = Literal[
     "pal6",
     "pal4",
     "pal3",
-    "pal2",
-    "sparse-pal6",
-    "sparse-pal4",
     "auto",
 ]
 ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]

@@ -294,7 +294,7 @@ def _rungs(target: Target, ios: IosTarget) -> Iterable[str]:
     from squeeze_export.exporters.coreml_rungs import check_target
 
     for precision in EXPORTERS[target].PRECISIONS:
-        if precision == "auto" or precision.startswith("sparse-"):  # a size, or weights with zeros
+        if precision == "auto":  # needs a size
             continue
         if target == "coreml":
             try:

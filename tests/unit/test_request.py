@@ -40,9 +40,9 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    # Of Core ML what iOS 16 has operations for, without a size and without zeros in the weights.
+    # Of Core ML what iOS 16 has operations for, without a size.
     assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in ("tflite", "torchscript")} | {
-        "coreml": ("fp32", "fp16", "pal8", "pal6", "pal4", "pal2")
+        "coreml": ("fp32", "fp16", "pal8", "pal6", "pal4")
     }
     assert "pal3" in request(precision=("ladder",), ios_target="iOS18").precisions["coreml"]
     assert list(plan(everything)) == list(everything.keys)
@@ -60,7 +60,7 @@ def test_auto_takes_a_size():
         "fp16": None,
         "auto": 490_000,
     }
-    for precision in ("pal3", "sparse-pal6", "auto:490KB"):
+    for precision in ("pal3", "auto:490KB"):
         with pytest.raises(UsageError, match="pass --ios-target iOS18"):
             plan(request(target=("coreml",), precision=(f"coreml={precision}",)))
 
@@ -78,6 +78,8 @@ def test_auto_takes_a_size():
         ({"precision": ("fp16,",)}, "--precision '' is unknown"),
         ({"precision": ("tflite=fp16,fp8",)}, "--precision 'fp8' is unknown"),
         ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
+        ({"calibration_data": "photos"}, "none is exported"),
+        ({"calibration_data": "", "precision": ("tflite=int8",)}, "--calibration-data is empty"),
         ({"input_size": "224px"}, "is no size"),
         ({"input_size": "-224"}, "is no size"),
         ({"input_size": "1x1"}, "1"),
@@ -128,7 +130,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         model = "squeezenet1_0"
         weights = "w.safetensors"
         labels = "labels.txt"
-        precision = { coreml = "fp32", tflite = ["fp16", "fp32"] }
+        precision = { coreml = "fp32", tflite = ["int8", "fp32"] }
+        calibration-data = "unlabelled"
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -158,7 +161,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
     assert made.preprocessing.mean == (1, 2, 3)
-    assert made.precisions == {"coreml": ("fp32",), "tflite": ("fp16", "fp32")}
+    assert made.precisions == {"coreml": ("fp32",), "tflite": ("int8", "fp32")}
+    assert made.calibration == tmp_path / "unlabelled"
     assert made.force is True
 
 
