@@ -60,7 +60,7 @@ def test_auto_takes_a_size():
         "fp16": None,
         "auto": 490_000,
     }
-    for precision in ("pal3", "auto:490KB"):
+    for precision in ("pal3", "sparse-pal6", "auto:490KB"):
         with pytest.raises(UsageError, match="pass --ios-target iOS18"):
             plan(request(target=("coreml",), precision=(f"coreml={precision}",)))
 

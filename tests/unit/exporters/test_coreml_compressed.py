@@ -12,7 +12,7 @@ import torch
 from squeeze_export.compression.codings import CodedWeight, Coding
 from squeeze_export.compression.network import convolutions, hold
 from squeeze_export.contracts import LOGITS_TAP, ExportSettings
-from squeeze_export.errors import ConversionError
+from squeeze_export.errors import ConversionError, UsageError
 from squeeze_export.exporters import coreml, coreml_blobs, coreml_sizes
 from squeeze_export.validation.mil.blobs import read_blobs
 from squeeze_export.validation.runners import mil_reference
@@ -134,3 +134,33 @@ def test_blobs_are_read_by_the_proof(bits, tmp_path):
             file.add_packed(values + 1, bits)
     with pytest.raises(ValueError, match="no float16 array"):
         coreml_blobs.read(file.content(), offsets[0], "float16", (32,))
+
+
+def test_a_rung_from_calibration_images_to_the_judgement(seven_classes, tmp_path, tmp_path_factory, monkeypatch):
+    """The whole chain: the judge finds the chosen weights in the file, and refuses a file that holds others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    from squeeze_export.golden import demo_images, make_golden
+    from squeeze_export.validation.judgement import judge_file
+
+    asked = dataclasses.replace(settings("iOS16"), precision="pal8")
+    waves = np.indices((8, 65, 64, 3))
+    calibration = (127 + 120 * np.sin(waves[1] / (2 + waves[0]) + waves[3]) * np.cos(waves[2] / 5)).astype(np.uint8)
+    artifact = coreml.export(seven_classes, asked, tmp_path / "small.mlpackage", calibration)
+    pack = make_golden(seven_classes, demo_images())
+
+    def judged(chosen):
+        found = judge_file("coreml", artifact.path, artifact.signature, "pal8", pack, folded=(), chosen=chosen)
+        return found[0].weights
+
+    assert judged(artifact.chosen_weights).compared == 52
+    assert not judged(artifact.chosen_weights).problems
+    other = dataclasses.replace(artifact.chosen_weights[0], fp32="0" * 64, fp16="0" * 64)
+    assert "not in the file" in judged((other, *artifact.chosen_weights[1:])).problems[0]
+    with pytest.raises(UsageError, match="at least 8"):
+        coreml.export(seven_classes, asked, tmp_path / "few.mlpackage", calibration[:7])
+    with pytest.raises(UsageError, match="all alike"):
+        coreml.export(seven_classes, asked, tmp_path / "grey.mlpackage", np.full_like(calibration, 128))
+    small = dataclasses.replace(settings("iOS18"), precision="auto", size_budget=50_000)
+    with pytest.raises(UsageError, match="the smallest reachable has"):
+        coreml.export(seven_classes, small, tmp_path / "auto.mlpackage", calibration)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.mlpackage"]
