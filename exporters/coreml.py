@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray
 
 SUFFIX: Final = ".mlpackage"
-_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "sparse-pal6", "auto")
+_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "sparse-pal6", "sparse-pal4", "auto")
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", *_CODED)
 CALIBRATED: Final[tuple[Precision, ...]] = _CODED
 PACKAGES: Final = ("coremltools", "torch")

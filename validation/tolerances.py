@@ -112,6 +112,7 @@ _PALETTES: Final = (
     _palette("pal4", "28 dB, 20 dB centred and 6.3e-2 of the peak (torchvision)", error=0.17, snr=21.0, centred=12.0),
     _palette("pal3", "22 dB, 14 dB centred and 1.5e-1 of the peak (torchvision)", error=0.39, snr=14.0, centred=6.0),
     _palette("sparse-pal6", "31 dB, 26 dB centred and 3.9e-2 of the peak (Deep Compression)", error=0.1, snr=24.0, centred=18.0),
+    _palette("sparse-pal4", "20 dB, 15 dB centred and 1.5e-1 of the peak (Deep Compression)", error=0.39, snr=13.0, centred=7.0),
     _palette("auto", "of 490 kB 25 dB, 18 dB centred, 1.2e-1 of the peak (torchvision)", error=0.39, snr=14.0, centred=6.0),
 )
 

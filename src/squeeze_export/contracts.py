@@ -28,6 +28,7 @@ Precision = Literal[
     "pal4",
     "pal3",
     "sparse-pal6",
+    "sparse-pal4",
     "auto",
 ]
 ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]

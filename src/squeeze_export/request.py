@@ -294,7 +294,7 @@ def _rungs(target: Target, ios: IosTarget) -> Iterable[str]:
     from squeeze_export.exporters.coreml_rungs import check_target
 
     for precision in EXPORTERS[target].PRECISIONS:
-        if precision in ("auto", "sparse-pal6"):  # a size, or weights with zeros
+        if precision in ("auto", "sparse-pal6", "sparse-pal4"):  # a size, or weights with zeros
             continue
         if target == "coreml":
             try:
