@@ -143,8 +143,6 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     last = next((op.name for op in file.operations if set(op.outputs) & set(file.outputs.values())), "none")
     if (last == "SOFTMAX") != ("probabilities" in kinds):
         raise ArtifactError(f"The output is declared as {', '.join(kinds)}, but the operation that writes it is {last}.")
-    if missing := sorted(form.adds - found):
-        raise ArtifactError(f"The file is declared {precision}, but has no {', '.join(missing)}.")
     convolutions = file.convolutions()
     stored = {file.types[weight] for _, weight, _ in convolutions}
     if stored != {form.filters}:
@@ -154,6 +152,8 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     if given != {form.activations}:
         told = ", ".join(sorted(kind.lower() for kind in given))
         raise ArtifactError(f"The file is declared {precision}, but its convolutions read {told}.")
+    if missing := sorted(form.adds - found):
+        raise ArtifactError(f"The file is declared {precision}, but has no {', '.join(missing)}.")
 
 
 def _checked(model: Any) -> TfliteFile:
