@@ -79,7 +79,7 @@ _INT8_DYNAMIC: Final = Tolerance(
 )
 _INT8: Final = Tolerance(
     precision="int8",
-    max_error_of_peak=0.08,
+    max_error_of_peak=0.079,
     min_snr_db=28.0,
     min_centred_snr_db=17.0,
     reason=_INT8_FILTERS.format(
