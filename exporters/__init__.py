@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -41,12 +41,17 @@ class Exporter(Protocol):
         ...
 
     def export(
-        self, source: SourceModel, settings: ExportSettings, destination: Path, calibration: PixelArray | None = None
+        self,
+        source: SourceModel,
+        settings: ExportSettings,
+        destination: Path,
+        calibration: PixelArray | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Artifact:
         """Write the artifact at `destination`, which does not exist yet, and describe it.
 
-        `calibration`: (N, H, W, 3) uint8 RGB crops. Raises ConversionError from the SDK's exception. The bytes depend on nothing
-        but source, settings and calibration.
+        `calibration`: (N, H, W, 3) uint8 RGB crops. `told` hears what is done, in words, where it takes long. Raises
+        ConversionError from the SDK's exception. The bytes depend on nothing but source, settings and calibration.
         """
         ...
 

@@ -17,6 +17,7 @@ from squeeze_export.exporters.graph import deployed, input_spec, licence_of, out
 from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from squeeze_export.contracts import PixelArray
@@ -35,7 +36,13 @@ def unavailable() -> str | None:
     return missing(("torch", "onnx"), extra="onnx")
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path, calibration: PixelArray | None = None) -> Artifact:
+def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
     """Write the artifact at `destination`, which does not exist yet, and describe it.
 
     Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.

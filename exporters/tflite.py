@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -59,7 +59,13 @@ def unavailable(route: TfliteRoute = "litert-torch") -> str | None:
     return missing(_FINISHING) or onnx_tf_compat.unavailable()
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path, calibration: PixelArray | None = None) -> Artifact:
+def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
     """Write the artifact at `destination`, which does not exist yet, and describe it.
 
     Image inputs take (pixel - 127.5) / 127.5 in RGB, the source's own normalisation being folded into the first

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     PixelArray: TypeAlias = npt.NDArray[np.uint8]
 
 Target = Literal["coreml", "tflite", "torchscript", "onnx"]
-Precision = Literal["fp32", "fp16", "int8", "int8-dynamic", "int8-weights"]
+Precision = Literal[
+    "fp32",
+    "fp16",
+    "int8",
+    "int8-dynamic",
+    "int8-weights",
+    "pal8",
+    "pal6",
+    "pal4",
+    "pal3",
+    "sparse-pal6",
+    "sparse-pal4",
+    "auto",
+]
 ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]
 IosTarget = Literal["iOS15", "iOS16", "iOS17", "iOS18"]
 Verdict = Literal["PASSED", "FAILED", "NOT_RUN"]
@@ -175,13 +188,17 @@ class SourceModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """What one exporter is asked for. `ios_target` concerns Core ML only, `tflite_route` (the converter) TFLite only."""
+    """What one exporter is asked for. `ios_target` concerns Core ML only, `tflite_route` (the converter) TFLite only.
+
+    `size_budget`: bytes, for the precision "auto".
+    """
 
     precision: Precision
     input_kind: InputKind
     output_kind: OutputKind
     ios_target: IosTarget
     tflite_route: TfliteRoute = "litert-torch"
+    size_budget: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,7 +375,8 @@ class ExportRequest:
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
     could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some; None draws the
-    demo's. `starters`: the app projects to make; None makes those that the targets allow.
+    demo's. `size_budget`: the bytes that a package of the precision "auto" may have. `starters`: the app projects to make;
+    None makes those that the targets allow.
     """
 
     targets: tuple[Target, ...]
@@ -379,6 +397,7 @@ class ExportRequest:
     force: bool = False
     allow_unproven: bool = False
     calibration: Path | None = None
+    size_budget: int | None = None
     starters: tuple[Starter, ...] | None = None
 
     def __post_init__(self) -> None:

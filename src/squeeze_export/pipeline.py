@@ -30,6 +30,7 @@ from squeeze_export.contracts import (
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS, tflite
+from squeeze_export.exporters.coreml_rungs import check_target
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
@@ -125,12 +126,17 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         if key.precision not in EXPORTERS[key.target].PRECISIONS:
             known = ", ".join(EXPORTERS[key.target].PRECISIONS)
             raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.")
+        if key.target == "coreml":
+            check_target(key.precision, request.ios_target)
+        if key.precision == "auto" and request.size_budget is None:
+            raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
         settings[key] = ExportSettings(
             precision=key.precision,
             input_kind=request.input_kind,
             output_kind=output_kind,
             ios_target=request.ios_target,
             tflite_route=request.tflite_route,
+            size_budget=request.size_budget if key.precision == "auto" else None,
         )
     return settings
 

@@ -177,7 +177,8 @@ def build_request(options: Options) -> ExportRequest:
         raise UsageError(
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
-    precisions = _precisions(options.precision, targets)
+    ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
+    precisions = _precisions(options.precision, targets, ios)
     if options.calibration_data is not None and not any(
         precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
     ):
@@ -193,6 +194,7 @@ def build_request(options: Options) -> ExportRequest:
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
         precisions=precisions,
+        size_budget=_size_budget(options.precision),
         preprocessing=spec_for(
             cast("Preset", preset),
             model=model,
@@ -211,7 +213,7 @@ def build_request(options: Options) -> ExportRequest:
         if options.output_kind
         else None,
         images=Path(options.images) if options.images is not None else None,
-        ios_target=cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget))),
+        ios_target=ios,
         tflite_route=_tflite_route(options.tflite_route, targets),
         output=Path(options.output or "dist"),
         name=options.name,
@@ -257,13 +259,14 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
     return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
-def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, tuple[Precision, ...]]:
+def _precisions(written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget) -> Mapping[Target, tuple[Precision, ...]]:
     """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
     general: list[str] = []
     chosen: dict[Target, list[str]] = {}
     for entry in written:
         left, equals, right = entry.partition("=")
-        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in (right if equals else left).split(",")]
+        parts = [part.partition(":")[0] if _is_auto(part) else part for part in (right if equals else left).split(",")]
+        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in parts]
         if not equals:
             general += named
             continue
@@ -272,15 +275,48 @@ def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
         chosen.setdefault(target, []).extend(named)
     asked = (dict.fromkeys(targets, general) if general else {}) | chosen
-    return {target: _expanded(target, names) for target, names in asked.items()}
+    return {target: _expanded(target, names, ios) for target, names in asked.items()}
 
 
-def _expanded(target: Target, names: list[str]) -> tuple[Precision, ...]:
+def _is_auto(part: str) -> bool:
+    return part == "auto" or part.startswith("auto:")
+
+
+def _size_budget(written: Iterable[str]) -> int | None:
+    """The one size of all `auto:SIZE`, in bytes; UsageError where there are several, or auto stands without one."""
+    parts = [part for entry in written for part in entry.rpartition("=")[2].split(",") if _is_auto(part)]
+    if not parts:
+        return None
+    from squeeze_export.compression.budget import parse_size
+
+    if len(set(parts)) > 1:
+        raise UsageError(f"--precision auto stands with several sizes, {', '.join(parts)}: one bundle has one.")
+    if ":" not in parts[0]:
+        raise UsageError("--precision auto needs a size: write coreml=auto:490KB.")
+    return parse_size(parts[0].partition(":")[2])
+
+
+def _expanded(target: Target, names: list[str], ios: IosTarget) -> tuple[Precision, ...]:
     """Each precision once; `ladder` stands for all that the target has."""
     expanded: list[str] = []
     for name in names:
-        expanded += EXPORTERS[target].PRECISIONS if name == LADDER else [name]
+        expanded += _rungs(target, ios) if name == LADDER else [name]
     return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
+
+
+def _rungs(target: Target, ios: IosTarget) -> Iterable[str]:
+    """Every precision of a target that needs no further choice and, of Core ML, that the deployment target has operations for."""
+    from squeeze_export.exporters.coreml_rungs import check_target
+
+    for precision in EXPORTERS[target].PRECISIONS:
+        if precision in ("auto", "sparse-pal6", "sparse-pal4"):  # a size, or weights with zeros
+            continue
+        if target == "coreml":
+            try:
+                check_target(precision, ios)
+            except UsageError:
+                continue
+        yield precision
 
 
 def _input_size(written: str | None) -> tuple[int, int] | None:

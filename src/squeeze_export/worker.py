@@ -112,7 +112,7 @@ def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
     _say(events, "converting")
     images = folder / CALIBRATION
     calibration = np.load(images) if images.is_file() else None
-    artifact = EXPORTERS[target].export(source, job.settings, job.destination, calibration)
+    artifact = EXPORTERS[target].export(source, job.settings, job.destination, calibration, lambda stage: _say(events, stage))
     _say(events, "checking")
     # The golden pack is read again from disk: the judge sees what `verify` will see, nothing that is only in memory.
     pack = read_golden(folder / GOLDEN)

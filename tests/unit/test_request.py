@@ -51,7 +51,11 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in everything.targets}
+    # Of Core ML what iOS 16 has operations for, without a size.
+    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in ("tflite", "torchscript")} | {
+        "coreml": ("fp32", "fp16", "pal8", "pal6", "pal4")
+    }
+    assert "pal3" in request(precision=("ladder",), ios_target="iOS18").precisions["coreml"]
     assert list(plan(everything)) == list(everything.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
@@ -59,9 +63,25 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert paths == ["coreml/net-fp32.x", "coreml/net-fp16.x", "tflite/net.x"]
 
 
+def test_auto_takes_a_size():
+    asked = request(precision=("coreml=fp16,auto:490KB",), ios_target="iOS18")
+    assert asked.precisions["coreml"] == ("fp16", "auto")
+    settings = plan(asked)
+    assert {key.precision: wanted.size_budget for key, wanted in settings.items() if key.target == "coreml"} == {
+        "fp16": None,
+        "auto": 490_000,
+    }
+    for precision in ("pal3", "sparse-pal6", "auto:490KB"):
+        with pytest.raises(UsageError, match="pass --ios-target iOS18"):
+            plan(request(target=("coreml",), precision=(f"coreml={precision}",)))
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        ({"precision": ("coreml=auto",)}, "--precision auto needs a size"),
+        ({"precision": ("coreml=auto:much",)}, "'much' is no size"),
+        ({"precision": ("coreml=auto:1KB,auto:2KB",)}, "stands with several sizes"),
         ({"target": ()}, "No target was named"),
         ({"target": ("cormel",)}, "Did you mean coreml"),
         ({"model": "squeezenet"}, "--model 'squeezenet' is unknown"),
