@@ -351,7 +351,9 @@ def run(arguments: list[str] | None = None) -> int:
             message = error.format_message()
             if type(error).__name__ == "NoArgsIsHelpError":
                 return UsageError.exit_code  # the help has been printed
-            _report("UsageError", f"{message} See squeeze-export --help.", UsageError.exit_code, as_json=as_json)
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "squeeze-export"
+            _report("UsageError", f"{message.rstrip('.')}. See {command} --help.", UsageError.exit_code, as_json=as_json)
             return UsageError.exit_code
         if verbose:
             traceback.print_exc()

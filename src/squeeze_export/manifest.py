@@ -218,7 +218,7 @@ def open_bundle(folder: Path) -> Manifest:
     return record
 
 
-def damage(bundle: Path, relative: str, sha256: str) -> str | None:
+def damage(bundle: Path, relative: str, sha256: str, size_bytes: int | None = None) -> str | None:
     """Say how a file or folder of the bundle differs from what was proven, or None."""
     path = bundle / relative
     if not path.resolve().is_relative_to(bundle.resolve()):
@@ -226,11 +226,11 @@ def damage(bundle: Path, relative: str, sha256: str) -> str | None:
     if not path.exists():
         return f"{relative}: missing"
     try:
-        found, _ = digest(path)
+        found, size = digest(path)
     except ArtifactError as error:
         return f"{relative}: {error}"
     if found == sha256:
-        return None
+        return None if size_bytes in (None, size) else f"{relative}: has {size:,} bytes, not {size_bytes:,} as the manifest says"
     return f"{relative}: its bytes are not those that were proven (sha256 {found[:12]}…, manifest {sha256[:12]}…)"
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from squeeze_export import bundle, calibration, manifest, signals
 from squeeze_export.calibration import Calibration
@@ -16,8 +17,12 @@ from squeeze_export.contracts import (
     ArtifactKey,
     ExportRequest,
     ExportSettings,
+    Head,
+    InputKind,
+    IosTarget,
     OutputKind,
     Progress,
+    ScoreKind,
     SourceModel,
     Starter,
     Target,
@@ -26,7 +31,7 @@ from squeeze_export.contracts import (
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS, tflite
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
-from squeeze_export.models.source import default_name, load_source, save_source
+from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import starter_folders, targets_of
 from squeeze_export.starters import add_starters
@@ -104,11 +109,10 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
     """Settle what each artifact is asked for, and refuse what cannot be done here before anything slow begins."""
     unknown = [target for target in request.targets if target not in TARGETS]
-    if unknown or not request.targets:
-        found = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none"
+    if unknown or not request.targets or isinstance(request.targets, str):
+        found = repr(request.targets)
         raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
-    if request.model not in MODELS:
-        raise UsageError(f"The model {request.model!r} is unknown; it is one of {', '.join(MODELS)}.")
+    _check_words(request)
     output_kind = _output_kind(request)
     for starter in starters_of(request):
         if not set(targets_of(starter)) & set(request.targets):
@@ -139,6 +143,23 @@ def _lacking(request: ExportRequest) -> list[str]:
         reasons = dict.fromkeys(reason for reason in (made, RUNNERS[target][0].unavailable()) if reason is not None)
         lines += [f"{target} is not available here: {reason}" for reason in reasons]
     return lines
+
+
+def _check_words(request: ExportRequest) -> None:
+    """The same closed sets that the command line has, for a request that a program made."""
+    if request.name is not None:
+        check_name(request.name)
+    closed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+        ("model", request.model, MODELS),
+        ("input_kind", request.input_kind, get_args(InputKind)),
+        ("head", request.head, get_args(Head)),
+        ("output_kind", request.output_kind, (None, *get_args(ScoreKind))),
+        ("ios_target", request.ios_target, get_args(IosTarget)),
+        ("tflite_route", request.tflite_route, get_args(TfliteRoute)),
+    )
+    for name, value, known in closed:
+        if value not in known:
+            raise UsageError(f"{name} {value!r} is unknown; it is one of {', '.join(map(str, known))}.")
 
 
 def starters_of(request: ExportRequest) -> tuple[Starter, ...]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
 # Wide enough for every table when the output goes to a file, where rich would assume 80 columns and fold words.
 _PLAIN_WIDTH = 120
+_TABLE_WIDTH = 79
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -118,16 +119,18 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
     )
     for heading in ("target", "precision"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
+    # Where it does not fit all the same, two columns go before the verdict would be cut; --json has everything.
+    narrow = out().width < _TABLE_WIDTH
+    for heading in ("SNR", "top-1\nagreement") if narrow else ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for row in rows:
         seen = logits_of(row.report)
+        size = "–" if row.size_bytes is None else f"{row.size_bytes:,} B"
         table.add_row(
             row.key.target,
             row.key.precision,
-            "–" if row.size_bytes is None else f"{row.size_bytes:,} B",
-            _number(seen.max_abs_error if seen else None, "{:.2e}"),
+            *(() if narrow else (size, _number(seen.max_abs_error if seen else None, "{:.2e}"))),
             _decibel(seen),
             _agreement(seen),
             Text(row.report.verdict, style=_STYLES[row.report.verdict]),

@@ -10,7 +10,7 @@ from pathlib import Path
 from squeeze_export import claims
 from squeeze_export.contracts import Progress
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
-from squeeze_export.golden import read_golden
+from squeeze_export.golden import read_golden, read_tolerances
 from squeeze_export.jobs import JudgeJob, Result
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, damage, open_bundle
 from squeeze_export.validation.runners import WITNESSES
@@ -34,7 +34,7 @@ class Verification:
     def reasons(self) -> tuple[str, ...]:
         """Why the bundle is not proven, a line each; empty where every artifact was executed and passed in every executor."""
         told = [f"damaged: {found}" for found in self.damage]
-        told += [f"not true: {claim}" for claim in self.claims]
+        told += [f"not as recorded: {claim}" for claim in self.claims]
         for result in self.results:
             if result.failure is not None:
                 told.append(f"{result.key}: {result.failure.revive()}")
@@ -72,9 +72,9 @@ def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verifi
         _check_witnesses(record)
     if len({artifact.key for artifact in record.artifacts}) != len(record.artifacts):
         raise ArtifactError(f"{folder / MANIFEST} lists a target twice in one precision. Export the bundle again.")
-    files = [(artifact.path, artifact.sha256) for artifact in record.artifacts]
-    files += [(file.path, file.sha256) for file in (record.golden, record.parity, record.labels) if file is not None]
-    found = {path: told for path, sha256 in files if (told := damage(folder, path, sha256)) is not None}
+    recorded = (*record.artifacts, record.golden, record.parity, *((record.labels,) if record.labels is not None else ()))
+    checked = {file.path: damage(folder, file.path, file.sha256, file.size_bytes) for file in recorded}
+    found = {path: told for path, told in checked.items() if told is not None}
     whole = [] if record.golden.path in found else [entry for entry in record.artifacts if entry.path not in found]
     results: tuple[Result, ...] = ()
     untrue: list[str] = []
@@ -89,16 +89,19 @@ def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verifi
     for entry in whole:
         reports = next(result.reports for result in results if result.key == entry.key)
         untrue += [f"{entry.path}: {told}" for told in claims.of_reports(record, entry, reports)]
-    lost = (*found.values(), *claims.of_folder(folder, record))
-    return Verification(manifest=record, damage=lost, claims=tuple(untrue), results=results)
+    untrue += claims.of_folder(folder, record)
+    return Verification(manifest=record, damage=tuple(found.values()), claims=tuple(untrue), results=results)
 
 
 def _claims(folder: Path, record: Manifest, damaged: Mapping[str, str]) -> list[str]:
     told = [] if record.parity.path in damaged else claims.of_parity_file(folder, record)
     try:
         pack = read_golden(folder / record.golden.path)
+        told += claims.of_tolerances(record, read_tolerances(folder / record.golden.path))
     except ArtifactError as error:
         return [*told, str(error)]
+    for entry in record.artifacts:
+        told += [f"{entry.path}: {claim}" for claim in claims.of_artifact(entry)]
     return told + claims.of_source(folder, record, pack, labelled=record.labels is not None and record.labels.path not in damaged)
 
 

@@ -297,8 +297,17 @@ def test_pictures_of_one_colour_prove_nothing(tmp_path):
 def test_the_python_api_refuses_by_the_same_errors_and_takes_strings_for_paths():
     made = ExportRequest(targets=("tflite",), weights="w.safetensors", output="out")
     assert (made.weights, made.output) == (Path("w.safetensors"), Path("out"))
-    for targets in ((), ("keras",)):
+    for targets in ((), ("keras",), "coreml"):
         with pytest.raises(UsageError, match="one or more of coreml, tflite, torchscript"):
             export(ExportRequest(targets=targets))
-    with pytest.raises(UsageError, match="The model 'alexnet' is unknown"):
-        export(ExportRequest(targets=("tflite",), model="alexnet"))
+    for name, value in (
+        ("model", "alexnet"),
+        ("head", "zz"),
+        ("input_kind", "zz"),
+        ("output_kind", "zz"),
+        ("ios_target", "iOS3"),
+    ):
+        with pytest.raises(UsageError, match=f"{name} '{value}' is unknown"):
+            export(ExportRequest(targets=("tflite",), **{name: value}))
+    with pytest.raises(UsageError, match="cannot be a file name"):
+        export(ExportRequest(targets=("tflite",), name="../evil"))
