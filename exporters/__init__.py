@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from squeeze_export.contracts import Artifact, ExportSettings, Precision, SourceModel, Target
-from squeeze_export.exporters import coreml, tflite, torchscript
+from squeeze_export.exporters import coreml, onnx, tflite, torchscript
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import PixelArray
 
 
 class Exporter(Protocol):
@@ -32,10 +35,23 @@ class Exporter(Protocol):
         """Why nothing can be exported here (naming the pip command), or None. Loads no SDK."""
         ...
 
-    def export(self, source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+    @property
+    def CALIBRATED(self) -> tuple[Precision, ...]:
+        """Those of PRECISIONS that need calibration images."""
+        ...
+
+    def export(
+        self,
+        source: SourceModel,
+        settings: ExportSettings,
+        destination: Path,
+        calibration: PixelArray | None = None,
+        told: Callable[[str], None] | None = None,
+    ) -> Artifact:
         """Write the artifact at `destination`, which does not exist yet, and describe it.
 
-        Raises ConversionError from the SDK's exception. The bytes depend on nothing but source and settings.
+        `calibration`: (N, H, W, 3) uint8 RGB crops. `told` hears what is done, in words, where it takes long. Raises
+        ConversionError from the SDK's exception. The bytes depend on nothing but source, settings and calibration.
         """
         ...
 
@@ -44,4 +60,5 @@ EXPORTERS: Final[Mapping[Target, Exporter]] = {
     "coreml": coreml,
     "tflite": tflite,
     "torchscript": torchscript,
+    "onnx": onnx,
 }

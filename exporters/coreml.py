@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import Artifact, ExportSettings, InputSpec, OutputSpec, Precision, Signature, SourceModel
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import coreml_package, coreml_sdk, graph
+from squeeze_export.exporters import coreml_compressed, coreml_package, coreml_sdk, coreml_slim, graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
+    from squeeze_export.compression.codings import CodedWeight
+    from squeeze_export.contracts import PixelArray
+
 SUFFIX: Final = ".mlpackage"
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "sparse-pal6", "sparse-pal4", "auto")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", *_CODED)
+CALIBRATED: Final[tuple[Precision, ...]] = _CODED
 PACKAGES: Final = ("coremltools", "torch")
 
 INPUT_NAME: Final = "image"
@@ -42,11 +47,33 @@ def unavailable() -> str | None:
     return None
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
+    """Write the package at `destination`, which does not exist yet, and describe it, compressed on calibration images if asked.
+
+    See `write` for what stands in it. Raises ConversionError, and UsageError for a rung that settings or images do not allow.
+    """
+    if settings.precision in ("fp32", "fp16"):
+        return write(source, settings, destination)
+    from squeeze_export.exporters import coreml_rungs
+
+    return coreml_rungs.export(source, settings, destination, calibration, told)
+
+
+def write(
+    source: SourceModel, settings: ExportSettings, destination: Path, *, coded: Mapping[str, CodedWeight] | None = None
+) -> Artifact:
     """Write the package at `destination`, which does not exist yet, and describe it.
 
     An image input takes 0..255 pixels in the preprocessing's colour order; a tensor input takes what the source model takes. With
-    labels and probabilities the package is a classifier. Raises ConversionError; then nothing stands at `destination`.
+    labels and probabilities the package is a classifier. `coded`: every kernel of the source, which must hold it decoded, as it
+    is to be stored in an fp16 program; the program is then written as small as it can be. Raises ConversionError; then nothing
+    stands at `destination`.
     """
     signature = _signature(source, settings)
     _refuse_duplicates(source, signature)
@@ -59,6 +86,10 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
             _describe(spec, source, settings, signature)
             coreml_package.remove_circumstances(spec)
             weights = Path(model.weights_dir) if model.weights_dir else None
+            if coded is not None:
+                assert weights is not None
+                coreml_compressed.replace_weights(spec, weights, coded, ios18=settings.ios_target == "iOS18")
+                coreml_slim.slim(spec)
             coreml_package.write(spec, weights, destination)
     except ConversionError:
         raise
@@ -221,15 +252,7 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
     origin = source.weights
     metadata = spec.description.metadata
     metadata.author = "squeeze-export"
-    match origin.kind:
-        case "imagenet":
-            metadata.license = "Weights: BSD-3-Clause (torchvision); trained on ImageNet-1k"
-        case "demo":
-            metadata.license = "Apache-2.0"
-        case "random":
-            metadata.license = "None: random, untrained weights"
-        case "file":
-            metadata.license = f"That of the weights in {origin.file_name or 'the given file'}; not known to squeeze-export"
+    metadata.license = graph.licence_of(origin)
     metadata.versionString = f"weights {origin.sha256[:12]}"
     metadata.shortDescription = (
         f"{graph.said_of(source)}, exported from PyTorch as {settings.precision} ML Program for "

@@ -33,7 +33,7 @@ def rename_output(spec: Any, old: str, new: str) -> None:
             renamed += 1
     if spec.description.predictedProbabilitiesName == old:
         spec.description.predictedProbabilitiesName = new
-    for block in _blocks(spec):
+    for block in blocks(spec):
         for index, name in enumerate(block.outputs):
             if name == old:
                 block.outputs[index] = new
@@ -106,10 +106,10 @@ def _public_version(text: str) -> str:
     return text.partition("+")[0]
 
 
-def _blocks(spec: Any) -> list[Any]:
+def blocks(spec: Any) -> list[Any]:
     functions = spec.mlProgram.functions
     return [block for name in sorted(functions) for _, block in sorted(functions[name].block_specializations.items())]
 
 
 def _operations(spec: Any) -> list[Any]:
-    return [operation for block in _blocks(spec) for operation in block.operations]
+    return [operation for block in blocks(spec) for operation in block.operations]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from squeeze_export.contracts import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec, SourceModel
+from squeeze_export.contracts import (
+    InputKind,
+    InputSpec,
+    Layout,
+    OutputKind,
+    OutputSpec,
+    PreprocessingSpec,
+    SourceModel,
+    WeightsOrigin,
+)
 from squeeze_export.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -65,6 +74,19 @@ def said_of(source: SourceModel) -> str:
     if source.head == "features":
         return f"{source.model} without its classifier, {source.width} features"
     return f"{source.model}, {source.num_classes} classes"
+
+
+def licence_of(weights: WeightsOrigin) -> str:
+    """Say under which licence the weights in a file stand, as far as it is known."""
+    match weights.kind:
+        case "imagenet":
+            return "Weights: BSD-3-Clause (torchvision); trained on ImageNet-1k"
+        case "demo":
+            return "Apache-2.0"
+        case "random":
+            return "None: random, untrained weights"
+        case "file":
+            return f"That of the weights in {weights.file_name or 'the given file'}; not known to squeeze-export"
 
 
 def normalisation(preprocessing: PreprocessingSpec, spec: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:

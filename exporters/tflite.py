@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import Artifact, ExportSettings, InputSpec, OutputSpec, Precision, Signature, SourceModel
+from squeeze_export.contracts import (
+    Artifact,
+    ExportSettings,
+    InputSpec,
+    OutputSpec,
+    Precision,
+    Signature,
+    SourceModel,
+    TfliteRoute,
+    WeightDigest,
+)
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import tflite_flatbuffer, tflite_metadata, tflite_network
+from squeeze_export.exporters import (
+    onnx_tf_compat,
+    tflite_flatbuffer,
+    tflite_metadata,
+    tflite_network,
+    tflite_onnx_tf,
+    tflite_quantized,
+)
 from squeeze_export.exporters.graph import input_spec, output_spec
+from squeeze_export.models.source import weight_digest
+from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
     import torch
 
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts import Array, PixelArray
 
 SUFFIX: Final = ".tflite"
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
+CALIBRATED: Final[tuple[Precision, ...]] = ("int8",)
 PACKAGES: Final = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
+ROUTES: Final[Mapping[TfliteRoute, tuple[str, ...]]] = {"litert-torch": PACKAGES, "onnx-tf": tflite_onnx_tf.PACKAGES}
 
-_MODULES: Final = ("torch", "litert_torch", "litert_converter", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers")
-
-
-def unavailable() -> str | None:
-    """Why nothing can be exported here (naming the pip command), or None. Loads no SDK."""
-    absent = [package.replace("_", "-") for package in _MODULES if find_spec(package) is None]
-    if not absent:
-        return None
-    return f"{', '.join(absent)} is not installed: pip install {' '.join(absent)}"
+_FINISHING: Final = ("torch", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers")
+_MODULES: Final = (*_FINISHING, "litert_torch", "litert_converter")
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+def unavailable(route: TfliteRoute = "litert-torch") -> str | None:
+    """Why nothing can be exported here on this route (naming the pip command), or None. Loads no SDK."""
+    if route == "litert-torch":
+        return missing(_MODULES)
+    return missing(_FINISHING) or onnx_tf_compat.unavailable()
+
+
+def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
     """Write the artifact at `destination`, which does not exist yet, and describe it.
 
     Image inputs take (pixel - 127.5) / 127.5 in RGB, the source's own normalisation being folded into the first
@@ -50,7 +77,7 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
     output = output_spec(source, settings.output_kind)
     with _quiet() as said:
         try:
-            made = _make(source, settings, spec, output)
+            made = _make(source, settings, spec, output, calibration)
         except ConversionError:
             raise
         except Exception as error:
@@ -68,33 +95,65 @@ def export(source: SourceModel, settings: ExportSettings, destination: Path) -> 
         path=destination,
         signature=Signature(input=spec, outputs=(output,)),
         operators=tuple(sorted(set(made.operators))),
+        route=settings.tflite_route,
         folded_weights=made.folded,
+        chosen_weights=made.chosen,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """A file's content, its operations in order, and the names of the source weights that hold the normalisation as well."""
+    """A file's content, its operations in order, the source weights that hold the normalisation too, and int8's choices."""
 
     content: bytes
     operators: tuple[str, ...]
     folded: tuple[str, ...]
+    chosen: tuple[WeightDigest, ...]
 
 
-def _make(source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec) -> _Made:
+def _make(
+    source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec, calibration: PixelArray | None
+) -> _Made:
     half = settings.precision == "fp16"
     network, folded = tflite_network.prepare(source, spec)
-    content = _convert(tflite_network.as_signature(network, output.kind), spec)
+    if settings.tflite_route == "onnx-tf":
+        content = tflite_onnx_tf.convert(network, spec, output)
+    else:
+        content = _convert(tflite_network.as_signature(network, output.kind), spec)
     model = tflite_flatbuffer.parse(_halve(content) if half else content)
     operators = tflite_flatbuffer.require_operators(model, tflite_network.expected_operators(network, output.kind, half=half))
+    if settings.precision not in ("fp32", "fp16"):
+        tflite_flatbuffer.separate_constants(model)
     tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
+    chosen = _quantise(model, settings, spec, calibration)
+    if chosen:
+        operators = tflite_flatbuffer.operators(model)
     labels = source.labels if output.kind == "probabilities" else None
     card = tflite_metadata.model_card(source, spec)
     metadata = tflite_metadata.encode(card, spec, output, labels)
     written = tflite_flatbuffer.serialise(model, description=card.description, metadata={tflite_metadata.BUFFER_NAME: metadata})
     if labels:
         written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})
-    return _Made(content=written, operators=tuple(operators), folded=folded)
+    digests = tuple(weight_digest(name, chosen[name]) for name in network.state_dict() if name in chosen)
+    return _Made(content=written, operators=tuple(operators), folded=folded, chosen=digests)
+
+
+def _quantise(model: Any, settings: ExportSettings, spec: InputSpec, calibration: PixelArray | None) -> dict[str, Array]:
+    """Make a named fp32 model int8 as asked for, in place; what each weight of the source decodes to, in the source's layout."""
+    import numpy as np
+
+    match settings.precision:
+        case "int8-dynamic" | "int8-weights":
+            chosen = tflite_quantized.quantise_filters(model, widen=settings.precision == "int8-weights")
+        case "int8":
+            if calibration is None:
+                raise ConversionError("TFLite int8 needs calibration images: pass --calibration-data.")
+            measured = tflite_flatbuffer.serialise(copy.deepcopy(model), description="", metadata={})
+            ranges = tflite_quantized.measure(measured, [spec.encode(crop[None]) for crop in calibration])
+            chosen = tflite_quantized.quantise_all(model, ranges)
+        case _:
+            return {}
+    return {name: np.ascontiguousarray(w.transpose(0, 3, 1, 2)) if w.ndim == 4 else w for name, w in chosen.items()}
 
 
 def _convert(network: torch.nn.Module, spec: InputSpec) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def require_operators(model: Any, expected: Counter[str]) -> list[str]:
     if surplus or missing:
         raise ConversionError(
             f"The converter did not write the network as it is: too many {_listed(surplus)}; missing {_listed(missing)}. "
-            "Install the litert-torch version that this release names."
+            "Install the converter's version that this release names."
         )
     return found
 
@@ -66,7 +67,7 @@ def name_tensors(model: Any, convolutions: Mapping[str, tuple[Array, Array]]) ->
             if match is None:
                 raise ConversionError(
                     f"The converter changed a weight: none of {', '.join(unfound)} equals filter {values[0].shape} of CONV_2D "
-                    f"number {counts[kind]}. Install the litert-torch version that this release names."
+                    f"number {counts[kind]}. Install the converter's version that this release names."
                 )
             del unfound[match]
             names[operator.outputs[0]], names[stored], names[bias] = match, f"{match}.weight", f"{match}.bias"
@@ -80,6 +81,22 @@ def name_tensors(model: Any, convolutions: Mapping[str, tuple[Array, Array]]) ->
         names[port.tensorIndex] = port.name.decode()
     for index, tensor in enumerate(graph.tensors):
         tensor.name = names.get(index, f"constant_{index}").encode()
+
+
+def separate_constants(model: Any) -> None:
+    """Give every convolution a filter and a bias of its own, in place: the converter lets equal ones share, not their scales."""
+    graph = model.subgraphs[0]
+    used: set[int] = set()
+    for kind, operator in zip(operators(model), graph.operators, strict=True):
+        if kind != "CONV_2D":
+            continue
+        inputs = list(operator.inputs)
+        for place in (1, 2):
+            if inputs[place] in used:
+                graph.tensors.append(copy.copy(graph.tensors[inputs[place]]))
+                inputs[place] = len(graph.tensors) - 1
+            used.add(inputs[place])
+        operator.inputs = inputs
 
 
 def constant(model: Any, index: int) -> Array:

@@ -18,13 +18,16 @@ from squeeze_export.errors import ConversionError
 from squeeze_export.exporters.graph import deployed, input_spec, output_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import torch
 
+    from squeeze_export.contracts import PixelArray
+
 SUFFIX: Final = ".ptl"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+CALIBRATED: Final[tuple[Precision, ...]] = ()
 PACKAGES: Final[tuple[str, ...]] = ("torch",)
 
 BYTECODE_VERSION: Final = 8  # what torch 1.13 to 2.13 write and the last mobile runtime (2.1.0) reads
@@ -44,7 +47,13 @@ def unavailable() -> str | None:
     return None if find_spec("torch") else "torch is not installed: pip install 'torch==2.13.*'"
 
 
-def export(source: SourceModel, settings: ExportSettings, destination: Path) -> Artifact:
+def export(
+    source: SourceModel,
+    settings: ExportSettings,
+    destination: Path,
+    calibration: PixelArray | None = None,
+    told: Callable[[str], None] | None = None,
+) -> Artifact:
     """Write a lite interpreter file at `destination` and describe it; raises ConversionError and then leaves nothing there.
 
     Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.

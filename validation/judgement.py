@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Signature, Target
+from squeeze_export.agreements import Agreement, Witness
+from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Signature, Target, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
-from squeeze_export.validation.parity import judge
-from squeeze_export.validation.runners import RUNNERS, RunnerModule
+from squeeze_export.validation.agreement import agreement
+from squeeze_export.validation.parity import answers, judge
+from squeeze_export.validation.runners import RUNNERS, WITNESSES, RunnerModule
 from squeeze_export.validation.tolerances import tolerance_for
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import Array
 
 
 def judge_file(
@@ -19,17 +26,15 @@ def judge_file(
     pack: GoldenPack,
     *,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...] = (),
 ) -> tuple[ParityReport, ...]:
     """Judge the file by the target's executors, the deciding one first; those that cannot run here are left out.
 
     Raises TargetUnavailableError where the deciding one cannot run.
     """
-    deciding, *others = RUNNERS[target]
-    reason = deciding.unavailable()
-    if reason is not None:
-        raise TargetUnavailableError(f"{target} cannot be executed here, so it cannot be proven: {reason}")
+    deciding, *others = _deciding(target), *RUNNERS[target][1:]
     witnesses = [runner for runner in others if runner.unavailable() is None]
-    return tuple(_judge(module, target, path, signature, precision, pack, folded) for module in (deciding, *witnesses))
+    return tuple(_judge(module, target, path, signature, precision, pack, folded, chosen) for module in (deciding, *witnesses))
 
 
 def _judge(
@@ -40,7 +45,10 @@ def _judge(
     precision: Precision,
     pack: GoldenPack,
     folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...],
+    opened: list[Runner] | None = None,
 ) -> ParityReport:
+    """Judge by one executor; the runner that it was done with is added to `opened`, with its answers in memory."""
     tolerance = tolerance_for(target, precision)
     try:
         runner = module.open(path, signature, precision)
@@ -52,4 +60,81 @@ def _judge(
         return ParityReport(
             verdict="NOT_RUN", executor=module.NAME, reason=str(error), tolerance=tolerance, outputs=(), weights=None
         )
-    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded)
+    if opened is not None:
+        runner = _Remembering(runner)
+        opened.append(runner)
+    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded, chosen_weights=chosen)
+
+
+def answers_of(
+    target: Target, path: Path, signature: Signature, precision: Precision, pack: GoldenPack
+) -> tuple[str, dict[str, Array]]:
+    """Give what the deciding executor says to the golden pack, unjudged: its name, and the rows of each output.
+
+    Raises TargetUnavailableError, UnsupportedOperationError or ArtifactError where it says nothing.
+    """
+    runner = _deciding(target).open(path, signature, precision)
+    return runner.executor, answers(runner, signature, pack)
+
+
+def witnesses_of(
+    target: Target,
+    path: Path,
+    signature: Signature,
+    precision: Precision,
+    pack: GoldenPack,
+    *,
+    folded: tuple[str, ...],
+    chosen: tuple[WeightDigest, ...] = (),
+) -> tuple[Witness, ...]:
+    """Judge the file by the target's witnesses, and compare each with the deciding executor: two differences, told apart."""
+    found = []
+    for module in WITNESSES.get(target, ()):
+        reason = module.unavailable()
+        if reason is not None:
+            raise TargetUnavailableError(f"The witness for {target} is not available here: {reason}")
+        opened: list[Runner] = []
+        report = _judge(module, target, path, signature, precision, pack, folded, chosen, opened)
+        together: Agreement | None = None
+        if opened:
+            try:
+                executor, said = answers_of(target, path, signature, precision, pack)
+                again = answers(opened[0], signature, pack)
+            except (ArtifactError, UnsupportedOperationError) as error:
+                executor = f"{RUNNERS[target][0].NAME}: {error}"
+            else:
+                (output,) = signature.outputs
+                floor = tolerance_for(target, precision).probability_floor
+                together = agreement(output.kind, said[output.name], again[output.name], floor=floor)
+        else:
+            executor = RUNNERS[target][0].NAME
+        found.append(Witness(report=report, beside=executor, agreement=together))
+    return tuple(found)
+
+
+def _deciding(target: Target) -> RunnerModule:
+    deciding = RUNNERS[target][0]
+    reason = deciding.unavailable()
+    if reason is not None:
+        raise TargetUnavailableError(f"{target} cannot be executed here, so it cannot be proven: {reason}")
+    return deciding
+
+
+class _Remembering:
+    """A runner that answers a question asked before from memory: reference kernels take seconds per image."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._known: dict[bytes, Mapping[str, Array]] = {}
+        self.executor = runner.executor
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """See contracts.Runner."""
+        key = b"".join(name.encode() + value.tobytes() for name, value in sorted(inputs.items()))
+        if key not in self._known:
+            self._known[key] = self._runner.run(inputs)
+        return self._known[key]
+
+    def stored_weights(self) -> tuple[Array, ...] | None:
+        """See contracts.Runner."""
+        return self._runner.stored_weights()

@@ -19,7 +19,7 @@ import numpy as np
 from squeeze_export.contracts import LOGITS_TAP, Features, OutputParity, ParityReport, Scores
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation import metrics
-from squeeze_export.validation.weights import compare_weights
+from squeeze_export.validation.weights import compare_weights, different_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Signature,
         Tolerance,
         Verdict,
+        WeightDigest,
         WeightsParity,
     )
 
@@ -48,11 +49,13 @@ def judge(
     precision: Precision,
     *,
     exempt_weights: tuple[str, ...] = (),
+    chosen_weights: tuple[WeightDigest, ...] = (),
 ) -> ParityReport:
     """Run every image, collect all differences, then judge them.
 
     NOT_RUN where the runner meets an operation it does not implement; FAILED where anything is missing, not finite, of
     another name, shape or dtype than declared, beyond the tolerance, or cannot be shown. `exempt_weights`: see compare_weights.
+    `chosen_weights`: of a compressed artifact, what stands in the source's place; then nothing is exempt.
     """
     if tolerance.precision != precision:
         raise ValueError(f"the tolerance is for {tolerance.precision}, the artifact is {precision}")
@@ -82,10 +85,33 @@ def judge(
         outputs += _judge_output(spec, results, pack, tolerance)
         if spec.name in results[0] and spec.name in inverted and np.array_equal(results[0][spec.name], inverted[spec.name]):
             problems.append(f"{spec.name} is the same for {pack.names[0]} and its negative: the input is ignored")
-    weights = None if stored is None else compare_weights(stored, pack.weights, precision, exempt=exempt_weights)
+    weights = None
+    if stored is not None and chosen_weights:
+        problems += different_weights(chosen_weights, pack.weights)
+        weights = compare_weights(stored, chosen_weights, precision)
+    elif stored is not None:
+        weights = compare_weights(stored, pack.weights, precision, exempt=exempt_weights)
     problems += [f"{output.name} as {output.observed}: {found}" for output in outputs for found in output.problems]
     problems += () if weights is None else weights.problems
     return report("FAILED" if problems else "PASSED", "; ".join(problems) or None, tuple(outputs), weights)
+
+
+def answers(runner: Runner, signature: Signature, pack: GoldenPack) -> dict[str, Array]:
+    """Run every image and give each output's rows, (images, classes or channels), unjudged.
+
+    Raises ArtifactError where an output is missing, not finite or not as declared.
+    """
+    problem = _pack_problem(signature, pack)
+    if problem is not None:
+        raise ArtifactError(f"Nothing can be executed with this golden pack: {problem}.")
+    results = [_run(runner, signature, pixels) for pixels in pack.pixels]
+    found: dict[str, Array] = {}
+    for spec in signature.outputs:
+        rows, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+        if rows is None or problems:
+            raise ArtifactError(f"The output {spec.name} {'; '.join(problems)}. Run squeeze-export verify on the bundle.")
+        found[spec.name] = rows
+    return found
 
 
 def _pack_problem(signature: Signature, pack: GoldenPack) -> str | None:
@@ -241,7 +267,8 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         bars = (("SNR", snr, tolerance.min_snr_db), ("centred SNR", centred, tolerance.min_centred_snr_db))
         # NaN: there is one class only, which has no centred SNR.
         problems += [f"{what} {found:.1f} dB is below {bar:g} dB" for what, found, bar in bars if found < bar]
-    if top1 is not None and top1.flips:
+    # Of probabilities the quantity behind them is judged: after a softmax an error says nothing of the margin of close classes.
+    if view.judge_snr and top1 is not None and top1.flips:
         flipped = ", ".join(pack.names[index] for index in top1.flips[:5])
         problems.append(f"{len(top1.flips)} of {len(pack.names)} images have another top-1 by more than the error: {flipped}")
     return OutputParity(

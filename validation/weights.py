@@ -67,6 +67,14 @@ def compare_weights(
     return WeightsParity(expected=len(expected), compared=compared, problems=tuple(problems), exempt=exempt)
 
 
+def different_weights(chosen: tuple[WeightDigest, ...], source: tuple[WeightDigest, ...]) -> list[str]:
+    """How a compressor's weights are others than the source's, by name and shape; their values are meant to differ."""
+    mine, theirs = ({(weight.name, weight.shape) for weight in weights} for weights in (chosen, source))
+    if mine == theirs:
+        return []
+    return [f"the compressed weights are not those of the source: {_some(sorted(name for name, _ in mine ^ theirs))} differ"]
+
+
 def digest(weight: Array) -> str:
     """sha256 of an array's little-endian C-order bytes in its own dtype."""
     return hashlib.sha256(np.ascontiguousarray(weight, dtype=weight.dtype.newbyteorder("<")).tobytes()).hexdigest()

@@ -28,3 +28,8 @@ def __getattr__(name: str) -> Any:
 
         return spec_for
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, for those who press Tab."""
+    return sorted((*__all__, *globals()))

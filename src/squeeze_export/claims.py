@@ -7,20 +7,24 @@ PASSED" there must be able to rely on it as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from squeeze_export.bundle import PARITY, parity_record
-from squeeze_export.contracts import MODELS, GoldenPack, OutputParity, ParityReport, Scores
+from squeeze_export.contracts import MODELS, STARTERS, TARGETS, GoldenPack, OutputParity, ParityReport, Scores, Tolerance
 from squeeze_export.errors import SourceError
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, encode
 from squeeze_export.models.labels import read_labels
 from squeeze_export.models.weights import combined_sha256, expected_shapes
+from squeeze_export.starter_template import starter_folders
 from squeeze_export.versions import version_of
 
 # Other processors sum in another order: of errors near 1e-7 the SNR moves by a few dB. A record may be that much better.
 _MOVES_DB: Final = 10.0
+# The normalisation of an image input is folded into the first convolution of a TFLite file, and nothing else is ever changed.
+FOLDABLE: Final = frozenset({"features.0.weight", "features.0.bias"})
 # What file managers leave behind is no part of a bundle and no damage to it.
 _LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
@@ -63,14 +67,18 @@ def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: boo
 
 def of_reports(record: Manifest, entry: ArtifactRecord, found: Sequence[ParityReport]) -> list[str]:
     """How the recorded judgement of one artifact differs from the one just made, a line each."""
-    fresh = {report.executor.split(" (")[0]: report for report in found}
+    fresh = {_who(report): report for report in found}
     told = []
     for recorded in (entry.parity, *entry.witnesses):
         if recorded.verdict == "FAILED":
             told.append(f"the manifest records FAILED ({recorded.executor}): no bundle is written with that")
-        now = fresh.get(recorded.executor.split(" (")[0])
-        if now is None or recorded.verdict != "PASSED" or now.verdict != "PASSED":
+        now = fresh.get(_who(recorded))
+        if recorded is entry.parity and found and _who(recorded) != _who(found[0]):
+            told.append(f"the manifest records {recorded.executor} as the executor that decided, found now {found[0].executor}")
+        if now is None or now.verdict != "PASSED":
             continue  # a verdict that is not PASSED now is told by itself; a witness of another machine cannot be repeated here
+        if recorded.verdict == "NOT_RUN":
+            continue  # it could not be executed where it was made, and passed here
         same_version = record.tool_versions.get("squeeze-export") == version_of("squeeze-export")
         if same_version and recorded.tolerance != now.tolerance:
             told.append("the manifest records another tolerance than this version has for it")
@@ -82,6 +90,30 @@ def of_reports(record: Manifest, entry: ArtifactRecord, found: Sequence[ParityRe
         for then, again in zip(recorded.outputs, now.outputs, strict=True):
             told += [f"{then.name}: {difference}" for difference in _better(then, again)]
     return told
+
+
+def _who(report: ParityReport) -> str:
+    """The executor without what depends on the machine: versions, and an emulated precision, stand behind its name."""
+    return re.split(r" \(| \d", report.executor)[0]
+
+
+def of_artifact(entry: ArtifactRecord) -> list[str]:
+    """What an exporter would never declare of an artifact, a line each: more weights excused from comparison than it changes."""
+    may = FOLDABLE if entry.target == "tflite" else frozenset()
+    excused = sorted({*entry.folded_weights, *(entry.parity.weights.exempt if entry.parity.weights else ())} - may)
+    if not excused:
+        return []
+    return [f"folded_weights excuses {', '.join(excused)} from comparison: no exporter of {entry.target} changes these"]
+
+
+def of_tolerances(record: Manifest, tolerances: Mapping[str, Tolerance]) -> list[str]:
+    """How the bars that the golden pack gives to phones differ from the artifacts' own, a line each."""
+    wanted = {entry.key.name: entry.parity.tolerance for entry in record.artifacts}
+    return [
+        f"the golden pack's tolerance of {name} is not the one that the artifact was judged by"
+        for name in sorted({*wanted, *tolerances})
+        if wanted.get(name) != tolerances.get(name)
+    ]
 
 
 def _kind(output: OutputParity) -> tuple[str, str, int]:
@@ -117,7 +149,8 @@ def of_folder(folder: Path, record: Manifest) -> list[str]:
     files = {MANIFEST, *(file.path for file in (record.golden, record.parity, record.labels) if file is not None)}
     artifacts = {entry.path for entry in record.artifacts}
     parents = {path.split("/")[0] for path in artifacts}
-    found = [path.name for path in folder.iterdir() if path.name not in {*files, *parents, *record.starters}]
+    projects = set(starter_folders(frozenset(TARGETS), STARTERS)) & set(record.starters)
+    found = [path.name for path in folder.iterdir() if path.name not in {*files, *parents, *projects}]
     for parent in parents:
         if (folder / parent).is_dir():
             found += [f"{parent}/{path.name}" for path in (folder / parent).iterdir() if f"{parent}/{path.name}" not in artifacts]

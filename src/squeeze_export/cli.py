@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from squeeze_export import evaluate_command, signals, starter_command
+from squeeze_export import compare_command, evaluate_command, signals, starter_command, targets_command, verify_command
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from squeeze_export.jobs import Result
-    from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.request import Options
-    from squeeze_export.screen import Row
 
 _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
@@ -70,14 +65,26 @@ def export_command(
     context: typer.Context,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="TARGET", help="coreml, tflite, torchscript or all; repeatable.", rich_help_panel=_WHAT),
+        typer.Option(
+            metavar="TARGET", help="coreml, tflite, torchscript, all (these three), or onnx; repeatable.", rich_help_panel=_WHAT
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[TARGET=]PRECISION",
-            help="fp32, fp16, or ladder for all that there are; for every target or one (coreml=fp32). Several, repeated or with "
-            "commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
+            help="fp32, fp16; for TFLite int8, int8-dynamic, int8-weights; for Core ML pal8, pal6, pal4, pal3, sparse-pal6, "
+            "sparse-pal4 and auto:SIZE (the best within so many bytes: coreml=auto:490KB); or ladder for all that need no such "
+            "choice; for every target or one (coreml=fp32). Several, repeated or with commas (coreml=fp16,fp32), give an "
+            "artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calibration_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Unlabelled pictures by which int8 chooses its ranges, some hundred; default: drawn demo pictures.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -85,6 +92,14 @@ def export_command(
         str | None,
         typer.Option(
             metavar="iOS15..iOS18", help="Minimum deployment target of the Core ML package; default iOS16.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    tflite_route: Annotated[
+        str | None,
+        typer.Option(
+            metavar="litert-torch|onnx-tf",
+            help="Converter of the TFLite file; default litert-torch. onnx-tf goes over ONNX and TensorFlow and needs an extra.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     config: Annotated[
@@ -213,7 +228,9 @@ def export_command(
         target=tuple(target or ()),
         starter=tuple(starter or ()),
         precision=tuple(precision or ()),
+        calibration_data=calibration_data,
         ios_target=ios_target,
+        tflite_route=tflite_route,
         model=model,
         weights=weights,
         seed=seed,
@@ -268,9 +285,9 @@ def _export(flags: Options, config: Path | None) -> None:
         raise
     except ExportFailed as error:
         if not quiet and not json:
-            screen.out().print(screen.result_table("Nothing was written", _rows_of(error.results)))
+            screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
         if verbose:
-            _print_tracebacks(error.results)
+            screen.print_tracebacks(error.results)
         raise
     manifest = bundle.manifest
     if json:
@@ -283,6 +300,8 @@ def _export(flags: Options, config: Path | None) -> None:
                 for report in (entry.parity, *entry.witnesses)
             ]
             screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
+        for told in bundle.notes:
+            screen.note(told)
         for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
             screen.note(notice)
         if manifest.source.weights_kind == "demo":
@@ -299,78 +318,11 @@ def _export(flags: Options, config: Path | None) -> None:
         raise typer.Exit(6)
 
 
-@app.command()
-def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
-) -> None:
-    """Open a finished bundle again from disk and prove every artifact once more."""
-    from squeeze_export import screen
-    from squeeze_export.manifest import encode
-    from squeeze_export.verification import verify as run_verify
-
-    with screen.progress_lines(quiet=quiet) as lines:
-        found = run_verify(bundle, lines)
-    if verbose:
-        _print_tracebacks(found.results)
-    if json:
-        record = {
-            "schema_version": 1,
-            "name": found.manifest.name,
-            "passed": not found.reasons,
-            "reasons": found.reasons,
-            "artifacts": [
-                {"target": result.key.target, "precision": result.key.precision, "reports": result.reports}
-                for result in found.results
-            ],
-        }
-        typer.echo(encode(record).decode(), nl=False)
-    elif not quiet:
-        table = screen.result_table(f"verify {screen.shown(bundle)}", _rows_of(found.results, found.manifest.artifacts))
-        screen.out().print(table)
-    if found.reasons:
-        if not json:
-            screen.problem("The bundle is not proven.\n" + "\n".join(found.reasons))
-        raise typer.Exit(found.exit_code)
-
-
+app.command()(verify_command.verify)
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
 app.command()(starter_command.starter)
-
-
-@app.command()
-def targets(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Show what can be exported and executed on this machine, and why not."""
-    from squeeze_export.targets import target_states
-
-    states = target_states()
-    if json:
-        from squeeze_export.manifest import encode
-
-        typer.echo(encode({"schema_version": 1, "targets": states}).decode(), nl=False)
-        return
-    from squeeze_export import screen
-
-    screen.out().print(screen.target_table(states))
-
-
-def _rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:
-    from squeeze_export import screen
-
-    sizes = {entry.key: entry.size_bytes for entry in artifacts}
-    return [
-        screen.Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
-        for result in results
-        for report in result.reports
-    ]
-
-
-def _print_tracebacks(results: tuple[Result, ...]) -> None:
-    for result in results:
-        if result.failure is not None and result.failure.traceback:
-            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
+app.command()(compare_command.compare)
+app.command()(targets_command.targets)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -400,7 +352,9 @@ def run(arguments: list[str] | None = None) -> int:
             message = error.format_message()
             if type(error).__name__ == "NoArgsIsHelpError":
                 return UsageError.exit_code  # the help has been printed
-            _report("UsageError", f"{message} See squeeze-export --help.", UsageError.exit_code, as_json=as_json)
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "squeeze-export"
+            _report("UsageError", f"{message.rstrip('.')}. See {command} --help.", UsageError.exit_code, as_json=as_json)
             return UsageError.exit_code
         if verbose:
             traceback.print_exc()

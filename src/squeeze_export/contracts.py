@@ -16,8 +16,21 @@ if TYPE_CHECKING:
     FloatArray: TypeAlias = npt.NDArray[np.float32]
     PixelArray: TypeAlias = npt.NDArray[np.uint8]
 
-Target = Literal["coreml", "tflite", "torchscript"]
-Precision = Literal["fp32", "fp16"]
+Target = Literal["coreml", "tflite", "torchscript", "onnx"]
+Precision = Literal[
+    "fp32",
+    "fp16",
+    "int8",
+    "int8-dynamic",
+    "int8-weights",
+    "pal8",
+    "pal6",
+    "pal4",
+    "pal3",
+    "sparse-pal6",
+    "sparse-pal4",
+    "auto",
+]
 ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]
 IosTarget = Literal["iOS15", "iOS16", "iOS17", "iOS18"]
 Verdict = Literal["PASSED", "FAILED", "NOT_RUN"]
@@ -27,11 +40,15 @@ InputKind = Literal["image", "tensor"]
 Head = Literal["classifier", "features"]
 ScoreKind = Literal["logits", "probabilities"]
 OutputKind = Literal["logits", "probabilities", "features"]
+TfliteRoute = Literal["litert-torch", "onnx-tf"]
 
 Starter = Literal["android", "ios"]
 
 STARTERS: Final[tuple[Starter, ...]] = ("android", "ios")
-TARGETS: Final[tuple[Target, ...]] = ("coreml", "tflite", "torchscript")
+TARGETS: Final[tuple[Target, ...]] = ("coreml", "tflite", "torchscript", "onnx")
+# What `--target all` means: the formats that a phone's own runtime takes and that every installation can write. ONNX needs an
+# extra, and what "all" does must not depend on what happens to be installed.
+PHONE_TARGETS: Final[tuple[Target, ...]] = ("coreml", "tflite", "torchscript")
 MODELS: Final[tuple[ModelName, ...]] = (
     "squeezenet1_1",
     "squeezenet1_0",
@@ -39,8 +56,8 @@ MODELS: Final[tuple[ModelName, ...]] = (
     "squeezenet1_0_complex_bypass",
 )
 FEATURE_CHANNELS: Final = 512  # what the last fire module of every model gives
-# Core ML is an fp16 runtime first (the Neural Engine computes nothing else); the other two compute in fp32.
-DEFAULT_PRECISION: Final[Mapping[Target, Precision]] = {"coreml": "fp16", "tflite": "fp32", "torchscript": "fp32"}
+# Core ML is an fp16 runtime first (the Neural Engine computes nothing else); the others compute in fp32.
+DEFAULT_PRECISION: Final[Mapping[Target, Precision]] = {"coreml": "fp16", "tflite": "fp32", "torchscript": "fp32", "onnx": "fp32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +188,17 @@ class SourceModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """What one exporter is asked for. `ios_target` concerns Core ML only."""
+    """What one exporter is asked for. `ios_target` concerns Core ML only, `tflite_route` (the converter) TFLite only.
+
+    `size_budget`: bytes, for the precision "auto".
+    """
 
     precision: Precision
     input_kind: InputKind
     output_kind: OutputKind
     ios_target: IosTarget
+    tflite_route: TfliteRoute = "litert-torch"
+    size_budget: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +207,8 @@ class Artifact:
 
     `operators`: sorted names of the operations it holds. `notice`: a fact about the format the user must be told.
     `folded_weights`: source weights that were merged with the normalisation, so that they are not stored as they are.
+    `chosen_weights`: where weights are compressed, the digests of what was chosen for each: it must decode to exactly that.
+    `route`: the converter, where a format has several.
     """
 
     target: Target
@@ -192,10 +216,12 @@ class Artifact:
     path: Path
     signature: Signature
     operators: tuple[str, ...]
+    route: str | None = None
     deployment_target: str | None = None
     bytecode_version: int | None = None
     notice: str | None = None
     folded_weights: tuple[str, ...] = ()
+    chosen_weights: tuple[WeightDigest, ...] = ()
 
     @property
     def key(self) -> ArtifactKey:
@@ -348,7 +374,9 @@ class ExportRequest:
     `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
-    could not be executed here (NOT_RUN). `starters`: the app projects to make; None makes those that the targets allow.
+    could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some; None draws the
+    demo's. `size_budget`: the bytes that a package of the precision "auto" may have. `starters`: the app projects to make;
+    None makes those that the targets allow.
     """
 
     targets: tuple[Target, ...]
@@ -363,15 +391,18 @@ class ExportRequest:
     output_kind: ScoreKind | None = None
     images: Path | None = None
     ios_target: IosTarget = "iOS16"
+    tflite_route: TfliteRoute = "litert-torch"
     output: Path = Path("dist")
     name: str | None = None
     force: bool = False
     allow_unproven: bool = False
+    calibration: Path | None = None
+    size_budget: int | None = None
     starters: tuple[Starter, ...] | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
-        for name in ("labels", "images", "output"):
+        for name in ("labels", "images", "output", "calibration"):
             value = getattr(self, name)
             if isinstance(value, str):
                 object.__setattr__(self, name, Path(value))

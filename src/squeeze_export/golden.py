@@ -14,6 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+import msgspec
+
 from squeeze_export.contracts import ColorOrder, Features, GoldenPack, PreprocessingSpec, Scores, Tolerance, WeightDigest
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError, UsageError
 from squeeze_export.models.source import weight_digests
@@ -232,6 +234,14 @@ def read_golden(folder: Path) -> GoldenPack:
         reference=_features(folder, loaded["features"]) if "features" in loaded else _scores(folder, loaded),
         weights=_digests(folder, content["weights"]),
     )
+
+
+def read_tolerances(folder: Path) -> dict[str, Tolerance]:
+    """The bars that the pack in `folder` gives to phones, by artifact; ArtifactError where they are none."""
+    try:
+        return {name: msgspec.convert(value, Tolerance) for name, value in _description(folder)["tolerances"].items()}
+    except msgspec.ValidationError as error:
+        raise _bad(folder, f"its tolerances are no numbers: {error}") from error
 
 
 def _features(folder: Path, features: FloatArray) -> Features:

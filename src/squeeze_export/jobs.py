@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from squeeze_export import errors
-from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature
+from squeeze_export.agreements import Witness
+from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature, WeightDigest
 
-JobKind = Literal["export", "judge"]
+JobKind = Literal["export", "judge", "answer"]
 
 SOURCE: Final = "source"
 GOLDEN: Final = "golden"
+CALIBRATION: Final = "calibration.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class ExportJob:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeJob:
-    """Judge an artifact that exists, against the golden pack at `golden`."""
+    """Judge an artifact that exists, against the golden pack at `golden`; `witness`: by further executors as well."""
 
     kind: Literal["judge"] = "judge"
     key: ArtifactKey
@@ -35,6 +37,20 @@ class JudgeJob:
     golden: Path
     signature: Signature
     folded_weights: tuple[str, ...]
+    chosen_weights: tuple[WeightDigest, ...] = ()
+    witness: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerJob:
+    """Execute an artifact that exists on the golden pack at `golden`; its first output's rows become the array file `answers`."""
+
+    kind: Literal["answer"] = "answer"
+    key: ArtifactKey
+    path: Path
+    golden: Path
+    signature: Signature
+    answers: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +73,18 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a job ended. `reports`: one per executor, the deciding one first; empty where `failure` is set."""
+    """How a job ended. `reports`: one per executor, the deciding one first; empty where `failure` is set, and for an AnswerJob.
+
+    `executor`: who gave an AnswerJob's answers. `witnesses`: see JudgeJob.
+    """
 
     key: ArtifactKey
     artifact: Artifact | None
     reports: tuple[ParityReport, ...]
     failure: Failure | None
     seconds: float
+    executor: str | None = None
+    witnesses: tuple[Witness, ...] = ()
+
+
+Job = ExportJob | JudgeJob | AnswerJob

@@ -18,6 +18,7 @@ from squeeze_export.contracts import (
     PreprocessingSpec,
     Signature,
     Target,
+    WeightDigest,
     WeightsOrigin,
 )
 from squeeze_export.errors import ArtifactError, UsageError
@@ -79,8 +80,19 @@ class FileRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationRecord:
+    """The pictures that some precisions were made with: how many, and the sha256 of their crops, (images, H, W, 3) uint8 RGB."""
+
+    origin: Literal["folder", "demo"]
+    images: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
-    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict."""
+    """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
+
+    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf")."""
 
     target: Target
     precision: Precision
@@ -93,8 +105,10 @@ class ArtifactRecord:
     bytecode_version: int | None
     notice: str | None
     folded_weights: tuple[str, ...]
+    chosen_weights: tuple[WeightDigest, ...] = ()
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
+    route: str | None = None
 
     @property
     def key(self) -> ArtifactKey:
@@ -118,6 +132,7 @@ class Manifest:
     parity: FileRecord
     starters: tuple[str, ...]
     artifacts: tuple[ArtifactRecord, ...]
+    calibration: CalibrationRecord | None = None
 
 
 def encode(value: object) -> bytes:
@@ -203,7 +218,7 @@ def open_bundle(folder: Path) -> Manifest:
     return record
 
 
-def damage(bundle: Path, relative: str, sha256: str) -> str | None:
+def damage(bundle: Path, relative: str, sha256: str, size_bytes: int | None = None) -> str | None:
     """Say how a file or folder of the bundle differs from what was proven, or None."""
     path = bundle / relative
     if not path.resolve().is_relative_to(bundle.resolve()):
@@ -211,11 +226,11 @@ def damage(bundle: Path, relative: str, sha256: str) -> str | None:
     if not path.exists():
         return f"{relative}: missing"
     try:
-        found, _ = digest(path)
+        found, size = digest(path)
     except ArtifactError as error:
         return f"{relative}: {error}"
     if found == sha256:
-        return None
+        return None if size_bytes in (None, size) else f"{relative}: has {size:,} bytes, not {size_bytes:,} as the manifest says"
     return f"{relative}: its bytes are not those that were proven (sha256 {found[:12]}…, manifest {sha256[:12]}…)"
 
 

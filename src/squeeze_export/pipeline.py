@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from squeeze_export import bundle, manifest, signals
+from squeeze_export import bundle, calibration, manifest, signals
+from squeeze_export.calibration import Calibration
 from squeeze_export.contracts import (
     MODELS,
     STARTERS,
@@ -15,16 +17,22 @@ from squeeze_export.contracts import (
     ArtifactKey,
     ExportRequest,
     ExportSettings,
+    Head,
+    InputKind,
+    IosTarget,
     OutputKind,
     Progress,
+    ScoreKind,
     SourceModel,
     Starter,
     Target,
+    TfliteRoute,
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
-from squeeze_export.exporters import EXPORTERS
-from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Result
-from squeeze_export.models.source import default_name, load_source, save_source
+from squeeze_export.exporters import EXPORTERS, tflite
+from squeeze_export.exporters.coreml_rungs import check_target
+from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
+from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import starter_folders, targets_of
 from squeeze_export.starters import add_starters
@@ -35,10 +43,11 @@ from squeeze_export.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A finished bundle: its folder, and what its manifest.json says."""
+    """A finished bundle: its folder, what its manifest.json says, and what the user must know of how it was made."""
 
     path: Path
     manifest: manifest.Manifest
+    notes: tuple[str, ...] = ()
 
 
 class ExportFailed(SqueezeExportError):
@@ -72,8 +81,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     settings = plan(request)
     name = request.name or default_name(request.model, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
-    with bundle.staging(request.output, name) as stage, workers(stage / "job", "export", tuple(settings), progress) as crew:
-        source = prepare(request, name, stage / "job", progress)
+    with (
+        bundle.staging(request.output, name) as stage,
+        workers(stage / "job", "export", tuple(settings), progress, tflite_route=request.tflite_route) as crew,
+    ):
+        source, images = prepare(request, name, stage / "job", progress)
         prepared = stage / "bundle"
         for target in request.targets:
             (prepared / target).mkdir(parents=True)
@@ -88,43 +100,72 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             ]
         )
         refuse(results, allow_unproven=request.allow_unproven)
-        record = assemble(prepared, stage / "job", source, results, request)
+        record = assemble(prepared, stage / "job", source, results, request, images)
         with signals.held():  # whoever interrupts here is told whether the bundle stands
             path = bundle.publish(prepared, request.output, name)
             progress.published(path)
-        return Bundle(path=path, manifest=record)
+        return Bundle(path=path, manifest=record, notes=images.notes if images else ())
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
     """Settle what each artifact is asked for, and refuse what cannot be done here before anything slow begins."""
     unknown = [target for target in request.targets if target not in TARGETS]
-    if unknown or not request.targets:
-        found = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none"
+    if unknown or not request.targets or isinstance(request.targets, str):
+        found = repr(request.targets)
         raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
-    if request.model not in MODELS:
-        raise UsageError(f"The model {request.model!r} is unknown; it is one of {', '.join(MODELS)}.")
+    _check_words(request)
     output_kind = _output_kind(request)
     for starter in starters_of(request):
         if not set(targets_of(starter)) & set(request.targets):
             needed = " or ".join(targets_of(starter))
             raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
-    for target in request.targets:
-        for module in (EXPORTERS[target], RUNNERS[target][0]):
-            reason = module.unavailable()
-            if reason is not None:
-                raise TargetUnavailableError(f"{target} is not available here: {reason}")
+    if lacking := _lacking(request):
+        raise TargetUnavailableError("\n".join(lacking))
     settings: dict[ArtifactKey, ExportSettings] = {}
     for key in request.keys:
         if key.precision not in EXPORTERS[key.target].PRECISIONS:
             known = ", ".join(EXPORTERS[key.target].PRECISIONS)
             raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.")
+        if key.target == "coreml":
+            check_target(key.precision, request.ios_target)
+        if key.precision == "auto" and request.size_budget is None:
+            raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
         settings[key] = ExportSettings(
             precision=key.precision,
             input_kind=request.input_kind,
             output_kind=output_kind,
             ios_target=request.ios_target,
+            tflite_route=request.tflite_route,
+            size_budget=request.size_budget if key.precision == "auto" else None,
         )
     return settings
+
+
+def _check_words(request: ExportRequest) -> None:
+    """The same closed sets that the command line has, for a request that a program made."""
+    if request.name is not None:
+        check_name(request.name)
+    closed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+        ("model", request.model, MODELS),
+        ("input_kind", request.input_kind, get_args(InputKind)),
+        ("head", request.head, get_args(Head)),
+        ("output_kind", request.output_kind, (None, *get_args(ScoreKind))),
+        ("ios_target", request.ios_target, get_args(IosTarget)),
+        ("tflite_route", request.tflite_route, get_args(TfliteRoute)),
+    )
+    for name, value, known in closed:
+        if value not in known:
+            raise UsageError(f"{name} {value!r} is unknown; it is one of {', '.join(map(str, known))}.")
+
+
+def _lacking(request: ExportRequest) -> list[str]:
+    """Everything that keeps this request from being carried out here, a line each: nobody installs one SDK after another."""
+    lines: list[str] = []
+    for target in request.targets:
+        made = tflite.unavailable(request.tflite_route) if target == "tflite" else EXPORTERS[target].unavailable()
+        reasons = dict.fromkeys(reason for reason in (made, RUNNERS[target][0].unavailable()) if reason is not None)
+        lines += [f"{target} is not available here: {reason}" for reason in reasons]
+    return lines
 
 
 def starters_of(request: ExportRequest) -> tuple[Starter, ...]:
@@ -149,8 +190,11 @@ def _output_kind(request: ExportRequest) -> OutputKind:
     return "features"
 
 
-def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> SourceModel:
-    """Load the source, compute the golden pack once, and lay both into the job folder for the workers."""
+def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> tuple[SourceModel, Calibration | None]:
+    """Load the source, compute the golden pack once, and lay both into the job folder for the workers.
+
+    Beside them the calibration images, where a precision needs some.
+    """
     from squeeze_export.golden import demo_images, find_images, make_golden, pick_images, read_pictures, write_golden
     from squeeze_export.validation.tolerances import tolerance_for
 
@@ -178,8 +222,18 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
     tolerances = {key.name: tolerance_for(key.target, key.precision) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
+    images = None
+    if any(key.precision in EXPORTERS[key.target].CALIBRATED for key in request.keys):
+        import numpy as np
+
+        progress.stage("source", "calibration images")
+        if request.calibration is not None:
+            images = calibration.read_calibration(request.calibration, source.preprocessing)
+        else:
+            images = calibration.demo_calibration(source.preprocessing, of_demo=source.weights.kind == "demo")
+        np.save(folder / CALIBRATION, images.pixels)
     progress.done("source", "ready", time.monotonic() - began)
-    return source
+    return source, images
 
 
 def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
@@ -206,7 +260,12 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
 
 
 def assemble(
-    prepared: Path, job: Path, source: SourceModel, results: Iterable[Result], request: ExportRequest
+    prepared: Path,
+    job: Path,
+    source: SourceModel,
+    results: Iterable[Result],
+    request: ExportRequest,
+    images: Calibration | None,
 ) -> manifest.Manifest:
     """Lay labels, golden pack, reports and app projects beside the artifacts, and write manifest.json last."""
     name = source.name
@@ -218,7 +277,7 @@ def assemble(
         labels = manifest.file_record(prepared, path)
     records = tuple(_record(prepared, result) for result in results)
     (prepared / bundle.PARITY).write_bytes(manifest.encode(bundle.parity_record(name, records)))
-    packages = {package for record in records for package in _packages(record.target)}
+    packages = {package for record in records for package in _packages(record.target, request.tflite_route)}
     made = manifest.Manifest(
         schema_version=1,
         name=name,
@@ -236,6 +295,7 @@ def assemble(
         parity=manifest.file_record(prepared, prepared / bundle.PARITY),
         starters=starter_folders({record.target for record in records}, starters_of(request)),
         artifacts=records,
+        calibration=images.record if images else None,
     )
     add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)
     (prepared / manifest.MANIFEST).write_bytes(manifest.encode(made))
@@ -258,11 +318,14 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         bytecode_version=artifact.bytecode_version,
         notice=artifact.notice,
         folded_weights=artifact.folded_weights,
+        route=artifact.route,
+        chosen_weights=artifact.chosen_weights,
         parity=result.reports[0],
         witnesses=result.reports[1:],
     )
 
 
-def _packages(target: Target) -> set[str]:
+def _packages(target: Target, route: TfliteRoute) -> set[str]:
     runners = {package for runner in RUNNERS[target] for package in runner.PACKAGES}
-    return {*EXPORTERS[target].PACKAGES, *runners}
+    made = tflite.ROUTES[route] if target == "tflite" else EXPORTERS[target].PACKAGES
+    return {*made, *runners}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from squeeze_export.contracts import (
+    PHONE_TARGETS,
     STARTERS,
     TARGETS,
     ColorOrder,
@@ -23,6 +24,7 @@ from squeeze_export.contracts import (
     ScoreKind,
     Starter,
     Target,
+    TfliteRoute,
 )
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
@@ -57,7 +59,9 @@ class Options:
     head: str | None = None
     output_kind: str | None = None
     images: str | None = None
+    calibration_data: str | None = None
     ios_target: str | None = None
+    tflite_route: str | None = None
     output: str | None = None
     name: str | None = None
     force: bool | None = None
@@ -67,7 +71,7 @@ class Options:
     verbose: bool | None = None
 
 
-_PATHS: Final = ("weights", "labels", "images", "output")
+_PATHS: Final = ("weights", "labels", "images", "output", "calibration_data")
 _LISTS: Final = ("target", "precision", "starter")
 _YES_OR_NO: Final = ("force", "allow_unproven", "json", "quiet", "verbose")
 _WHOLE: Final = ("seed", "resize")
@@ -153,9 +157,9 @@ def merge(flags: Options, config: Options) -> Options:
 
 def build_request(options: Options) -> ExportRequest:
     """Settle every option; raises UsageError that names the option, what was found and what is known."""
-    for name in ("weights", "output", "images", "labels", "model", "name"):
+    for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data"):
         if getattr(options, name) == "":
-            raise UsageError(f"--{name} is empty: an unset variable? Leave the option out, or give it a value.")
+            raise UsageError(f"--{name.replace('_', '-')} is empty: an unset variable? Leave the option out, or give it a value.")
     if not options.target:
         raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
     targets = _targets(options.target)
@@ -173,6 +177,15 @@ def build_request(options: Options) -> ExportRequest:
         raise UsageError(
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
+    ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
+    precisions = _precisions(options.precision, targets, ios)
+    if options.calibration_data is not None and not any(
+        precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
+    ):
+        raise UsageError(
+            f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
+            "(tflite=int8), and none is exported. Leave it out, or add one with --precision."
+        )
     preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
@@ -180,7 +193,8 @@ def build_request(options: Options) -> ExportRequest:
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
-        precisions=_precisions(options.precision, targets),
+        precisions=precisions,
+        size_budget=_size_budget(options.precision),
         preprocessing=spec_for(
             cast("Preset", preset),
             model=model,
@@ -199,11 +213,13 @@ def build_request(options: Options) -> ExportRequest:
         if options.output_kind
         else None,
         images=Path(options.images) if options.images is not None else None,
-        ios_target=cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget))),
+        ios_target=ios,
+        tflite_route=_tflite_route(options.tflite_route, targets),
         output=Path(options.output or "dist"),
         name=options.name,
         force=bool(options.force),
         allow_unproven=bool(options.allow_unproven),
+        calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
     )
 
@@ -221,8 +237,19 @@ def _one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
-    named = [_one_of("--target", value, (*TARGETS, "all")) for value in written]
-    return TARGETS if "all" in named else tuple(target for target in TARGETS if target in named)
+    named = {_one_of("--target", value, (*TARGETS, "all")) for value in written}
+    if "all" in named:
+        named.update(PHONE_TARGETS)
+    return tuple(target for target in TARGETS if target in named)
+
+
+def _tflite_route(written: str | None, targets: tuple[Target, ...]) -> TfliteRoute:
+    if written is None:
+        return "litert-torch"
+    route = cast("TfliteRoute", _one_of("--tflite-route", written, get_args(TfliteRoute)))
+    if "tflite" not in targets:
+        raise UsageError(f"--tflite-route {route} concerns a target that is not exported. Add --target tflite.")
+    return route
 
 
 def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
@@ -232,13 +259,14 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
     return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
-def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[Target, tuple[Precision, ...]]:
+def _precisions(written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget) -> Mapping[Target, tuple[Precision, ...]]:
     """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
     general: list[str] = []
     chosen: dict[Target, list[str]] = {}
     for entry in written:
         left, equals, right = entry.partition("=")
-        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in (right if equals else left).split(",")]
+        parts = [part.partition(":")[0] if _is_auto(part) else part for part in (right if equals else left).split(",")]
+        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in parts]
         if not equals:
             general += named
             continue
@@ -247,15 +275,48 @@ def _precisions(written: Iterable[str], targets: tuple[Target, ...]) -> Mapping[
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
         chosen.setdefault(target, []).extend(named)
     asked = (dict.fromkeys(targets, general) if general else {}) | chosen
-    return {target: _expanded(target, names) for target, names in asked.items()}
+    return {target: _expanded(target, names, ios) for target, names in asked.items()}
 
 
-def _expanded(target: Target, names: list[str]) -> tuple[Precision, ...]:
+def _is_auto(part: str) -> bool:
+    return part == "auto" or part.startswith("auto:")
+
+
+def _size_budget(written: Iterable[str]) -> int | None:
+    """The one size of all `auto:SIZE`, in bytes; UsageError where there are several, or auto stands without one."""
+    parts = [part for entry in written for part in entry.rpartition("=")[2].split(",") if _is_auto(part)]
+    if not parts:
+        return None
+    from squeeze_export.compression.budget import parse_size
+
+    if len(set(parts)) > 1:
+        raise UsageError(f"--precision auto stands with several sizes, {', '.join(parts)}: one bundle has one.")
+    if ":" not in parts[0]:
+        raise UsageError("--precision auto needs a size: write coreml=auto:490KB.")
+    return parse_size(parts[0].partition(":")[2])
+
+
+def _expanded(target: Target, names: list[str], ios: IosTarget) -> tuple[Precision, ...]:
     """Each precision once; `ladder` stands for all that the target has."""
     expanded: list[str] = []
     for name in names:
-        expanded += EXPORTERS[target].PRECISIONS if name == LADDER else [name]
+        expanded += _rungs(target, ios) if name == LADDER else [name]
     return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
+
+
+def _rungs(target: Target, ios: IosTarget) -> Iterable[str]:
+    """Every precision of a target that needs no further choice and, of Core ML, that the deployment target has operations for."""
+    from squeeze_export.exporters.coreml_rungs import check_target
+
+    for precision in EXPORTERS[target].PRECISIONS:
+        if precision in ("auto", "sparse-pal6", "sparse-pal4"):  # a size, or weights with zeros
+            continue
+        if target == "coreml":
+            try:
+                check_target(precision, ios)
+            except UsageError:
+                continue
+        yield precision
 
 
 def _input_size(written: str | None) -> tuple[int, int] | None:

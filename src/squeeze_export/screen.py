@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from squeeze_export.evaluation.report import Accuracy, ArtifactRow, Evaluation
-    from squeeze_export.targets import TargetState
+    from squeeze_export.jobs import Result
+    from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 _STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
 # Wide enough for every table when the output goes to a file, where rich would assume 80 columns and fold words.
 _PLAIN_WIDTH = 120
+_TABLE_WIDTH = 79
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -117,16 +119,18 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
     )
     for heading in ("target", "precision"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
+    # Where it does not fit all the same, two columns go before the verdict would be cut; --json has everything.
+    narrow = out().width < _TABLE_WIDTH
+    for heading in ("SNR", "top-1\nagreement") if narrow else ("size", "max abs\nerror", "SNR", "top-1\nagreement"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for row in rows:
         seen = logits_of(row.report)
+        size = "–" if row.size_bytes is None else f"{row.size_bytes:,} B"
         table.add_row(
             row.key.target,
             row.key.precision,
-            "–" if row.size_bytes is None else f"{row.size_bytes:,} B",
-            _number(seen.max_abs_error if seen else None, "{:.2e}"),
+            *(() if narrow else (size, _number(seen.max_abs_error if seen else None, "{:.2e}"))),
             _decibel(seen),
             _agreement(seen),
             Text(row.report.verdict, style=_STYLES[row.report.verdict]),
@@ -139,29 +143,21 @@ def logits_of(report: ParityReport) -> OutputParity | None:
     return next((output for output in report.outputs if output.observed != "probabilities"), None)
 
 
-def target_table(states: Sequence[TargetState]) -> Table:
-    """What `squeeze-export targets` prints."""
-    table = Table(show_lines=True)
-    for heading in ("target", "export", "execute and prove", "precisions", "versions"):
-        table.add_column(heading, overflow="fold")
-    for state in states:
-        versions = dict(state.versions)
-        executors = Text()
-        for executor in state.executors:
-            versions |= executor.versions
-            fine = executor.unavailable is None
-            executors.append("✓ " if fine else "✗ ", style="green" if fine else "yellow")
-            executors.append(executor.name + (" (decides)" if executor.decides else ""))
-            executors.append("\n" if fine else f": {executor.unavailable}\n", style="dim")
-        executors.rstrip()
-        table.add_row(
-            state.target,
-            Text("✓ yes", style="green") if state.unavailable is None else Text(f"✗ {state.unavailable}", style="yellow"),
-            executors,
-            ", ".join(f"{name} (default)" if name == state.default_precision else name for name in state.precisions),
-            "\n".join(f"{name} {version}" for name, version in versions.items()),
-        )
-    return table
+def rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ()) -> list[Row]:
+    """One row per executor of each result, witnesses last; sizes are those of the recorded artifacts."""
+    sizes = {entry.key: entry.size_bytes for entry in artifacts}
+    return [
+        Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
+        for result in results
+        for report in (*result.reports, *(witness.report for witness in result.witnesses))
+    ]
+
+
+def print_tracebacks(results: Iterable[Result]) -> None:
+    """Everything that is known about the failures, on standard error."""
+    for result in results:
+        if result.failure is not None and result.failure.traceback:
+            sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
 
 
 @dataclass

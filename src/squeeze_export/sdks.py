@@ -1,13 +1,16 @@
-"""Importing coremltools, by whoever needs it: in a quarter of its time, and silent unless there is something to say."""
+"""The SDKs' door: which are missing and how to get them, and coremltools in a quarter of its time."""
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Final
 
 # coremltools imports these where they are installed, to convert from them or for compression that asks for them again later;
@@ -22,6 +25,79 @@ _EXPECTED_LOGS: Final = (
     "scikit-learn version",  # disables a converter that is not used
     "Failed to load _ML",  # the Core ML runtime is missing: true on every machine but a Mac, and not needed here
 )
+
+
+# What an extra of this project brings, by module.
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
+    "onnx": ("onnx", "onnxruntime"),
+    "onnx-tf": ("onnx", "onnx_tf", "tensorflow"),
+    "witness": ("tensorflow",),
+    "plot": ("matplotlib",),
+}
+# What to import to see whether a distribution works; those that are not named here are no SDKs, or come with another one.
+_PROBES: Final[Mapping[str, str]] = {
+    "torch": "import torch",
+    "coremltools": "from squeeze_export.sdks import load_coremltools; load_coremltools()",
+    "litert-torch": "import litert_torch",
+    "ai-edge-litert": "import ai_edge_litert.interpreter",
+    "ai-edge-quantizer": "import ai_edge_quantizer.quantizer",
+    "onnx": "import onnx",
+    "onnxruntime": "import onnxruntime",
+    "tensorflow-cpu": "import tensorflow",
+    "tensorflow": "import tensorflow",
+    "onnx-tf": "from squeeze_export.exporters.onnx_tf_compat import load_backend; load_backend()",
+    "matplotlib": "import matplotlib.figure",
+}
+# What is imported by a probe of another distribution: where that succeeds, so would its own.
+_COVERED: Final[Mapping[str, tuple[str, ...]]] = {
+    "litert-torch": ("torch",),
+    "onnx-tf": ("onnx", "tensorflow-cpu", "tensorflow"),
+}
+_PROBE_SECONDS: Final = 300
+
+
+def lacking_extras() -> tuple[str, ...]:
+    """The extras that would bring something that is not installed."""
+    return tuple(extra for extra, modules in EXTRAS.items() if missing(modules, extra=extra) is not None)
+
+
+def probe_order(distributions: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What to probe of these, each with those that need a probe of their own only where its fails."""
+    wanted = [name for name in distributions if name in _PROBES]
+    covered = {name: by for by, names in _COVERED.items() if by in wanted for name in names if name in wanted}
+    return tuple((name, tuple(n for n, by in covered.items() if by == name)) for name in wanted if name not in covered)
+
+
+def probe(distribution: str) -> str | None:
+    """Import a distribution in a process of its own and say why it cannot be imported, or None."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-P", "-W", "ignore", "-c", _PROBES[distribution]]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_SECONDS, env=environment)
+    except subprocess.TimeoutExpired:
+        return f"its import did not end within {_PROBE_SECONDS} seconds"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"its import was ended by signal {-done.returncode}"
+    told = [line for line in done.stderr.splitlines() if line.strip()]
+    return f"its import fails: {told[-1].strip() if told else f'exit code {done.returncode}'}"
+
+
+def missing(modules: Iterable[str], *, extra: str | None = None) -> str | None:
+    """Say which of these modules are not installed, all at once, and the pip command that brings them; None where all are here.
+
+    `extra`: the extra of this project that they belong to; without one, each is named by its own distribution. Imports nothing.
+    """
+    absent = [name.replace("_", "-") for name in modules if find_spec(name) is None]
+    if not absent:
+        return None
+    wanted = f"'squeeze-export[{extra}]'" if extra else " ".join(absent)
+    return f"{_listed(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {wanted}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def load_coremltools() -> Any:

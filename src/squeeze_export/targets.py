@@ -1,28 +1,43 @@
-"""`targets`: what can be exported and executed on this machine, and why not."""
+"""`targets`: what can be exported and executed on this machine, by what, and what is missing or broken."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from squeeze_export.contracts import DEFAULT_PRECISION, TARGETS, Precision, Target
-from squeeze_export.exporters import EXPORTERS
-from squeeze_export.validation.runners import RUNNERS
+from squeeze_export.contracts import DEFAULT_PRECISION, TARGETS, Precision, Progress, Target
+from squeeze_export.exporters import EXPORTERS, tflite
+from squeeze_export.sdks import probe, probe_order
+from squeeze_export.validation.runners import RUNNERS, WITNESSES
 from squeeze_export.versions import versions_of
 
 
 @dataclass(frozen=True, kw_only=True)
+class RouteState:
+    """One way to make a target; `unavailable`: why it cannot be taken here, or None."""
+
+    name: str
+    default: bool
+    versions: dict[str, str]
+    unavailable: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutorState:
-    """One executor of a target; `decides`: its verdict is the artifact's. `unavailable`: why not, or None."""
+    """One executor of a target; `decides`: its verdict is the artifact's; `witness`: heard where asked for."""
 
     name: str
     decides: bool
+    witness: bool
     versions: dict[str, str]
     unavailable: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetState:
-    """One target on this machine; `unavailable`: why it cannot be exported, or None."""
+    """One target on this machine; `unavailable`: why it cannot be exported by its default route, or None."""
 
     target: Target
     precisions: tuple[Precision, ...]
@@ -30,28 +45,81 @@ class TargetState:
     suffix: str
     versions: dict[str, str]
     unavailable: str | None
+    routes: tuple[RouteState, ...]
     executors: tuple[ExecutorState, ...]
 
 
-def target_states() -> tuple[TargetState, ...]:
-    """Look at every target without loading an SDK."""
-    return tuple(
-        TargetState(
-            target=target,
-            precisions=EXPORTERS[target].PRECISIONS,
-            default_precision=DEFAULT_PRECISION[target],
-            suffix=EXPORTERS[target].SUFFIX,
-            versions=versions_of(EXPORTERS[target].PACKAGES),
-            unavailable=EXPORTERS[target].unavailable(),
-            executors=tuple(
-                ExecutorState(
-                    name=runner.NAME,
-                    decides=position == 0,
-                    versions=versions_of(runner.PACKAGES),
-                    unavailable=runner.unavailable(),
-                )
-                for position, runner in enumerate(RUNNERS[target])
-            ),
+def target_states(broken: Mapping[str, str] | None = None) -> tuple[TargetState, ...]:
+    """Look at every target without loading an SDK; `broken`: what `broken_sdks` found, by distribution."""
+    return tuple(_state(target, broken or {}) for target in TARGETS)
+
+
+def broken_sdks(progress: Progress) -> dict[str, str]:
+    """Import every installed SDK, each in a process of its own, two at a time: installed is not the same as working."""
+    packages: set[str] = set()
+    for target in TARGETS:
+        packages |= {package for _, _, own in _routes(target) for package in own}
+        packages |= {package for runner in (*RUNNERS[target], *WITNESSES.get(target, ())) for package in runner.PACKAGES}
+    found: dict[str, str] = {}
+
+    def look(distribution: str, covered: tuple[str, ...]) -> None:
+        began = time.monotonic()
+        progress.stage(distribution, "importing")
+        reason = probe(distribution)
+        progress.done(distribution, "ready" if reason is None else "error", time.monotonic() - began)
+        if reason is not None:
+            found[distribution] = reason
+            for name in covered:
+                look(name, ())
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(look, *what) for what in probe_order(versions_of(packages))]:
+            done.result()
+    return found
+
+
+def _state(target: Target, broken: Mapping[str, str]) -> TargetState:
+    routes = tuple(
+        RouteState(
+            name=name,
+            default=place == 0,
+            versions=versions_of(packages),
+            unavailable=reason or _broken(packages, broken),
         )
-        for target in TARGETS
+        for place, (name, reason, packages) in enumerate(_routes(target))
     )
+    modules = [(runner, False) for runner in RUNNERS[target]] + [(runner, True) for runner in WITNESSES.get(target, ())]
+    return TargetState(
+        target=target,
+        precisions=EXPORTERS[target].PRECISIONS,
+        default_precision=DEFAULT_PRECISION[target],
+        suffix=EXPORTERS[target].SUFFIX,
+        versions=routes[0].versions,
+        unavailable=routes[0].unavailable,
+        routes=routes,
+        executors=tuple(
+            ExecutorState(
+                name=runner.NAME,
+                decides=place == 0,
+                witness=witness,
+                versions=versions_of(runner.PACKAGES),
+                unavailable=runner.unavailable() or _broken(runner.PACKAGES, broken),
+            )
+            for place, (runner, witness) in enumerate(modules)
+        ),
+    )
+
+
+_CONVERTERS: Mapping[Target, str] = {"coreml": "coremltools", "torchscript": "torch.jit", "onnx": "torch.onnx"}
+
+
+def _routes(target: Target) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    """Name, reason why not, and distributions of each route, the default one first."""
+    if target == "tflite":
+        return [(route, tflite.unavailable(route), packages) for route, packages in tflite.ROUTES.items()]
+    return [(_CONVERTERS[target], EXPORTERS[target].unavailable(), EXPORTERS[target].PACKAGES)]
+
+
+def _broken(packages: Iterable[str], broken: Mapping[str, str]) -> str | None:
+    told = [f"{package} is installed but broken: {broken[package]}" for package in packages if package in broken]
+    return "; ".join(told) or None

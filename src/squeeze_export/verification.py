@@ -9,10 +9,11 @@ from pathlib import Path
 
 from squeeze_export import claims
 from squeeze_export.contracts import Progress
-from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError
-from squeeze_export.golden import read_golden
+from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
+from squeeze_export.golden import read_golden, read_tolerances
 from squeeze_export.jobs import JudgeJob, Result
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, damage, open_bundle
+from squeeze_export.validation.runners import WITNESSES
 from squeeze_export.workers import workers
 
 
@@ -33,13 +34,13 @@ class Verification:
     def reasons(self) -> tuple[str, ...]:
         """Why the bundle is not proven, a line each; empty where every artifact was executed and passed in every executor."""
         told = [f"damaged: {found}" for found in self.damage]
-        told += [f"not true: {claim}" for claim in self.claims]
+        told += [f"not as recorded: {claim}" for claim in self.claims]
         for result in self.results:
             if result.failure is not None:
                 told.append(f"{result.key}: {result.failure.revive()}")
             told += [
                 f"{result.key}: {report.verdict} in the {report.executor}: {report.reason}"
-                for report in result.reports
+                for report in (*result.reports, *(witness.report for witness in result.witnesses))
                 if report.verdict != "PASSED"
             ]
         executed = {result.key for result in self.results}
@@ -52,23 +53,28 @@ class Verification:
         if not self.reasons:
             return 0
         failures = [result.failure for result in self.results if result.failure is not None]
-        verdicts = {report.verdict for result in self.results for report in result.reports}
+        reports = [report for result in self.results for report in result.reports]
+        reports += [witness.report for result in self.results for witness in result.witnesses]
+        verdicts = {report.verdict for report in reports}
         unavailable = all(failure.error == "TargetUnavailableError" for failure in failures)
         bad = self.damage or self.claims or "FAILED" in verdicts or not unavailable
         return ParityError.exit_code if bad else TargetUnavailableError.exit_code
 
 
-def verify(folder: Path, progress: Progress) -> Verification:
+def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verification:
     """Prove a bundle again. Raises UsageError for a folder that is none, ArtifactError for a manifest that cannot be read.
 
-    Artifacts whose bytes differ from the manifest are reported as damage and not executed.
+    Artifacts whose bytes differ from the manifest are reported as damage and not executed. `witness`: hear further executors as
+    well; TargetUnavailableError where one of them is not here, UsageError where there is none for these artifacts.
     """
     record = open_bundle(folder)
+    if witness:
+        _check_witnesses(record)
     if len({artifact.key for artifact in record.artifacts}) != len(record.artifacts):
         raise ArtifactError(f"{folder / MANIFEST} lists a target twice in one precision. Export the bundle again.")
-    files = [(artifact.path, artifact.sha256) for artifact in record.artifacts]
-    files += [(file.path, file.sha256) for file in (record.golden, record.parity, record.labels) if file is not None]
-    found = {path: told for path, sha256 in files if (told := damage(folder, path, sha256)) is not None}
+    recorded = (*record.artifacts, record.golden, record.parity, *((record.labels,) if record.labels is not None else ()))
+    checked = {file.path: damage(folder, file.path, file.sha256, file.size_bytes) for file in recorded}
+    found = {path: told for path, told in checked.items() if told is not None}
     whole = [] if record.golden.path in found else [entry for entry in record.artifacts if entry.path not in found]
     results: tuple[Result, ...] = ()
     untrue: list[str] = []
@@ -79,28 +85,43 @@ def verify(folder: Path, progress: Progress) -> Verification:
         ):
             # Before the jobs are handed out: the workers still load their SDKs.
             untrue += _claims(folder, record, found)
-            results = crew.run([_job(folder, record, entry) for entry in whole])
+            results = crew.run([_job(folder, record, entry, witness=witness) for entry in whole])
     for entry in whole:
         reports = next(result.reports for result in results if result.key == entry.key)
         untrue += [f"{entry.path}: {told}" for told in claims.of_reports(record, entry, reports)]
-    lost = (*found.values(), *claims.of_folder(folder, record))
-    return Verification(manifest=record, damage=lost, claims=tuple(untrue), results=results)
+    untrue += claims.of_folder(folder, record)
+    return Verification(manifest=record, damage=tuple(found.values()), claims=tuple(untrue), results=results)
 
 
 def _claims(folder: Path, record: Manifest, damaged: Mapping[str, str]) -> list[str]:
     told = [] if record.parity.path in damaged else claims.of_parity_file(folder, record)
     try:
         pack = read_golden(folder / record.golden.path)
+        told += claims.of_tolerances(record, read_tolerances(folder / record.golden.path))
     except ArtifactError as error:
         return [*told, str(error)]
+    for entry in record.artifacts:
+        told += [f"{entry.path}: {claim}" for claim in claims.of_artifact(entry)]
     return told + claims.of_source(folder, record, pack, labelled=record.labels is not None and record.labels.path not in damaged)
 
 
-def _job(folder: Path, record: Manifest, entry: ArtifactRecord) -> JudgeJob:
+def _check_witnesses(record: Manifest) -> None:
+    modules = {module.NAME: module for entry in record.artifacts for module in WITNESSES.get(entry.target, ())}
+    if not modules:
+        there = ", ".join(dict.fromkeys(entry.target for entry in record.artifacts))
+        raise UsageError(f"There are witnesses for {', '.join(WITNESSES)} only, and the bundle has {there}. Leave --witness out.")
+    lacking = [f"{name}: {reason}" for name, module in modules.items() if (reason := module.unavailable()) is not None]
+    if lacking:
+        raise TargetUnavailableError("--witness needs what is not here.\n" + "\n".join(lacking))
+
+
+def _job(folder: Path, record: Manifest, entry: ArtifactRecord, *, witness: bool) -> JudgeJob:
     return JudgeJob(
         key=entry.key,
         path=(folder / entry.path).resolve(),
         golden=(folder / record.golden.path).resolve(),
         signature=entry.signature,
         folded_weights=entry.folded_weights,
+        witness=witness and entry.target in WITNESSES,
+        chosen_weights=entry.chosen_weights,
     )

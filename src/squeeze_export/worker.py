@@ -1,6 +1,7 @@
 """The child side of an export: one process per artifact, which converts, re-opens the file and judges it.
 
-Run as `python -m squeeze_export.worker JOB_FOLDER NAME TARGET export|judge`; NAME is the artifact's key in file names.
+Run as `python -m squeeze_export.worker JOB_FOLDER NAME TARGET export|judge|answer ROUTE`; NAME is the artifact's key in file
+names, ROUTE the one to TFLite.
 It imports its SDK at once and waits for the line "go" on standard input, so that the import overlaps with the parent's own work.
 Stages go to standard output as JSON lines; whatever an SDK prints goes to a log file in the job folder. It ends when its standard
 input is closed, so it never outlives the parent.
@@ -18,33 +19,40 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, TextIO, cast, get_args
+from typing import TYPE_CHECKING, Final, TextIO, cast, get_args
 
-from squeeze_export.contracts import Artifact, ParityReport, Target
+from squeeze_export.contracts import Target
 from squeeze_export.errors import SqueezeExportError, UsageError
-from squeeze_export.jobs import GOLDEN, SOURCE, ExportJob, Failure, JudgeJob, Result
+from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, AnswerJob, ExportJob, Failure, Job, JudgeJob, Result
 from squeeze_export.sdks import load_coremltools
 
+if TYPE_CHECKING:
+    from squeeze_export.agreements import Witness
+
 # What is imported while the parent still reads the weights. Core ML's SDK has a door of its own.
-_PRELOADED: Final[Mapping[tuple[Target, str], tuple[str, ...]]] = {
-    ("tflite", "export"): ("litert_torch", "ai_edge_litert.interpreter"),
+_PRELOADED: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    ("tflite", "export", "litert-torch"): ("litert_torch", "ai_edge_litert.interpreter"),
+    ("tflite", "export", "onnx-tf"): ("torch", "onnx", "tensorflow", "ai_edge_litert.interpreter"),
     ("tflite", "judge"): ("ai_edge_litert.interpreter",),
     ("torchscript", "export"): ("torch",),
     ("torchscript", "judge"): ("torch",),
+    ("onnx", "export"): ("torch", "onnx", "onnxruntime"),
+    ("onnx", "judge"): ("onnx", "onnxruntime"),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Carry out one job; the exit code only says whether a result file was written."""
-    folder, name, target, kind = Path(arguments[0]), arguments[1], cast("Target", arguments[2]), arguments[3]
+    folder, name, target, *work = Path(arguments[0]), arguments[1], cast("Target", arguments[2]), *arguments[3:]
     if target not in get_args(Target):
         raise SystemExit(f"unknown target {target}")
     events = _private_stdout(folder / f"{name}.log")
     go = threading.Event()
     threading.Thread(target=_watch_parent, args=(go,), daemon=True).start()
     _say(events, "loading")
-    _preload(target, kind)
+    _preload(target, *work)
     go.wait()
     began = time.monotonic()
     result = _carry_out(folder, name, events, began)
@@ -60,46 +68,91 @@ def main(arguments: list[str]) -> int:
 
 def _carry_out(folder: Path, name: str, events: TextIO, began: float) -> Result:
     job = _read_job((folder / f"{name}.job.json").read_bytes())
-    artifact: Artifact | None = None
-    reports: tuple[ParityReport, ...] = ()
-    failure: Failure | None = None
     try:
-        artifact, reports = _run(folder, job, events)
+        result = _run(folder, job, events)
     except Exception as error:
         told = _tell(error, folder)
         failure = Failure(error=type(told).__name__, message=str(told), traceback=traceback.format_exc())
-    return Result(key=job.key, artifact=artifact, reports=reports, failure=failure, seconds=time.monotonic() - began)
+        result = Result(key=job.key, artifact=None, reports=(), failure=failure, seconds=0)
+    return replace(result, seconds=time.monotonic() - began)
 
 
-def _read_job(written: bytes) -> ExportJob | JudgeJob:
+def _read_job(written: bytes) -> Job:
     from squeeze_export.manifest import decode
 
-    if json.loads(written)["kind"] == "judge":
-        return decode(written, JudgeJob)
-    return decode(written, ExportJob)
+    match json.loads(written)["kind"]:
+        case "judge":
+            return decode(written, JudgeJob)
+        case "answer":
+            return decode(written, AnswerJob)
+        case _:
+            return decode(written, ExportJob)
 
 
-def _run(folder: Path, job: ExportJob | JudgeJob, events: TextIO) -> tuple[Artifact | None, tuple[ParityReport, ...]]:
+def _run(folder: Path, job: Job, events: TextIO) -> Result:
+    match job:
+        case ExportJob():
+            return _export(folder, job, events)
+        case JudgeJob():
+            return _judge(job, events)
+        case AnswerJob():
+            return _answer(job, events)
+
+
+def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
+    import numpy as np
+
+    from squeeze_export.exporters import EXPORTERS
     from squeeze_export.golden import read_golden
+    from squeeze_export.models.source import restore_source
     from squeeze_export.validation.judgement import judge_file
 
     target = job.key.target
-    if isinstance(job, JudgeJob):
-        _say(events, "checking")
-        pack = read_golden(job.golden)
-        return None, judge_file(target, job.path, job.signature, job.key.precision, pack, folded=job.folded_weights)
-    from squeeze_export.exporters import EXPORTERS
-    from squeeze_export.models.source import restore_source
-
     source = restore_source(folder / SOURCE)
     _say(events, "converting")
-    artifact = EXPORTERS[target].export(source, job.settings, job.destination)
+    images = folder / CALIBRATION
+    calibration = np.load(images) if images.is_file() else None
+    artifact = EXPORTERS[target].export(source, job.settings, job.destination, calibration, lambda stage: _say(events, stage))
     _say(events, "checking")
     # The golden pack is read again from disk: the judge sees what `verify` will see, nothing that is only in memory.
     pack = read_golden(folder / GOLDEN)
-    return artifact, judge_file(
-        target, artifact.path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights
+    reports = judge_file(
+        target,
+        artifact.path,
+        artifact.signature,
+        artifact.precision,
+        pack,
+        folded=artifact.folded_weights,
+        chosen=artifact.chosen_weights,
     )
+    return Result(key=job.key, artifact=artifact, reports=reports, failure=None, seconds=0)
+
+
+def _judge(job: JudgeJob, events: TextIO) -> Result:
+    from squeeze_export.golden import read_golden
+    from squeeze_export.validation.judgement import judge_file, witnesses_of
+
+    _say(events, "checking")
+    pack, folded, chosen = read_golden(job.golden), job.folded_weights, job.chosen_weights
+    file = (job.key.target, job.path, job.signature, job.key.precision, pack)
+    witnesses: tuple[Witness, ...] = ()
+    reports = judge_file(*file, folded=folded, chosen=chosen)
+    if job.witness:
+        _say(events, "hearing witnesses")
+        witnesses = witnesses_of(*file, folded=folded, chosen=chosen)
+    return Result(key=job.key, artifact=None, reports=reports, failure=None, seconds=0, witnesses=witnesses)
+
+
+def _answer(job: AnswerJob, events: TextIO) -> Result:
+    import numpy as np
+
+    from squeeze_export.golden import read_golden
+    from squeeze_export.validation.judgement import answers_of
+
+    _say(events, "executing")
+    executor, found = answers_of(job.key.target, job.path, job.signature, job.key.precision, read_golden(job.golden))
+    np.save(job.answers, found[job.signature.outputs[0].name])
+    return Result(key=job.key, artifact=None, reports=(), failure=None, seconds=0, executor=executor)
 
 
 def _tell(error: Exception, folder: Path) -> Exception:
@@ -139,12 +192,13 @@ def _say(events: TextIO, stage: str) -> None:
     print(json.dumps({"stage": stage}), file=events, flush=True)
 
 
-def _preload(target: Target, kind: str) -> None:
+def _preload(target: Target, kind: str, route: str) -> None:
     """Import what the target needs; a module that is missing is reported later, by name."""
     try:
         if target == "coreml":
             load_coremltools()
-        for name in _PRELOADED.get((target, kind), ()):
+        work = "judge" if kind == "answer" else kind
+        for name in _PRELOADED.get((target, work), _PRELOADED.get((target, work, route), ())):
             importlib.import_module(name)
     except Exception:
         traceback.print_exc()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from squeeze_export import signals
-from squeeze_export.contracts import ArtifactKey, Progress
-from squeeze_export.jobs import ExportJob, Failure, JobKind, JudgeJob, Result
+from squeeze_export.contracts import ArtifactKey, Progress, TfliteRoute
+from squeeze_export.jobs import Failure, Job, JobKind, Result
 from squeeze_export.manifest import decode, encode
 
 _ENDED: Final = ""
@@ -29,9 +29,12 @@ _WORKER_BYTES: Final = 2**30
 class Workers:
     """Workers, one process per artifact, for jobs in `folder`; the first ones start at once and wait for their jobs."""
 
-    def __init__(self, folder: Path, kind: JobKind, keys: Sequence[ArtifactKey], progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, kind: JobKind, keys: Sequence[ArtifactKey], progress: Progress, tflite_route: TfliteRoute
+    ) -> None:
         self._folder = folder
         self._kind = kind
+        self._route = tflite_route
         self._progress = progress
         self._events: queue.Queue[tuple[ArtifactKey, str]] = queue.Queue()
         self._processes: dict[ArtifactKey, subprocess.Popen[str]] = {}
@@ -46,11 +49,12 @@ class Workers:
     def _start(self, key: ArtifactKey) -> None:
         scratch = self._folder / f"{key.name}.tmp"
         scratch.mkdir(parents=True)
+        what = (key.name, key.target, self._kind, self._route)
         # -P: a folder named like an SDK in the current directory must not be imported in its place.
         # Ctrl-C reaches the whole process group; the parent decides what becomes of its workers.
         with signals.held():
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), key.name, key.target, self._kind],
+                [sys.executable, "-P", "-m", "squeeze_export.worker", str(self._folder), *what],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -68,7 +72,7 @@ class Workers:
         process.wait()
         self._events.put((key, _ENDED))
 
-    def run(self, jobs: Sequence[ExportJob | JudgeJob]) -> tuple[Result, ...]:
+    def run(self, jobs: Sequence[Job]) -> tuple[Result, ...]:
         """Hand out one job per key and wait for all results, in the order of the jobs. A worker that crashed gives a Failure."""
         for job in jobs:
             (self._folder / f"{job.key.name}.job.json").write_bytes(encode(job))
@@ -132,13 +136,20 @@ class Workers:
 
 
 @contextlib.contextmanager
-def workers(folder: Path, kind: JobKind, keys: Sequence[ArtifactKey], progress: Progress) -> Iterator[Workers]:
+def workers(
+    folder: Path,
+    kind: JobKind,
+    keys: Sequence[ArtifactKey],
+    progress: Progress,
+    *,
+    tflite_route: TfliteRoute = "litert-torch",
+) -> Iterator[Workers]:
     """Have a worker per artifact in `folder` (made if missing), `at_once` of them at a time; none outlives the block.
 
-    `kind` is that of the jobs to come: a worker imports what they need while it waits for them.
+    `kind` and `tflite_route` are those of the jobs to come: a worker imports what they need while it waits for them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    running = Workers(folder, kind, keys, progress)
+    running = Workers(folder, kind, keys, progress, tflite_route)
     try:
         running.start()
         yield running
@@ -162,4 +173,6 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def _outcome(result: Result) -> str:
-    return "error" if result.failure is not None else result.reports[0].verdict
+    if result.failure is not None:
+        return "error"
+    return result.reports[0].verdict if result.reports else "ready"

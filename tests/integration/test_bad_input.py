@@ -216,7 +216,10 @@ def test_no_space_left(tmp_path, target, size):
 
 @pytest.mark.parametrize(
     ("target", "module"),
-    [("coreml", "coremltools"), ("tflite", "litert_torch"), ("tflite", "ai_edge_litert"), ("torchscript", "torch")],
+    [
+        *[("coreml", "coremltools"), ("tflite", "litert_torch"), ("tflite", "ai_edge_litert"), ("torchscript", "torch")],
+        *[("onnx", "onnx"), ("onnx", "onnxruntime")],
+    ],
 )
 def test_an_sdk_that_is_not_installed(tmp_path, target, module):
     """The module is hidden from the import system, as if it had never been installed."""
@@ -236,7 +239,7 @@ def test_an_sdk_that_is_not_installed(tmp_path, target, module):
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
     listed = subprocess.run(
-        [*command, "targets", "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [*command, "targets", "--json", "--no-import"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     states = {state["target"]: state for state in json.loads(listed.stdout)["targets"]}
     reasons = [states[target]["unavailable"], *(executor["unavailable"] for executor in states[target]["executors"])]
@@ -294,8 +297,17 @@ def test_pictures_of_one_colour_prove_nothing(tmp_path):
 def test_the_python_api_refuses_by_the_same_errors_and_takes_strings_for_paths():
     made = ExportRequest(targets=("tflite",), weights="w.safetensors", output="out")
     assert (made.weights, made.output) == (Path("w.safetensors"), Path("out"))
-    for targets in ((), ("keras",)):
+    for targets in ((), ("keras",), "coreml"):
         with pytest.raises(UsageError, match="one or more of coreml, tflite, torchscript"):
             export(ExportRequest(targets=targets))
-    with pytest.raises(UsageError, match="The model 'alexnet' is unknown"):
-        export(ExportRequest(targets=("tflite",), model="alexnet"))
+    for name, value in (
+        ("model", "alexnet"),
+        ("head", "zz"),
+        ("input_kind", "zz"),
+        ("output_kind", "zz"),
+        ("ios_target", "iOS3"),
+    ):
+        with pytest.raises(UsageError, match=f"{name} '{value}' is unknown"):
+            export(ExportRequest(targets=("tflite",), **{name: value}))
+    with pytest.raises(UsageError, match="cannot be a file name"):
+        export(ExportRequest(targets=("tflite",), name="../evil"))

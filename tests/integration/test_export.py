@@ -166,15 +166,19 @@ def test_tensor_input_and_the_other_precision_pass(tmp_path):
 
 def test_several_precisions_stand_side_by_side_and_change_nothing_of_one_another(tmp_path):
     weights = ("--weights", "random", "--name", "net", "--input-size", "64")
-    asked = ("--precision", "fp16,fp32", "--precision", "tflite=fp32,fp16")
+    asked = ("--precision", "fp16,fp32", "--precision", "tflite=fp32,int8")
     ended = run_tool("--target", "tflite", "--target", "torchscript", *asked, *weights, cwd=tmp_path)
     assert ended.code == 0, ended.err
     bundle = tmp_path / "dist" / "net"
     entries = manifest_of(bundle)["artifacts"]
-    wanted = [("tflite", "fp32"), ("tflite", "fp16"), ("torchscript", "fp16"), ("torchscript", "fp32")]
+    wanted = [("tflite", "fp32"), ("tflite", "int8"), ("torchscript", "fp16"), ("torchscript", "fp32")]
     assert [(entry["target"], entry["precision"]) for entry in entries] == wanted
-    assert [entry["path"] for entry in entries[1:3]] == ["tflite/net-fp16.tflite", "torchscript/net-fp16.ptl"]
+    assert [entry["path"] for entry in entries[1:3]] == ["tflite/net-int8.tflite", "torchscript/net-fp16.ptl"]
     assert len({entry["sha256"] for entry in entries}) == len(entries)
+    assert [len(entry["chosen_weights"]) for entry in entries] == [0, 52, 0, 0]
+    assert (
+        manifest_of(bundle)["calibration"]["origin"] == "demo" and "--calibration-data" in ended.err
+    )  # these are not its weights
     bars = json.loads((bundle / "golden" / "golden.json").read_text(encoding="utf-8"))["tolerances"]
     assert sorted(bars) == sorted(f"{target}-{precision}" for target, precision in wanted)
     # The app has the default precision where that is there, in whatever order it was asked for.

@@ -153,6 +153,7 @@ def test_real_weights_on_photographs(tmp_path, precision, least, bytes_at_most):
 
 _MEDIAPIPE = """
 import json, sys
+sys.modules["tensorflow"] = None  # MediaPipe imports it where it is installed: 5 s, and not needed
 import mediapipe, numpy
 from mediapipe.tasks.python import BaseOptions, vision
 path, pixels = sys.argv[1], numpy.load(sys.argv[2])
@@ -170,7 +171,7 @@ print(json.dumps(answers))
 def mediapipe_python():
     """An interpreter that has MediaPipe: the one named, or this one. It is always run as another process."""
     candidate = os.environ.get("SQUEEZE_EXPORT_MEDIAPIPE_PYTHON") or sys.executable
-    probe = "from mediapipe.tasks.python import vision"
+    probe = "import sys; sys.modules['tensorflow'] = None; from mediapipe.tasks.python import vision"
     ended = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False, timeout=120)
     if ended.returncode:
         why = (ended.stderr.strip().splitlines() or ["no message"])[-1]
@@ -221,6 +222,7 @@ def test_mediapipe_gives_pytorchs_top_5_on_photographs(tmp_path, precision):
 
 _EMBEDDER = """
 import json, sys
+sys.modules["tensorflow"] = None  # MediaPipe imports it where it is installed: 5 s, and not needed
 import mediapipe, numpy
 from mediapipe.tasks.python import BaseOptions, vision
 path, pixels = sys.argv[1], numpy.load(sys.argv[2])

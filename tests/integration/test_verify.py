@@ -11,7 +11,7 @@ import pytest
 
 from squeeze_export import claims
 from squeeze_export.bundle import parity_record
-from squeeze_export.golden import read_golden
+from squeeze_export.golden import read_golden, read_tolerances
 from squeeze_export.manifest import digest, encode, read_manifest
 from tests.integration.conftest import run_tool
 
@@ -234,3 +234,29 @@ def test_an_unknown_key_is_refused_by_name(copied, tmp_path):
     ended = run_tool("verify", copied, cwd=tmp_path)
     assert ended.code == 5
     assert "the key $.artifacts[1].signature.approved" in ended.err
+
+
+def test_another_executor_that_decided_is_told(proven):
+    record = proven[0]
+    entry = record.artifacts[0]
+    renamed = replace(entry.parity, executor="Core ML runtime (macOS 26)")
+    (line,) = claims.of_reports(record, replace(entry, parity=renamed), (entry.parity,))
+    assert "records Core ML runtime (macOS 26) as the executor that decided" in line
+    newer = replace(entry.parity, executor=entry.parity.executor.replace("9.0", "9.1"))
+    assert claims.of_reports(record, replace(entry, parity=newer), (entry.parity,)) == []
+
+
+def test_weights_excused_without_need_and_loosened_bars_are_told(bundle, proven):
+    record = proven[0]
+    entries = {entry.target: entry for entry in record.artifacts}
+    assert [claims.of_artifact(entry) for entry in record.artifacts] == [[]] * 3
+    (line,) = claims.of_artifact(replace(entries["torchscript"], folded_weights=("features.0.weight",)))
+    assert "folded_weights excuses features.0.weight" in line
+    (line,) = claims.of_artifact(replace(entries["tflite"], folded_weights=("features.0.weight", "classifier.1.bias")))
+    assert "excuses classifier.1.bias" in line
+    bars = read_tolerances(bundle / "golden")
+    assert claims.of_tolerances(record, bars) == []
+    name = entries["tflite"].key.name
+    (line,) = claims.of_tolerances(record, {**bars, name: replace(bars[name], max_error_of_peak=1e9)})
+    assert f"tolerance of {name}" in line
+    assert len(claims.of_tolerances(record, {})) == 3

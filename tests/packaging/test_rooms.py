@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
-SDKS = ("torch", "coremltools", "litert_torch", "ai_edge_litert", "ai_edge_quantizer", "sklearn", "tensorflow", "onnx", "PIL")
+SDKS = (
+    "torch",
+    "coremltools",
+    "litert_torch",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "sklearn",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+    "PIL",
+)
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -29,6 +29,17 @@ def test_all_means_every_target_once_in_a_fixed_order():
     assert request(target=("torchscript", "coreml", "coreml")).targets == ("coreml", "torchscript")
 
 
+def test_onnx_is_named_beside_all_and_a_route_needs_its_target():
+    assert request(target=("onnx", "all")).targets == ("coreml", "tflite", "torchscript", "onnx")
+    assert request(target=("tflite",), tflite_route="onnx-tf").tflite_route == "onnx-tf"
+    for options, told in (
+        ({"target": ("tflite",), "tflite_route": "onnx2tf"}, "--tflite-route 'onnx2tf' is unknown"),
+        ({"target": ("coreml",), "tflite_route": "onnx-tf"}, "Add --target tflite"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            request(**options)
+
+
 def test_precision_is_for_all_targets_or_for_one():
     assert request(precision=("fp16",)).precisions == {"coreml": ("fp16",), "tflite": ("fp16",), "torchscript": ("fp16",)}
     assert request(precision=("fp16", "coreml=fp32")).precisions["coreml"] == ("fp32",)
@@ -40,7 +51,11 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in EXPORTERS}
+    # Of Core ML what iOS 16 has operations for, without a size.
+    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in ("tflite", "torchscript")} | {
+        "coreml": ("fp32", "fp16", "pal8", "pal6", "pal4")
+    }
+    assert "pal3" in request(precision=("ladder",), ios_target="iOS18").precisions["coreml"]
     assert list(plan(everything)) == list(everything.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
@@ -48,9 +63,25 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert paths == ["coreml/net-fp32.x", "coreml/net-fp16.x", "tflite/net.x"]
 
 
+def test_auto_takes_a_size():
+    asked = request(precision=("coreml=fp16,auto:490KB",), ios_target="iOS18")
+    assert asked.precisions["coreml"] == ("fp16", "auto")
+    settings = plan(asked)
+    assert {key.precision: wanted.size_budget for key, wanted in settings.items() if key.target == "coreml"} == {
+        "fp16": None,
+        "auto": 490_000,
+    }
+    for precision in ("pal3", "sparse-pal6", "auto:490KB"):
+        with pytest.raises(UsageError, match="pass --ios-target iOS18"):
+            plan(request(target=("coreml",), precision=(f"coreml={precision}",)))
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        ({"precision": ("coreml=auto",)}, "--precision auto needs a size"),
+        ({"precision": ("coreml=auto:much",)}, "'much' is no size"),
+        ({"precision": ("coreml=auto:1KB,auto:2KB",)}, "stands with several sizes"),
         ({"target": ()}, "No target was named"),
         ({"target": ("cormel",)}, "Did you mean coreml"),
         ({"model": "squeezenet"}, "--model 'squeezenet' is unknown"),
@@ -58,6 +89,8 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         ({"precision": ("fp16,",)}, "--precision '' is unknown"),
         ({"precision": ("tflite=fp16,fp8",)}, "--precision 'fp8' is unknown"),
         ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
+        ({"calibration_data": "photos"}, "none is exported"),
+        ({"calibration_data": "", "precision": ("tflite=int8",)}, "--calibration-data is empty"),
         ({"input_size": "224px"}, "is no size"),
         ({"input_size": "-224"}, "is no size"),
         ({"input_size": "1x1"}, "1"),
@@ -108,7 +141,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         model = "squeezenet1_0"
         weights = "w.safetensors"
         labels = "labels.txt"
-        precision = { coreml = "fp32", tflite = ["fp16", "fp32"] }
+        precision = { coreml = "fp32", tflite = ["int8", "fp32"] }
+        calibration-data = "unlabelled"
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -122,6 +156,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         images = "photos"
         starter = "none"
         ios-target = "iOS17"
+        tflite-route = "onnx-tf"
         output = "out"
         name = "net"
         force = true
@@ -138,7 +173,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
     assert made.preprocessing.mean == (1, 2, 3)
-    assert made.precisions == {"coreml": ("fp32",), "tflite": ("fp16", "fp32")}
+    assert made.precisions == {"coreml": ("fp32",), "tflite": ("int8", "fp32")}
+    assert made.calibration == tmp_path / "unlabelled"
     assert made.force is True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,8 @@ from squeeze_export.validation.mil.package import Package
 from squeeze_export.validation.mil.program import Labels, Program, Value, conv_weights
 
 _MIL_TYPES: Final = {"float32": "fp32", "float16": "fp16", "int32": "int32"}
-_STORED: Final = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
+# Compressed weights decode to fp16: every precision but fp32 does.
+_STORED: Final[Mapping[Precision, np.dtype[Any]]] = {"fp32": np.dtype(np.float32)}
 
 
 def hold(package: Package, program: Program, signature: Signature, precision: Precision) -> None:
@@ -120,7 +122,7 @@ def _score_differences(kind: Any, value: Value, output: OutputSpec, labels: Labe
 
 def _precision_differences(program: Program, precision: Precision) -> list[str]:
     weights = conv_weights(program)
-    other = sorted({str(weight.dtype) for weight in weights if weight.dtype != _STORED[precision]})
+    other = sorted({str(weight.dtype) for weight in weights if weight.dtype != _STORED.get(precision, np.dtype(np.float16))})
     if not weights:
         return ["it holds no convolution weights"]
     return [f"its convolution weights are stored as {', '.join(other)}, declared is {precision}"] if other else []

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from squeeze_export.contracts import Precision, Runner, Signature, Target
-from squeeze_export.validation.runners import coreml_runtime, litert, mil_reference, torch_lite
+from squeeze_export.validation.runners import (
+    coreml_runtime,
+    litert,
+    mil_reference,
+    onnx_runtime,
+    tensorflow_reference,
+    torch_lite,
+)
 
 
 class RunnerModule(Protocol):
@@ -41,4 +48,10 @@ RUNNERS: Final[Mapping[Target, tuple[RunnerModule, ...]]] = {
     "coreml": (mil_reference, coreml_runtime),
     "tflite": (litert,),
     "torchscript": (torch_lite,),
+    "onnx": (onnx_runtime,),
+}
+
+# Executed only where asked for (`verify --witness`): slow, or an SDK that nothing else needs.
+WITNESSES: Final[Mapping[Target, tuple[RunnerModule, ...]]] = {
+    "tflite": (tensorflow_reference,),
 }

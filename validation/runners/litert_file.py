@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +18,8 @@ SIGNATURE_KEY: Final = "serving_default"
 # What an image classifier of this project's family is made of. Anything else (a TRANSPOSE, a RESHAPE, a PAD) means that the
 # converter did not keep the network as it was.
 _OPERATORS: Final = frozenset({"CONV_2D", "MAX_POOL_2D", "CONCATENATION", "ADD", "MEAN"})
-_ITEM_SIZES: Final = {"FLOAT32": 4, "FLOAT16": 2, "INT32": 4}
-_NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4"}
+_ITEM_SIZES: Final = {"FLOAT32": 4, "FLOAT16": 2, "INT32": 4, "INT8": 1}
+_NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT8": "<i1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,38 @@ class Operation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a precision stores its filters, what its convolutions read, and the operations that it adds."""
+
+    filters: str
+    activations: str
+    adds: frozenset[str]
+
+
+FORMS: Final[Mapping[Precision, Form]] = {
+    "fp32": Form(filters="FLOAT32", activations="FLOAT32", adds=frozenset()),
+    "fp16": Form(filters="FLOAT16", activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
+    "int8": Form(filters="INT8", activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"})),
+    "int8-dynamic": Form(filters="INT8", activations="FLOAT32", adds=frozenset()),
+    "int8-weights": Form(filters="INT8", activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What a quantised tensor's integers stand for: (value - zero point) * scale, per channel along `axis` or for all."""
+
+    scales: Array
+    zeros: Array
+    axis: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TfliteFile:
     """A checked file: one graph, one signature, every index in range, every constant as large as its shape says.
 
-    `inputs`, `outputs`: signature names -> tensor index. `constants`: tensor index -> values. `metadata`: raw, by name.
+    `inputs`, `outputs`: signature names -> tensor index. `constants`: tensor index -> values as stored; `quantised`: what
+    integers stand for. `metadata`: raw, by name.
     """
 
     operations: tuple[Operation, ...]
@@ -44,20 +72,37 @@ class TfliteFile:
     types: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     constants: dict[int, Array]
+    quantised: dict[int, Scale]
     metadata: dict[str, bytes]
 
+    def convolutions(self) -> tuple[tuple[int, int, int], ...]:
+        """The tensors that each convolution reads, in execution order: data, filter and bias as stored."""
+        widened = {op.outputs[0]: op.inputs[0] for op in self.operations if op.name == "DEQUANTIZE"}
+        found = (operation.inputs for operation in self.operations if operation.name == "CONV_2D")
+        return tuple((data, widened.get(weight, weight), bias) for data, weight, bias in found)
+
     def stored_weights(self) -> tuple[Array, ...]:
-        """Filter (O, I, H, W) and bias (O,) of every convolution in execution order, as stored."""
+        """Filter (O, I, H, W) and bias (O,) of every convolution in execution order; integers decoded to float32."""
         import numpy as np
 
-        widened = {op.outputs[0]: op.inputs[0] for op in self.operations if op.name == "DEQUANTIZE"}
         weights: list[Array] = []
-        for operation in self.operations:
-            if operation.name == "CONV_2D":
-                _, weight, bias = operation.inputs
-                weights.append(np.ascontiguousarray(self.constants[widened.get(weight, weight)].transpose(0, 3, 1, 2)))
-                weights.append(self.constants[bias])
+        for _, weight, bias in self.convolutions():
+            weights.append(np.ascontiguousarray(self.decoded(weight).transpose(0, 3, 1, 2)))
+            weights.append(self.decoded(bias))
         return tuple(weights)
+
+    def decoded(self, index: int) -> Array:
+        """A constant's values: floats as stored, integers as what they stand for, in float32 as kernels have it."""
+        import numpy as np
+
+        stored = self.constants[index]
+        if stored.dtype.kind == "f":
+            return stored
+        scale = self.quantised[index]
+        along = [-1 if axis == scale.axis else 1 for axis in range(stored.ndim)]
+        steps, zeros = (part.reshape(along) if part.size > 1 else part for part in (scale.scales, scale.zeros))
+        shifted: Array = (stored - zeros).astype(np.float32) * steps
+        return shifted
 
 
 def read(content: bytes) -> TfliteFile:
@@ -87,8 +132,8 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     kinds: set[OutputKind] = {output.kind for output in signature.outputs}
     if "probabilities" in kinds:
         allowed.add("SOFTMAX")
-    if precision == "fp16":
-        allowed.add("DEQUANTIZE")
+    form = FORMS[precision]
+    allowed |= form.adds
     found = {operation.name for operation in file.operations}
     if surplus := sorted(found - allowed):
         raise ArtifactError(
@@ -98,12 +143,17 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     last = next((op.name for op in file.operations if set(op.outputs) & set(file.outputs.values())), "none")
     if (last == "SOFTMAX") != ("probabilities" in kinds):
         raise ArtifactError(f"The output is declared as {', '.join(kinds)}, but the operation that writes it is {last}.")
-    expected = "float16" if precision == "fp16" else "float32"
-    stored = {str(weight.dtype) for weight in file.stored_weights()[::2]}
-    if stored != {expected}:
-        raise ArtifactError(
-            f"The file is declared {precision}, but stores its filters as {', '.join(sorted(stored)) or 'nothing'}."
-        )
+    convolutions = file.convolutions()
+    stored = {file.types[weight] for _, weight, _ in convolutions}
+    if stored != {form.filters}:
+        told = ", ".join(sorted(kind.lower() for kind in stored)) or "nothing"
+        raise ArtifactError(f"The file is declared {precision}, but stores its filters as {told}.")
+    given = {file.types[data] for data, _, _ in convolutions}
+    if given != {form.activations}:
+        told = ", ".join(sorted(kind.lower() for kind in given))
+        raise ArtifactError(f"The file is declared {precision}, but its convolutions read {told}.")
+    if missing := sorted(form.adds - found):
+        raise ArtifactError(f"The file is declared {precision}, but has no {', '.join(missing)}.")
 
 
 def _checked(model: Any) -> TfliteFile:
@@ -121,12 +171,16 @@ def _checked(model: Any) -> TfliteFile:
     tensor_types = tuple(types.get(tensor.type, str(tensor.type)) for tensor in tensors)
     shapes = tuple(_indices(tensor.shape) for tensor in tensors)
     constants: dict[int, Array] = {}
+    quantised: dict[int, Scale] = {}
     for index, tensor in enumerate(tensors):
         _require(all(side > 0 for side in shapes[index]), f"tensor {index} has shape {shapes[index]}")
         _require(tensor_types[index] in _ITEM_SIZES, f"tensor {index} has type {tensor_types[index]}")
         _require(0 <= tensor.buffer < len(buffers), f"tensor {index} names buffer {tensor.buffer} of {len(buffers)}")
         _text(tensor.name)  # the interpreter's own listing dies of a name that is not UTF-8
         _require(not tensor.isVariable and tensor.sparsity is None, f"tensor {index} is variable or sparse")
+        scale = _scale(index, tensor, tensor_types[index], shapes[index])
+        if scale is not None:
+            quantised[index] = scale
         data = buffers[tensor.buffer].data
         if data is not None and len(data):
             constants[index] = _constant(index, bytes(data), tensor_types[index], shapes[index])
@@ -155,10 +209,29 @@ def _checked(model: Any) -> TfliteFile:
         types=tensor_types,
         shapes=shapes,
         constants=constants,
+        quantised=quantised,
         metadata=_metadata(model, buffers),
     )
     _check_dataflow(file)
     return file
+
+
+def _scale(index: int, tensor: Any, kind: str, shape: tuple[int, ...]) -> Scale | None:
+    """What a tensor's integers stand for; None where the converter left no scale. Kernels take these numbers on trust."""
+    import numpy as np
+
+    stored = tensor.quantization
+    if stored is None or stored.scale is None or not len(stored.scale):
+        return None
+    scales, zeros = np.asarray(stored.scale, np.float32), np.asarray(stored.zeroPoint, np.int64)
+    axis = int(stored.quantizedDimension)
+    channels = shape[axis] if 0 <= axis < len(shape) else 0
+    _require(kind in ("INT8", "INT32"), f"tensor {index} of {kind} has a scale")
+    _require(len(scales) == len(zeros) and len(scales) in (1, channels), f"tensor {index} {shape} has {len(scales)} scales")
+    _require(bool((np.isfinite(scales) & (scales > 0)).all()), f"tensor {index} has a scale that is no positive number")
+    lowest, highest = (-128, 127) if kind == "INT8" else (0, 0)
+    _require(bool(((lowest <= zeros) & (zeros <= highest)).all()), f"tensor {index} has a zero point out of {kind}")
+    return Scale(scales=scales, zeros=zeros, axis=axis)
 
 
 def _metadata(model: Any, buffers: Sequence[Any]) -> dict[str, bytes]:
@@ -179,13 +252,18 @@ def _check_dataflow(file: TfliteFile) -> None:
         _require(not set(operation.outputs) & ready, f"{operation.name} writes {operation.outputs} again")
         ready.update(operation.outputs)
         if operation.name == "DEQUANTIZE":
-            _require(operation.inputs[0] in file.constants, "DEQUANTIZE widens something that is not a stored weight")
-            widened[operation.outputs[0]] = operation.inputs[0]
+            if operation.inputs[0] in file.constants:
+                widened[operation.outputs[0]] = operation.inputs[0]
+            else:
+                told = "DEQUANTIZE widens something that is neither a stored weight nor an int8 activation"
+                _require(file.types[operation.inputs[0]] == "INT8", told)
         if operation.name == "CONV_2D":
             _require(len(operation.inputs) == 3, f"CONV_2D has {len(operation.inputs)} inputs")
             data, weight, bias = operation.inputs
             stored = widened.get(weight, weight)
             _require({stored, bias} <= set(file.constants), "CONV_2D has a filter or bias that is not stored in the file")
+            whole = all(file.types[index] not in ("INT8", "INT32") or index in file.quantised for index in (stored, bias))
+            _require(whole, "CONV_2D has an integer filter or bias without a scale")
             shape = file.shapes[stored]
             fits = len(shape) == 4 and len(file.shapes[data]) == 4 and file.shapes[bias] == shape[:1]
             _require(

@@ -68,7 +68,8 @@ def _split_column(path: Path) -> tuple[Path, str | None]:
 
 def _read_text(path: Path) -> str:
     if path.suffix.lower() not in _SUFFIXES:
-        raise SourceError(f"labels file {path} ends in {path.suffix!r}: give a {', '.join(_SUFFIXES)} file")
+        hint = ". ImageNet's names are not built in: docs/labels.md says where to take them" if path.name == "imagenet" else ""
+        raise SourceError(f"labels file {path} ends in {path.suffix!r}: give a {', '.join(_SUFFIXES)} file{hint}")
     if not path.exists():
         raise SourceError(f"labels file {path} does not exist: check --labels")
     if not path.is_file():
@@ -203,7 +204,7 @@ def _by_index(rows: Sequence[tuple[str, str, str]], path: Path) -> list[Entry]:
 
 
 def _check(entries: Sequence[Entry], path: Path) -> None:
-    empty = [place for label, place in entries if not label]
+    empty = [place for label, place in entries if not _seen(label)]
     if empty:
         raise SourceError(f"labels file {path} has empty labels: {_some(empty)}")
     for label, place in entries:
@@ -213,9 +214,10 @@ def _check(entries: Sequence[Entry], path: Path) -> None:
     first: dict[str, str] = {}
     pairs: list[str] = []
     for label, place in entries:
-        if label in first:
-            pairs.append(f"{label!r} at {first[label]} and {place}")
-        first.setdefault(label, place)
+        seen = _seen(label)
+        if seen in first:
+            pairs.append(f"{label!r} at {first[seen]} and {place}")
+        first.setdefault(seen, place)
     if pairs:
         table = path.suffix.lower() in (".csv", ".tsv")
         remedy = f"; another column may be free of them ({path.name}#column)" if table else ""
@@ -223,6 +225,12 @@ def _check(entries: Sequence[Entry], path: Path) -> None:
             f"labels file {path} has the same label twice: {_some(pairs)}. An app could not tell these classes apart: make them "
             f"differ, such as 'crane (bird)' and 'crane (machine)'{remedy}"
         )
+
+
+def _seen(label: str) -> str:
+    """The label as a reader and Swift's string comparison see it: accents composed, nothing invisible."""
+    composed = unicodedata.normalize("NFC", label)
+    return "".join(character for character in composed if unicodedata.category(character) != "Cf").strip()
 
 
 def _some(items: list[str]) -> str:

@@ -19,6 +19,8 @@ from squeeze_export.models import weights as weight_files
 if TYPE_CHECKING:
     import torch
 
+    from squeeze_export.contracts import Array
+
 _WEIGHTS: Final = "weights.safetensors"
 _DESCRIPTION: Final = "source.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -86,22 +88,22 @@ def load_source(
 
 def weight_digests(source: SourceModel) -> tuple[WeightDigest, ...]:
     """The digests of every weight of the source, in the module's order."""
+    state = source.module.state_dict()
+    return tuple(weight_digest(name, value.detach().cpu().contiguous().numpy()) for name, value in state.items())
+
+
+def weight_digest(name: str, values: Array) -> WeightDigest:
+    """The digests of one weight, an array in the source model's layout."""
     import numpy as np
 
-    digests = []
-    for name, value in source.module.state_dict().items():
-        values = value.detach().cpu().contiguous().numpy()
-        with np.errstate(over="ignore"):  # beyond 65504 fp16 is infinite: the digest says so, parity judges it
-            halves = values.astype("<f2")
-        digests.append(
-            WeightDigest(
-                name=name,
-                shape=tuple(values.shape),
-                fp32=hashlib.sha256(values.astype("<f4").tobytes()).hexdigest(),
-                fp16=hashlib.sha256(halves.tobytes()).hexdigest(),
-            )
-        )
-    return tuple(digests)
+    with np.errstate(over="ignore"):  # beyond 65504 fp16 is infinite: the digest says so, parity judges it
+        halves = values.astype("<f2")
+    return WeightDigest(
+        name=name,
+        shape=tuple(values.shape),
+        fp32=hashlib.sha256(values.astype("<f4").tobytes()).hexdigest(),
+        fp16=hashlib.sha256(halves.tobytes()).hexdigest(),
+    )
 
 
 def save_source(source: SourceModel, folder: Path) -> None:

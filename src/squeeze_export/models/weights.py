@@ -240,7 +240,8 @@ def _looks_like(start: bytes, suffix: str) -> str:
         told = "it is cut short, or damaged" if suffix == ".safetensors" else "it looks like safetensors: is the ending wrong?"
         return f" ({told})"
     if start.startswith(_CHECKPOINT_STARTS):
-        return " (it looks like a PyTorch checkpoint)"
+        told = "looks like a PyTorch checkpoint: is the ending wrong?" if suffix == ".safetensors" else "is cut short, or damaged"
+        return f" (it {told})"
     return ""
 
 

@@ -89,6 +89,9 @@ def test_the_wrong_count(tmp_path, count):
         ("l.json", '["a", 5, "c"]', ["index 1 has 5", "no string"]),
         ("l.json", '["a", "", "c"]', ["empty labels", "index 1"]),
         ("l.json", '["a", "b", "b"]', ["'b' at index 1 and index 2"]),
+        ("l.json", '["a", "caf\u00e9", "cafe\u0301"]', ["at index 1 and index 2"]),  # the same text, its accent composed or not
+        ("l.json", '["a", "c3", "c3\u200b"]', ["at index 1 and index 2"]),  # a space of no width behind it
+        ("l.json", '["a", "b", "\u200b"]', ["empty labels", "index 2"]),
         ("l.json", '["a", "b", "c\\nd"]', ["index 2", "control character"]),
         ("l.json", '["a", "b", "\\ud800"]', ["index 2", "control character"]),
         ("l.json", '{"0": "a", "1": "b", "3": "c"}', ["none for index 2"]),

@@ -106,14 +106,14 @@ struct Parity {
         }
       }
     }
-    judgeTop1(reference, target, worst, names, &result)
+    judgeTop1(reference, target, worst, names, flipsCount: judgesSNR, &result)
     return result
   }
 
   /// Another best class is a tie where the reference prefers its own by less than the error on that picture.
   private func judgeTop1(
     _ reference: [[Double]], _ target: [[Double]], _ worst: [Double], _ names: [String],
-    _ result: inout Comparison
+    flipsCount: Bool, _ result: inout Comparison
   ) {
     for (index, row) in reference.enumerated() {
       let own = Self.best(row)
@@ -122,7 +122,7 @@ struct Parity {
         result.top1Agreements += 1
       } else if row[own] - row[other] < worst[index] {
         result.top1Ties += 1
-      } else {
+      } else if flipsCount {
         result.problems.append(
           "\(result.observed): \(names[index]) has another best class by more than the error")
       }

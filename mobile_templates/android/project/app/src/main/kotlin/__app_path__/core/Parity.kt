@@ -29,7 +29,7 @@ class Difference(
             if (judgesSnr && centredSnrDb < tolerance.minCentredSnrDb) {
                 add("centred SNR %.1f dB is below %.1f dB".format(Locale.ROOT, centredSnrDb, tolerance.minCentredSnrDb))
             }
-            if (flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
+            if (judgesSnr && flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
         }
 }
 

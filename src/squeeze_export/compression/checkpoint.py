@@ -1,0 +1,108 @@
+"""What has been computed already, so that a long compression can be stopped and taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from squeeze_export.compression.codings import CodedWeight, Coding
+
+if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.compression.network import CodedLayer
+
+_NUMBERS: Final = "losses.json"
+
+
+def digest(module: torch.nn.Module, images: torch.Tensor, *parts: object) -> str:
+    """What the results depend on, as one digest: weights, images, further parts by their repr, and this room's code."""
+    found = hashlib.sha256(_code().encode())
+    for name, value in sorted(module.state_dict().items()):
+        found.update(name.encode() + b"\0" + value.detach().contiguous().numpy().tobytes())
+    found.update(images.contiguous().numpy().tobytes())
+    found.update(repr(parts).encode())
+    return found.hexdigest()
+
+
+@cache
+def _code() -> str:
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
+
+
+class Checkpoint:
+    """Results kept in a folder of their own inside `root`, named by the digest of what they depend on; None keeps nothing.
+
+    Whatever cannot be read (an interrupted write leaves none such) counts as not computed.
+    """
+
+    def __init__(self, root: Path | None, key: str) -> None:
+        self._folder = None if root is None else root / key[:32]
+        self._losses: dict[str, dict[str, float]] = {}
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                read = json.loads((self._folder / _NUMBERS).read_text(encoding="utf-8"))
+                self._losses = {str(layer): {str(k): float(v) for k, v in row.items()} for layer, row in read.items()}
+            except (OSError, ValueError, AttributeError, TypeError):
+                self._losses = {}
+
+    def losses(self, layer: str) -> dict[str, float] | None:
+        """The losses of one layer by coding, if all were measured."""
+        return self._losses.get(layer)
+
+    def keep_losses(self, layer: str, losses: dict[str, float]) -> None:
+        """Keep the losses of one layer."""
+        self._losses[layer] = losses
+        if self._folder is not None:
+            _write(self._folder / _NUMBERS, json.dumps(self._losses, indent=1, sort_keys=True).encode())
+
+    def layer(self, plan: str, name: str) -> CodedLayer | None:
+        """One layer as it was coded under `plan`, a digest of all the codings."""
+        from squeeze_export.compression.network import CodedLayer
+
+        if self._folder is None:
+            return None
+        try:
+            content = io.BytesIO((self._folder / f"{plan[:16]}-{name}.npz").read_bytes())  # np.load leaves damaged files open
+            with np.load(content, allow_pickle=False) as stored:
+                mask = stored["mask"] if "mask" in stored.files else None
+                weight = CodedWeight(
+                    coding=Coding.parse(str(stored["coding"])), indices=stored["indices"], table=stored["table"], mask=mask
+                )
+                return CodedLayer(name=name, weight=weight, bias=stored["bias"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def keep_layer(self, plan: str, layer: CodedLayer) -> None:
+        """Keep one coded layer."""
+        if self._folder is None or not isinstance(layer.weight, CodedWeight):
+            return
+        arrays: dict[str, Any] = {
+            "coding": np.array(str(layer.weight.coding)),
+            "indices": layer.weight.indices,
+            "table": layer.weight.table,
+            "bias": layer.bias,
+        }
+        if layer.weight.mask is not None:
+            arrays["mask"] = layer.weight.mask
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        _write(self._folder / f"{plan[:16]}-{layer.name}.npz", content.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,123 @@
+"""A budget met exactly, refused with the smallest reachable, and a run that is stopped and taken up again."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from squeeze_export.compression import automatic, budget
+from squeeze_export.compression.automatic import compress_within
+from squeeze_export.compression.network import convolutions, decoded
+from squeeze_export.errors import UsageError
+from squeeze_export.exporters.coreml_sizes import stored
+from tests.unit.compression.tiny import tiny_images, tiny_network
+
+
+def test_the_choice_is_the_best_of_all():
+    generator = np.random.default_rng(4)
+    options = {
+        f"layer {layer}": {f"coding {way}": (float(generator.random()), int(generator.integers(1, 40)) * 16) for way in range(4)}
+        for layer in range(5)
+    }
+    for limit in (1000, 1400, 2500):
+        every = [dict(zip(options, ways, strict=True)) for ways in itertools.product(*options.values())]
+        fitting = [way for way in every if sum(options[layer][coding][1] for layer, coding in way.items()) <= limit]
+        best = min(sum(options[layer][coding][0] for layer, coding in way.items()) for way in fitting)
+        chosen = budget.choose(options, limit)
+        assert sum(options[layer][coding][1] for layer, coding in chosen.items()) <= limit
+        assert sum(options[layer][coding][0] for layer, coding in chosen.items()) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("490KB", 490_000), ("480kib", 491_520), ("0.5 MB", 500_000), ("1MiB", 1_048_576), ("490000", 490_000)]
+)
+def test_sizes_are_read(text, size):
+    assert budget.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KB", "-5KB", "0", "0.1B", "490 GB", "4e5", "١KB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="is no size"):
+        budget.parse_size(text)
+
+
+def test_an_unreachable_budget_names_the_smallest_reachable():
+    options = {"a": {"x": (0.0, 100), "y": (1.0, 60)}, "b": {"x": (0.0, 100)}}
+    with pytest.raises(UsageError, match=r"159 bytes cannot be reached.*160"):
+        budget.choose(options, 159)
+    with pytest.raises(UsageError, match="allow 192"):  # costs are rounded up to 16 bytes
+        budget.choose(options, 160)
+    assert budget.choose(options, 192) == {"a": "y", "b": "x"}
+
+
+def test_what_is_small_is_coded_finely_and_zeros_only_where_there_are_many():
+    assert [str(coding) for coding in automatic.menu((64, 16, 1, 1), 1024, 10**6, stored)] == ["pal8", "pal6"]
+    dense = automatic.menu((64, 64, 3, 3), 36864, 10**6, stored)
+    sparse = automatic.menu((64, 64, 3, 3), 12000, 10**6, stored)
+    assert not any(coding.zeros for coding in dense)
+    assert {str(coding) for coding in sparse} - {str(coding) for coding in dense} >= {"keep-pal4", "keep-pal2"}
+    for found in (dense, sparse):
+        costs = [cost for coding, cost in found.items() if coding.zeros is None]
+        assert costs == sorted(costs, reverse=True)  # finer is larger, or it is not offered
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_run_is_taken_up_again(tmp_path):
+    network, images = tiny_network(), tiny_images()
+    free = sum(stored(automatic.MENU[3], tuple(layer.weight.shape), 0) for layer in convolutions(network).values())
+    heard: list[tuple[str, float, float]] = []
+    whole = compress_within(network, images, free, stored, told=lambda *event: heard.append(event))
+    assert [part for _, part, _ in heard] == sorted(part for _, part, _ in heard)
+    assert heard[-1][1:] == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
+
+    for stop in (3, len(heard) - 3):  # while it measures, while it codes
+        count = 0
+
+        def told(what, part, left, stop=stop):
+            nonlocal count
+            count += 1
+            if count == stop:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            compress_within(network, images, free, stored, checkpoints=tmp_path, told=told)
+    measured: list[str] = []
+    again = compress_within(
+        network, images, free, stored, checkpoints=tmp_path, told=lambda what, part, left: measured.append(what)
+    )
+    assert not any(" as " in what for what in measured if what.startswith("measuring"))
+    for name, layer in whole.items():
+        assert again[name].weight.coding == layer.weight.coding
+        assert np.array_equal(again[name].weight.decoded(), layer.weight.decoded())
+        assert np.array_equal(again[name].bias, layer.bias)
+    used = sum(stored(layer.weight.coding, layer.weight.shape, 0) for layer in whole.values())
+    assert free * 0.9 < used <= free
+
+    # Other weights share nothing, and a damaged file counts as none.
+    for file in tmp_path.rglob("*.npz"):
+        file.write_bytes(b"PK\x03\x04 damaged")
+    healed = compress_within(network, images, free, stored, checkpoints=tmp_path)
+    assert all(np.array_equal(healed[name].bias, whole[name].bias) for name in whole)
+
+
+def test_more_bytes_give_better_answers():
+    network, images = tiny_network(), tiny_images()
+    reference = network(images)
+    losses = []
+    smallest = sum(
+        min(automatic.menu(tuple(layer.weight.shape), layer.weight.numel(), 4000, stored).values())
+        for layer in convolutions(network).values()
+    )
+    with pytest.raises(UsageError, match="cannot be reached"):
+        compress_within(network, images, smallest - 1, stored)
+    for more in (200, 3000):
+        coded = compress_within(network, images, smallest + more, stored)
+        losses.append(automatic.divergence(reference, decoded(network, coded)(images)))
+    assert losses[1] < losses[0]
+    assert torch.isfinite(reference).all()
