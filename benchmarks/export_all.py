@@ -40,7 +40,7 @@ for target in ("coreml", "tflite", "torchscript"):
     destination = Path(sys.argv[1]) / (target + EXPORTERS[target].SUFFIX)
     artifact = EXPORTERS[target].export(source, settings, destination)
     reports = judge_file(
-        target, artifact.path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights
+        target, artifact.path, artifact.signature, artifact.precision, pack, labels=None, folded=artifact.folded_weights
     )
     assert reports[0].verdict == "PASSED", reports[0]
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,41 @@ def judge_file(
     precision: Precision,
     pack: GoldenPack,
     *,
+    labels: tuple[str, ...] | None,
     folded: tuple[str, ...],
     chosen: tuple[WeightDigest, ...] = (),
 ) -> tuple[ParityReport, ...]:
     """Judge the file by the target's executors, the deciding one first; those that cannot run here are left out.
 
-    Raises TargetUnavailableError where the deciding one cannot run.
+    `labels`: those of the source in index order, which the file must hold. Raises TargetUnavailableError where the deciding one
+    cannot run.
     """
     deciding, *others = _deciding(target), *RUNNERS[target][1:]
+    opened: list[Runner] = []
+    first = _judge(deciding, target, path, signature, precision, pack, folded, chosen, opened)
+    if opened and first.verdict == "PASSED":
+        told = _label_difference(opened[0].labels, labels, needed=target != "coreml" or signature.class_label is not None)
+        if told is not None:
+            first = replace(first, verdict="FAILED", reason=told)
     witnesses = [runner for runner in others if runner.unavailable() is None]
-    return tuple(_judge(module, target, path, signature, precision, pack, folded, chosen) for module in (deciding, *witnesses))
+    return (first, *(_judge(module, target, path, signature, precision, pack, folded, chosen) for module in witnesses))
+
+
+def _label_difference(found: tuple[str, ...] | None, expected: tuple[str, ...] | None, *, needed: bool) -> str | None:
+    """How the labels in a file differ from the source's, or None; a Core ML package that is no classifier has none."""
+    if found == expected or (found is None and not needed):
+        return None
+    if found is None or expected is None:
+        there, here = ("has no labels", "has them") if found is None else ("holds labels", "has none")
+        return f"the file {there}, the source {here}: its classes would be named otherwise. Export it again."
+    places = [index for index, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]]
+    if not places:
+        return f"the file holds {len(found)} labels, the source has {len(expected)}. Export it again."
+    first = places[0]
+    return (
+        f"the file's label of class {first} is {found[first]!r}, the source's {expected[first]!r} ({len(places)} differ). "
+        "Export it again."
+    )
 
 
 def _judge(
@@ -126,7 +152,7 @@ class _Remembering:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._known: dict[bytes, Mapping[str, Array]] = {}
-        self.executor = runner.executor
+        self.executor, self.labels = runner.executor, runner.labels
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """See contracts.Runner."""

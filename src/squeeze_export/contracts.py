@@ -344,11 +344,14 @@ class ParityReport:
 class Runner(Protocol):
     """An artifact opened from its file, ready to be executed. One image per call.
 
-    `executor` names what computes, with its version. `precision` is what the file stores its weights in.
+    `executor` names what computes, with its version. `labels` are those inside the file, in index order, or None.
     """
 
     @property
     def executor(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Execute once. Inputs and outputs by their names in the file; an input not in the file is an ArtifactError.

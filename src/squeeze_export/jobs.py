@@ -29,13 +29,17 @@ class ExportJob:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeJob:
-    """Judge an artifact that exists, against the golden pack at `golden`; `witness`: by further executors as well."""
+    """Judge an artifact that exists, against the golden pack at `golden`; `witness`: by further executors as well.
+
+    `labels`: those that it must hold, in index order.
+    """
 
     kind: Literal["judge"] = "judge"
     key: ArtifactKey
     path: Path
     golden: Path
     signature: Signature
+    labels: tuple[str, ...] | None
     folded_weights: tuple[str, ...]
     chosen_weights: tuple[WeightDigest, ...] = ()
     witness: bool = False

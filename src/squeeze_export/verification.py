@@ -85,7 +85,8 @@ def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verifi
         ):
             # Before the jobs are handed out: the workers still load their SDKs.
             untrue += _claims(folder, record, found)
-            results = crew.run([_job(folder, record, entry, witness=witness) for entry in whole])
+            labels = _labels(folder, record)
+            results = crew.run([_job(folder, record, entry, labels, witness=witness) for entry in whole])
     for entry in whole:
         reports = next(result.reports for result in results if result.key == entry.key)
         untrue += [f"{entry.path}: {told}" for told in claims.of_reports(record, entry, reports)]
@@ -115,12 +116,19 @@ def _check_witnesses(record: Manifest) -> None:
         raise TargetUnavailableError("--witness needs what is not here.\n" + "\n".join(lacking))
 
 
-def _job(folder: Path, record: Manifest, entry: ArtifactRecord, *, witness: bool) -> JudgeJob:
+def _labels(folder: Path, record: Manifest) -> tuple[str, ...] | None:
+    """The labels beside the artifacts, which each must hold; where the file is damaged that is told already."""
+    path = folder / record.labels.path if record.labels is not None else None
+    return tuple(path.read_text(encoding="utf-8", errors="replace").splitlines()) if path is not None and path.is_file() else None
+
+
+def _job(folder: Path, record: Manifest, entry: ArtifactRecord, labels: tuple[str, ...] | None, *, witness: bool) -> JudgeJob:
     return JudgeJob(
         key=entry.key,
         path=(folder / entry.path).resolve(),
         golden=(folder / record.golden.path).resolve(),
         signature=entry.signature,
+        labels=labels,
         folded_weights=entry.folded_weights,
         witness=witness and entry.target in WITNESSES,
         chosen_weights=entry.chosen_weights,

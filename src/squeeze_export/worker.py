@@ -122,6 +122,7 @@ def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
         artifact.signature,
         artifact.precision,
         pack,
+        labels=source.labels,
         folded=artifact.folded_weights,
         chosen=artifact.chosen_weights,
     )
@@ -136,7 +137,7 @@ def _judge(job: JudgeJob, events: TextIO) -> Result:
     pack, folded, chosen = read_golden(job.golden), job.folded_weights, job.chosen_weights
     file = (job.key.target, job.path, job.signature, job.key.precision, pack)
     witnesses: tuple[Witness, ...] = ()
-    reports = judge_file(*file, folded=folded, chosen=chosen)
+    reports = judge_file(*file, labels=job.labels, folded=folded, chosen=chosen)
     if job.witness:
         _say(events, "hearing witnesses")
         witnesses = witnesses_of(*file, folded=folded, chosen=chosen)

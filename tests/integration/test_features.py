@@ -49,7 +49,7 @@ def exported(source, target, folder, asked):
 
 def judged(artifact, pack):
     return judge_file(
-        artifact.target, artifact.path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights
+        artifact.target, artifact.path, artifact.signature, artifact.precision, pack, labels=None, folded=artifact.folded_weights
     )[0]
 
 

@@ -62,7 +62,8 @@ for name, model, spec, wanted in (
         source = load_source(name=name, model=model, weights=Path(sys.argv[3]), seed=0, labels=None, preprocessing=spec)
     artifact = tflite.export(source, replace(wanted, tflite_route="onnx-tf"), path)
     pack = make_golden(source, [(f"p{k}", picture) for k, picture in enumerate(pictures(torchvision(300, 280), 3))])
-    (report,) = judge_file("tflite", path, artifact.signature, artifact.precision, pack, folded=artifact.folded_weights)
+    extra = {"labels": source.labels, "folded": artifact.folded_weights}
+    (report,) = judge_file("tflite", path, artifact.signature, artifact.precision, pack, **extra)
     operations = [o.name for o in litert.open(path, artifact.signature, artifact.precision).file.operations]
     told[name] = {
         "verdict": report.verdict, "reason": report.reason, "route": artifact.route, "operations": operations,

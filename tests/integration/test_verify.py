@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +261,29 @@ def test_weights_excused_without_need_and_loosened_bars_are_told(bundle, proven)
     (line,) = claims.of_tolerances(record, {**bars, name: replace(bars[name], max_error_of_peak=1e9)})
     assert f"tolerance of {name}" in line
     assert len(claims.of_tolerances(record, {})) == 3
+
+
+def test_labels_inside_an_artifact_are_held_against_those_beside_it(copied, tmp_path):
+    """A label that was swapped inside one file, and labels.txt turned round for the others: each is told by class."""
+    path = only(copied, "torchscript")
+    with zipfile.ZipFile(path) as archive:
+        entries = [(info, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for info, data in entries:
+            archive.writestr(info, data.replace(b"0\n1\n", b"1\n0\n") if info.filename.endswith("labels.txt") else data)
+    mend_digests(copied)
+    ended = run_tool("verify", copied, cwd=tmp_path)
+    assert ended.code == 5
+    assert "label of class 0 is '1', the source's '0' (2 differ)" in " ".join(ended.err.split())
+
+
+def test_labels_turned_round_beside_the_artifacts_are_told_by_each(copied, tmp_path):
+    labels = (copied / "labels.txt").read_text(encoding="utf-8").splitlines()
+    (copied / "labels.txt").write_text("".join(f"{label}\n" for label in reversed(labels)), encoding="utf-8")
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["labels"]["sha256"], manifest["labels"]["size_bytes"] = digest(copied / "labels.txt")
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    ended = run_tool("verify", copied, cwd=tmp_path)
+    assert ended.code == 5
+    assert ended.err.count("the file's label of class 0 is '0', the source's 'Z'") == 3

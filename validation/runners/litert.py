@@ -42,7 +42,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
         raise ArtifactError(f"{path.name} cannot be read: {error.strerror}. Export it again.") from error
     file = litert_file.read(content)
     litert_file.check_declared(file, signature, precision)
-    _check_metadata(file, content, signature)
+    metadata = _check_metadata(file, content, signature)
     with _quiet() as said:
         from ai_edge_litert.interpreter import Interpreter
 
@@ -57,6 +57,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     _require_one_partition(interpreter, file)
     return _LiteRtRunner(
         executor=f"LiteRT {version('ai-edge-litert')} (XNNPACK)",
+        labels=metadata.labels,
         interpreter=interpreter,
         file=file,
     )
@@ -65,6 +66,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
 @dataclass(frozen=True, kw_only=True)
 class _LiteRtRunner:
     executor: str
+    labels: tuple[str, ...] | None
     interpreter: Any
     file: litert_file.TfliteFile
 
@@ -87,14 +89,16 @@ class _LiteRtRunner:
         return self.file.stored_weights()
 
 
-def _check_metadata(file: litert_file.TfliteFile, content: bytes, signature: Signature) -> None:
+def _check_metadata(file: litert_file.TfliteFile, content: bytes, signature: Signature) -> litert_metadata.Metadata:
     metadata = file.metadata.get(litert_metadata.BUFFER_NAME)
     if metadata is None:
         raise ArtifactError(
             f"The file has no {litert_metadata.BUFFER_NAME}: MediaPipe Tasks refuses it, and apps must guess its normalisation. "
             "Export it again."
         )
-    litert_metadata.check_declared(litert_metadata.read(metadata, content), signature)
+    read = litert_metadata.read(metadata, content)
+    litert_metadata.check_declared(read, signature)
+    return read
 
 
 def _require_one_partition(interpreter: Any, file: litert_file.TfliteFile) -> None:

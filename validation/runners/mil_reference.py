@@ -21,7 +21,7 @@ from squeeze_export.validation.mil.declaration import hold
 from squeeze_export.validation.mil.executor import Arithmetic, Executor, prepare
 from squeeze_export.validation.mil.ops import IMPLEMENTED
 from squeeze_export.validation.mil.package import read_package
-from squeeze_export.validation.mil.program import Labels, Program, Reference, conv_weights, load_program
+from squeeze_export.validation.mil.program import Program, Reference, conv_weights, load_program
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -53,7 +53,7 @@ class MilRunner:
     """A package opened from disk. `labels`: the classes of a classifier in index order, or None."""
 
     executor: str
-    labels: Labels | None
+    labels: tuple[str, ...] | None
     signature: Signature
     is_image: bool
     tap: str | None
@@ -97,7 +97,7 @@ def open(path: Path, signature: Signature, precision: Precision, *, arithmetic: 
     hold(package, program, signature, precision)
     runner = MilRunner(
         executor=f"{NAME} (coremltools {importlib.metadata.version('coremltools')}, {_described(program, arithmetic)})",
-        labels=program.labels,
+        labels=None if program.labels is None else tuple(map(str, program.labels)),
         signature=signature,
         is_image=package.spec.description.input[0].type.WhichOneof("Type") == "imageType",
         tap=_logits(program, signature),

@@ -47,12 +47,12 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     except OSError as error:
         raise ArtifactError(f"{path.name} cannot be read: {error.strerror}. Export it again.") from error
     model = _read(path.name, content)
-    _check_declared(path.name, model, signature, precision)
+    labels = _check_declared(path.name, model, signature, precision)
     weights = _weights(path.name, model.graph)
     wrong = next((w for w in weights if w.ndim > 1 and w.dtype.name != ("float16" if precision == "fp16" else "float32")), None)
     if wrong is not None:
         raise ArtifactError(f"{path.name} stores a filter as {wrong.dtype.name}, and {precision} is declared: export it again.")
-    return _OnnxRunner(path.name, session(path.name, content), weights)
+    return _OnnxRunner(path.name, session(path.name, content), weights, labels)
 
 
 def session(name: str, content: bytes) -> Any:
@@ -77,7 +77,8 @@ def session(name: str, content: bytes) -> Any:
 class _OnnxRunner:
     """See contracts.Runner."""
 
-    def __init__(self, name: str, session: Any, weights: tuple[Array, ...]) -> None:
+    def __init__(self, name: str, session: Any, weights: tuple[Array, ...], labels: tuple[str, ...] | None) -> None:
+        self.labels = labels
         self.executor = f"{NAME} {version('onnxruntime')} (CPU)"
         self._name, self._session, self._weights = name, session, weights
         self._inputs = {port.name: (tuple(port.shape), _DTYPES.get(port.type, port.type)) for port in session.get_inputs()}
@@ -117,8 +118,8 @@ def _read(name: str, content: bytes) -> Any:
     return model
 
 
-def _check_declared(name: str, model: Any, signature: Signature, precision: Precision) -> None:
-    """Hold ports, operations and metadata against what is declared."""
+def _check_declared(name: str, model: Any, signature: Signature, precision: Precision) -> tuple[str, ...] | None:
+    """Hold ports, operations and metadata against what is declared; gives the labels in the metadata."""
     ports = [(signature.input.name, signature.input.shape, signature.input.dtype)]
     ports += [(output.name, output.shape, output.dtype) for output in signature.outputs]
     found = [_port(value) for value in (*model.graph.input, *model.graph.output)]
@@ -138,10 +139,10 @@ def _check_declared(name: str, model: Any, signature: Signature, precision: Prec
     last = written.get(signature.outputs[0].name, "nothing")
     if (last == "Softmax") != ("probabilities" in kinds):
         raise ArtifactError(f"{name} declares {', '.join(sorted(kinds))}, but the operation that writes them is {last}.")
-    _check_record(name, {entry.key: entry.value for entry in model.metadata_props}, signature, precision)
+    return _check_record(name, {entry.key: entry.value for entry in model.metadata_props}, signature, precision)
 
 
-def _check_record(name: str, properties: Mapping[str, str], signature: Signature, precision: Precision) -> None:
+def _check_record(name: str, properties: Mapping[str, str], signature: Signature, precision: Precision) -> tuple[str, ...] | None:
     try:
         record = json.loads(properties[RECORD])
         found = {"signature": record["signature"], "precision": record["precision"]}
@@ -157,6 +158,7 @@ def _check_record(name: str, properties: Mapping[str, str], signature: Signature
     labels, classes = properties.get(LABELS, "").splitlines(), signature.outputs[0].shape[-1]
     if labels and len(labels) != classes:
         raise ArtifactError(f"{name} holds {len(labels)} labels for {classes} classes: export it again.")
+    return tuple(labels) or None
 
 
 def _weights(name: str, graph: Any) -> tuple[Array, ...]:

@@ -59,12 +59,15 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
             raise ArtifactError(f"TensorFlow refuses {path.name}: {error}. Export it again.") from error
     if any(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details()):
         raise UnsupportedOperationError("TensorFlow put a delegate in place of its reference kernels: it is no second opinion.")
-    return _ReferenceRunner(executor=f"TensorFlow {tf.__version__} (reference kernels)", interpreter=interpreter, file=file)
+    return _ReferenceRunner(
+        executor=f"TensorFlow {tf.__version__} (reference kernels)", labels=None, interpreter=interpreter, file=file
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ReferenceRunner:
     executor: str
+    labels: None  # LiteRT's runner reads them; kernels know none
     interpreter: Any
     file: litert_file.TfliteFile
 

@@ -50,12 +50,12 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     Raises ArtifactError where it is damaged or differs, UnsupportedOperationError where its bytecode goes beyond a straight line.
     """
     content, records = _read(path)
-    _check_record(path, records, signature, precision)
+    labels = _check_record(path, records, signature, precision)
     weights = _weights(path, records)
     wrong = next((weight for weight in weights if weight.dtype.name != _DTYPES[precision]), None)
     if wrong is not None:
         raise ArtifactError(f"{path.name} stores a weight as {wrong.dtype.name}, and {precision} is declared: export it again.")
-    runner = _LiteRunner(path, _load(path, content), signature, weights)
+    runner = _LiteRunner(path, _load(path, content), signature, weights, labels)
     runner.probe()
     return runner
 
@@ -63,9 +63,12 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
 class _LiteRunner:
     """See contracts.Runner; the file's one input and output are positional and take the signature's names."""
 
-    def __init__(self, path: Path, module: Any, signature: Signature, weights: tuple[Array, ...]) -> None:
+    def __init__(
+        self, path: Path, module: Any, signature: Signature, weights: tuple[Array, ...], labels: tuple[str, ...] | None
+    ) -> None:
         import torch
 
+        self.labels = labels
         self.executor = f"{NAME} (torch {torch.__version__.partition('+')[0]})"
         self._path, self._module, self._signature, self._weights = path, module, signature, weights
 
@@ -136,8 +139,8 @@ def _read(path: Path) -> tuple[bytes, dict[str, bytes]]:
     return content, {name.partition("/")[2]: data for name, data in found}
 
 
-def _check_record(path: Path, records: Mapping[str, bytes], signature: Signature, precision: Precision) -> None:
-    """Hold the extra files against the declaration: signature, precision, and a label per class where there are labels."""
+def _check_record(path: Path, records: Mapping[str, bytes], signature: Signature, precision: Precision) -> tuple[str, ...] | None:
+    """Hold the extra files against the declaration: signature, precision, a label per class if there are any, which it gives."""
     if f"extra/{RECORD_FILE}" not in records:
         raise ArtifactError(f"{path.name} has no {RECORD_FILE} inside: it was not written by squeeze-export.")
     try:
@@ -156,6 +159,7 @@ def _check_record(path: Path, records: Mapping[str, bytes], signature: Signature
     classes = signature.outputs[0].shape[-1]
     if labels and len(labels) != classes:
         raise ArtifactError(f"{path.name} holds {len(labels)} labels for {classes} classes: export it again.")
+    return tuple(labels) or None
 
 
 def _load(path: Path, content: bytes) -> Any:

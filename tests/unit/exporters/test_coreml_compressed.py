@@ -149,7 +149,9 @@ def test_a_rung_from_calibration_images_to_the_judgement(seven_classes, tmp_path
     pack = make_golden(seven_classes, demo_images())
 
     def judged(chosen):
-        found = judge_file("coreml", artifact.path, artifact.signature, "pal8", pack, folded=(), chosen=chosen)
+        found = judge_file(
+            "coreml", artifact.path, artifact.signature, "pal8", pack, labels=seven_classes.labels, folded=(), chosen=chosen
+        )
         return found[0].weights
 
     assert judged(artifact.chosen_weights).compared == 52

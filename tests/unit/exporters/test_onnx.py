@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def judged(artifact, source):
     pack = make_golden(source, [(f"picture {k}", picture) for k, picture in enumerate(pictures(torchvision(300, 280), 3))])
-    (report,) = judge_file("onnx", artifact.path, artifact.signature, artifact.precision, pack, folded=())
+    (report,) = judge_file("onnx", artifact.path, artifact.signature, artifact.precision, pack, labels=source.labels, folded=())
     return report
 
 
