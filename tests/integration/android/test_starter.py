@@ -305,8 +305,9 @@ def test_a_changed_apk_is_refused(apk, tmp_path):
         ("app/src/main/res/layout/activity_main.xml", "@string/pick", "@string/no_such"),
         ("app/src/main/AndroidManifest.xml", "@style/Theme.Starter", "@style/Theme.Missing"),
         ("app/src/main/res/values/strings.xml", "</resources>", ""),
+        ("app/src/main/res/values/strings.xml", ' formatted="false"', ""),  # the name has two conversions
     ],
-    ids=["string", "theme", "xml"],
+    ids=["string", "theme", "xml", "conversions"],
 )
 def test_broken_resources_are_refused(tools, projects, tmp_path, path, old, new):
     project = copy(projects["characters", "tflite"], tmp_path)
