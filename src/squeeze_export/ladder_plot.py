@@ -51,7 +51,7 @@ def _accuracy(axes: Any, ladder: Ladder) -> None:
         axes.plot(*zip(*own, strict=True), _MARKERS[target], color=_COLOURS[target], label=target, alpha=0.85)
     best = sorted((rung.bytes / 1e6, _top1(rung)) for rung in rungs if rung.best_accuracy)
     if best:
-        axes.plot(*zip(*best, strict=True), drawstyle="steps-post", color=_FRONT, lw=1, zorder=0, label="Pareto front")
+        _front(axes, best, max(rung.bytes for rung in rungs) / 1e6, "Pareto front")
     if ladder.reference is not None:
         value = 100 * ladder.reference.top1.value
         axes.axhline(value, color="black", lw=0.8, ls=":", zorder=0, label=f"reference {value:.1f} %")
@@ -72,10 +72,16 @@ def _speed(axes: Any, ladder: Ladder) -> None:
     axes.plot(sizes, [rung.ms_1_thread for rung in rungs], "s", color=colour, label="tflite, 1 thread")
     axes.plot(sizes, [rung.ms_2_threads for rung in rungs], "s", color=colour, mfc="none", label="tflite, 2 threads")
     best = sorted((rung.bytes / 1e6, rung.ms_1_thread or 0.0) for rung in rungs if rung.best_speed)
-    axes.plot(*zip(*best, strict=True), drawstyle="steps-post", color=_FRONT, lw=1, zorder=0, label="Pareto front, 1 thread")
+    _front(axes, best, max(sizes), "Pareto front, 1 thread")
     _name(axes, [(rung.bytes / 1e6, rung.ms_1_thread or 0.0, rung.precision, colour) for rung in rungs])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max(max(rung.ms_1_thread or 0.0, rung.ms_2_threads or 0.0) for rung in rungs))
     axes.legend(fontsize=8, loc="best")
+
+
+def _front(axes: Any, best: Sequence[tuple[float, float]], largest: float, label: str) -> None:
+    """Draw what is reached at each size as steps, on to the largest file: beyond its last rung the front stays as it is."""
+    points = [*best, (largest, best[-1][1])]
+    axes.plot(*zip(*points, strict=True), drawstyle="steps-post", color=_FRONT, lw=1, zorder=0, label=label)
 
 
 def _name(axes: Any, spots: Sequence[tuple[float, float, str, str]]) -> None:

@@ -154,5 +154,5 @@ def test_what_cannot_end_well_is_refused_first(tmp_path, image_folder):
 
 def test_a_file_that_litert_refuses_is_not_given_a_time(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"TFL3 but not really")
-    with pytest.raises(ArtifactError, match="broken.tflite"):
+    with pytest.raises(ArtifactError, match=r"broken\.tflite"):
         ladder.timed([tmp_path / "broken.tflite"], 1)
