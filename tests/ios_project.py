@@ -108,6 +108,7 @@ def problems(project: Path) -> list[str]:
     found += _phases(project, objects)
     found += _settings(objects)
     found += _scheme(bundles[0], objects)
+    found += _package(project)
     return found + _resources(project)
 
 
@@ -236,6 +237,22 @@ def _scheme(bundle: Path, objects: dict[str, dict[str, Any]]) -> list[str]:
     named = {reference.attrib["BlueprintIdentifier"] for reference in references}
     targets = [key for key, entry in objects.items() if entry["isa"] == "PBXNativeTarget"]
     return found + [f"the scheme leaves {objects[key]['name']} out" for key in targets if key not in named]
+
+
+# The first systems that have what the package's sources use: SHA256 of CryptoKit, and concurrency.
+_SYSTEMS = {"macOS": 11, "iOS": 16}
+
+
+def _package(project: Path) -> list[str]:
+    """Where Package.swift names no system, SwiftPM assumes macOS 10.13 on a Mac, and the package does not compile."""
+    text = re.sub(r"//[^\n]*", "", (project / "Core/Package.swift").read_text(encoding="utf-8"))
+    declared = re.search(r"platforms:\s*\[([^\]]*)\]", text)
+    named = dict(re.findall(r"\.(\w+)\(\.v(\d+)\)", declared[1] if declared else ""))
+    return [
+        f"Package.swift does not ask for {system} {least} or later"
+        for system, least in _SYSTEMS.items()
+        if int(named.get(system, 0)) < least
+    ]
 
 
 def _resources(project: Path) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,11 +47,25 @@ def raised() -> Iterator[None]:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Let both signals wait until the block has ended. A process started within it never sees them."""
+    waiting: list[int] = []
+    # A mask is of one thread, and inherited by what that thread starts; the system hands a signal to any other thread, and Python
+    # then handles it in the main one. So the handlers are put aside as well.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    aside: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        aside = {number: signal.signal(number, lambda number, _: waiting.append(number)) for number in _NUMBERS}
     try:
         yield
     finally:
+        # Unmasked while they are still collected: what the mask kept pending comes now.
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in aside.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in waiting[:1]:
+            if callable(aside[number]):
+                aside[number](number, None)
+            elif aside[number] is not signal.SIG_IGN:
+                os.kill(os.getpid(), number)
 
 
 def ignore() -> None:

@@ -75,6 +75,16 @@ def check_app_name(app_name: str) -> None:
             raise UsageError(f"The app's name {app_name!r} has the invisible character U+{ord(character):04X}. Leave it out.")
 
 
+def check_ios_name(app_name: str) -> None:
+    """Refuse (UsageError) a name that Xcode would read as a build setting: it expands $(X) and ${X} in an Info.plist."""
+    found = re.search(r"\$[({]", app_name)
+    if found:
+        raise UsageError(
+            f"The app's name {app_name!r} has {found.group()!r}, which Xcode takes for the beginning of a build setting. "
+            "Leave the bracket or the dollar out."
+        )
+
+
 def default_id(bundle_name: str, target: Target) -> str:
     """An app id for a bundle's own starters, one per target so that they install side by side; good for both platforms."""
     plain = re.sub(r"[^a-z0-9]", "", bundle_name.lower())[:60] or "model"

@@ -49,13 +49,16 @@ def render(
 
     Of several precisions of the target: see `proven`. The same bundle, names and template give the same bytes. Raises ParityError
     where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or no
-    variant, ArtifactError for a file that is not what the manifest records, UsageError for names and destination.
+    variant, ArtifactError for a file that is not what the manifest records, UsageError for names, destination, and a model that
+    an app of ours cannot take (one without classes).
     """
     if template == "android":
         starter_names.check_android_id(app_id)
     else:
         starter_names.check_ios_id(app_id)
     starter_names.check_app_name(app_name)
+    if template == "ios":
+        starter_names.check_ios_name(app_name)
     root = template_root(template)
     described = read_template(template)
     variant = next((variant for variant in described.variants if variant.target == target), None)
@@ -63,6 +66,7 @@ def render(
         known = ", ".join(variant.target for variant in described.variants)
         raise TargetUnavailableError(f"There is no {template} starter for {target}; it is made for {known}.")
     record = proven(manifest, target, precision, allow_unproven=allow_unproven)
+    _check_classifies(manifest, record)
     _check_files(bundle, manifest, record)
     _check_destination(destination)
     context = _context(bundle, manifest, record, described, variant, app_id, app_name)
@@ -173,16 +177,40 @@ def proven(manifest: Manifest, target: Target, precision: Precision | None = Non
         )
     for report in (record.parity, *record.witnesses):
         if report.verdict == "FAILED":
+            told = f": {report.reason}" if report.reason else "."
             raise ParityError(
-                f"No starter is made for {record.path}: its parity FAILED in the {report.executor}: {report.reason} "
-                "Export the model again."
+                f"No starter is made for {record.path}: its parity FAILED in the {report.executor}{told} Export the model again."
             )
     if record.parity.verdict != "PASSED" and not allow_unproven:
+        told = f" ({record.parity.reason})" if record.parity.reason else ""
         raise ParityError(
-            f"No starter is made for {record.path}: its parity is {record.parity.verdict} ({record.parity.reason}), so nothing "
+            f"No starter is made for {record.path}: its parity is {record.parity.verdict}{told}, so nothing "
             "is known about it. Pass --allow-unproven to make it all the same; the app's self-check is then the first proof."
         )
     return record
+
+
+def _check_classifies(manifest: Manifest, record: ArtifactRecord) -> None:
+    """Refuse what the apps would refuse at their first start: they show classes, and feed float32 pictures."""
+    if manifest.source.head == "features":
+        raise UsageError(
+            f"No starter is made for {record.path}: the app shows classes, and a model exported with --head features has none. "
+            "Export it with --head classifier."
+        )
+    wanted, crop = (1, manifest.source.num_classes), manifest.source.preprocessing
+    pictures = {"NHWC": (1, crop.height, crop.width, 3), "NCHW": (1, 3, crop.height, crop.width)}
+    given, taken = record.signature.outputs, record.signature.input
+    if len(given) != 1 or given[0].kind not in ("logits", "probabilities") or given[0].shape != wanted:
+        found = ", ".join(f"{output.name} ({output.kind}, {' x '.join(map(str, output.shape))})" for output in given) or "none"
+        raise UsageError(
+            f"No starter is made for {record.path}: the app needs one output of logits or probabilities, "
+            f"{' x '.join(map(str, wanted))}; the model's are {found}. Export it again as a classifier."
+        )
+    if taken.dtype != "float32" or pictures.get(taken.layout) != taken.shape:
+        raise UsageError(
+            f"No starter is made for {record.path}: the app feeds float32 pictures of {crop.height} x {crop.width}; the input is "
+            f"{taken.dtype}, {' x '.join(map(str, taken.shape))} in {taken.layout}. Export it again."
+        )
 
 
 def _check_files(bundle: Path, manifest: Manifest, record: ArtifactRecord) -> None:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -13,14 +15,22 @@ from squeeze_export import signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_raised_and_a_held_one_waits(number):
-    reached, before = (
-        False,
-        signal.getsignal(number),
-    )  # a shell without job control starts its background jobs with SIGINT ignored
-    with pytest.raises(signals.Signalled) as caught, signals.raised(), signals.held():
-        os.kill(os.getpid(), number)
-        reached = True
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_signal_is_raised_and_a_held_one_waits(number, threads):
+    # The handler before: a shell without job control starts its background jobs with SIGINT ignored.
+    reached, before, done = False, signal.getsignal(number), threading.Event()
+    others = [threading.Thread(target=done.wait) for _ in range(threads)]  # the system may give the signal to one of them
+    for thread in others:
+        thread.start()
+    try:
+        with pytest.raises(signals.Signalled) as caught, signals.raised(), signals.held():
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+            reached = True
+    finally:
+        done.set()
+        for thread in others:
+            thread.join()
     assert reached
     assert (caught.value.number, caught.value.exit_code) == (number, 128 + number)
     assert signal.getsignal(number) is before

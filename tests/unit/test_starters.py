@@ -149,6 +149,55 @@ def test_a_failed_artifact_is_refused_even_if_unproven_ones_are_allowed(made, sm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_verdict_without_a_reason_is_told_without_one(made, small, tmp_path):
+    record = made[1].artifacts[0]
+    for verdict, told in (("FAILED", r"FAILED in the test executor 1\.0\. Export"), ("NOT_RUN", r"is NOT_RUN, so nothing")):
+        changed = replace(record, parity=replace(record.parity, verdict=verdict, reason=None))
+        with pytest.raises(ParityError, match=told):
+            render(made, tmp_path / "out", manifest=replace(made[1], artifacts=(changed,)))
+
+
+@pytest.mark.parametrize(("template", "target"), [("android", "tflite"), ("ios", "coreml")])
+def test_the_readme_says_where_nothing_is_proven(tmp_path, template, target):
+    """The real templates."""
+    made = make_bundle(tmp_path / "net", "characters", targets=(target,), verdict="NOT_RUN")
+    options = {"template": template, "target": target, "allow_unproven": True}
+    text = (render(made, tmp_path / "told", **options) / "README.md").read_text()
+    assert "Nothing is proven of this model yet** (NOT_RUN: made NOT_RUN by the test.)" in text
+    for verdict, expected in (("NOT_RUN", True), ("PASSED", False)):
+        record = made[1].artifacts[0]
+        report = replace(record.parity, verdict=verdict, reason=None)
+        changed = replace(made[1], artifacts=(replace(record, parity=report),))
+        text = (render(made, tmp_path / verdict, **options, manifest=changed) / "README.md").read_text()
+        assert ("Nothing is proven of this model yet** (NOT_RUN)" in text) is expected
+        assert ("in the test executor 1.0)" in text or "(test executor 1.0)" in text) is not expected
+        assert "None)" not in text
+
+
+def test_a_model_that_the_app_cannot_take_is_refused(made, small, tmp_path):
+    record = made[1].artifacts[0]
+    given, taken = record.signature.outputs[0], record.signature.input
+    wrong = {
+        r"one output .* features \(features, 1 x 512\)": {
+            "outputs": (replace(given, name="features", kind="features", shape=(1, 512)),)
+        },
+        r"one output .* \(probabilities, 1 x 6\)": {"outputs": (replace(given, shape=(1, 6)),)},
+        "one output .* are none": {"outputs": ()},
+        "feeds float32 .* is float16": {"input": replace(taken, dtype="float16")},
+        "feeds float32 .* 1 x 3 x 160 x 160 in NHWC": {"input": replace(taken, shape=(1, 3, 160, 160))},
+    }
+    for told, change in wrong.items():
+        changed = replace(record, signature=replace(record.signature, **change))
+        with pytest.raises(UsageError, match=told):
+            render(made, tmp_path / "out", manifest=replace(made[1], artifacts=(changed,)))
+    features = replace(made[1], source=replace(made[1].source, head="features"))
+    with pytest.raises(UsageError, match="--head features has none"):
+        render(made, tmp_path / "out", manifest=features)
+    with pytest.raises(UsageError, match="--head features has none"):
+        render(made, tmp_path / "out", manifest=features, target="torchscript")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_artifact_that_could_not_be_run_is_refused_unless_allowed(made, small, tmp_path):
     record = with_verdict(made, "NOT_RUN")
     with pytest.raises(ParityError, match="--allow-unproven"):

@@ -37,6 +37,11 @@ def problems(project: Path) -> list[str]:
     wrapper = _text(project, "gradle/wrapper/gradle-wrapper.properties")
     if f"distributionSha256Sum={_WRAPPER_SHA256}\n" not in wrapper:
         found.append("the Gradle wrapper has no checksum, or another")
+    root = _text(project, "build.gradle.kts")
+    if 'gradleVersion = "8.13"\n' not in root or f'distributionSha256Sum = "{_WRAPPER_SHA256}"\n' not in root:
+        found.append("the task `wrapper` would write another Gradle, or no checksum")
+    if re.search(r"allWarningsAsErrors = true", build):
+        found.append("a newer compiler's warnings would stop the user's build")
     if "/gradle-8.13-bin.zip\n" not in wrapper:
         found.append("the Gradle wrapper does not take Gradle 8.13")
     for setting, number in {"compileSdk": 36, "targetSdk": 36, "minSdk": 28}.items():

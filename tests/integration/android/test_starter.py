@@ -75,6 +75,13 @@ def test_a_project_keeps_the_rules(projects, kind, target):
         ("app/build.gradle.kts", "dependsOn(checkModel)", "", "a build without the model would not be stopped"),
         ("app/build.gradle.kts", "libs.runtime", '"a.b:c:1.0"', "app/build.gradle.kts names a dependency beside the catalog"),
         ("app/build.gradle.kts", "minSdk = 28", "minSdk = 21", "minSdk is not 28"),
+        ("build.gradle.kts", 'Sum = "20f1', 'Sum = "10f1', "the task `wrapper` would write another Gradle, or no checksum"),
+        (
+            "app/build.gradle.kts",
+            'providers.gradleProperty("warningsAsErrors").isPresent',
+            "true",
+            "a newer compiler's warnings would stop the user's build",
+        ),
         (
             "app/src/main/AndroidManifest.xml",
             "    <application\n",
@@ -154,10 +161,10 @@ def test_ktlint_refuses_a_badly_formatted_file(tools, projects, tmp_path):
 def test_the_projects_unit_tests_pass(compiled, projects, kind, target):
     made, project = compiled(kind, target), projects[kind, target]
     classes = toolchain.unit_tests(project)
-    assert len(classes) == 6
+    assert len(classes) == 8
     done = toolchain.junit(project, toolchain.classpath(made.out), classes)
     assert done.code == 0, done.said
-    assert "OK (33 tests)" in done.said
+    assert "OK (43 tests)" in done.said
 
 
 def vectors_test(project: Path, path: str, vectors: Path) -> toolchain.Done:
@@ -229,6 +236,7 @@ SELF_CHECKS = {
     "SelfCheckTest.anotherByteInTheModelIsNamed",
     "SelfCheckTest.scoresBeyondTheToleranceFail",
     "SelfCheckTest.theResultIsSharedAsJson",
+    "SelfCheckTest.aRuntimeThatDoesNotLoadFailsAndTheAppGoesOn",
 }
 
 
@@ -297,8 +305,9 @@ def test_a_changed_apk_is_refused(apk, tmp_path):
         ("app/src/main/res/layout/activity_main.xml", "@string/pick", "@string/no_such"),
         ("app/src/main/AndroidManifest.xml", "@style/Theme.Starter", "@style/Theme.Missing"),
         ("app/src/main/res/values/strings.xml", "</resources>", ""),
+        ("app/src/main/res/values/strings.xml", ' formatted="false"', ""),  # the name has two conversions
     ],
-    ids=["string", "theme", "xml"],
+    ids=["string", "theme", "xml", "conversions"],
 )
 def test_broken_resources_are_refused(tools, projects, tmp_path, path, old, new):
     project = copy(projects["characters", "tflite"], tmp_path)

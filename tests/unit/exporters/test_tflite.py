@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from squeeze_export import sdks
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import tflite, tflite_flatbuffer
 from tests.tflite_cases import LABELS, Transposing, converted, declared, settings, seven_classes
@@ -97,8 +98,8 @@ def test_nothing_is_said_and_no_sdk_loaded_early(tmp_path):
 
 
 def test_unavailable_names_what_to_install(monkeypatch):
-    real = tflite.find_spec
-    monkeypatch.setattr(tflite, "find_spec", lambda name: None if name == "litert_torch" else real(name))
+    real = sdks.find_spec
+    monkeypatch.setattr(sdks, "find_spec", lambda name: None if name == "litert_torch" else real(name))
     assert tflite.unavailable() == "litert-torch is not installed: pip install litert-torch"
 
 

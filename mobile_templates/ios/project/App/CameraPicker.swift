@@ -1,9 +1,18 @@
+import AVFoundation
 import SwiftUI
 import UIKit
 
 /// The system's camera. Gives the picture as it was taken, not scaled, with its orientation.
 struct CameraPicker: UIViewControllerRepresentable {
-  static var isAvailable: Bool { UIImagePickerController.isSourceTypeAvailable(.camera) }
+  @MainActor static var isAvailable: Bool {
+    UIImagePickerController.isSourceTypeAvailable(.camera)
+  }
+
+  /// Whether this app may not use the camera, which would then show nothing but black. Where nobody was asked yet, the camera asks.
+  static var isDenied: Bool {
+    let status = AVCaptureDevice.authorizationStatus(for: .video)
+    return status == .denied || status == .restricted
+  }
 
   let onPhoto: (CapturedPhoto) -> Void
   @Environment(\.dismiss) private var dismiss

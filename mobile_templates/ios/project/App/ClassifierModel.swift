@@ -1,6 +1,7 @@
 import CoreGraphics
 import Foundation
 import SwiftUI
+import UIKit
 
 /// What the screens show. Work happens on other threads; its results arrive here.
 @MainActor
@@ -10,6 +11,10 @@ final class ClassifierModel: ObservableObject {
       let id: Int
       let label: String
       let probability: Float
+
+      var percentage: String {
+        probability.formatted(.percent.precision(.fractionLength(1)))
+      }
     }
 
     let rows: [Row]
@@ -44,7 +49,7 @@ final class ClassifierModel: ObservableObject {
     } catch {
       bundled = nil
       engine = nil
-      message = "\(error)"
+      message = error.localizedDescription
     }
   }
 
@@ -70,15 +75,22 @@ final class ClassifierModel: ObservableObject {
       classification = result
       preview = crop.image
       message = nil
+      if let best = result.rows.first { announce("\(best.label), \(best.percentage)") }
     } catch {
       classification = nil
       preview = nil
-      message = "\(error)"
+      show(error)
     }
   }
 
   func show(_ error: any Error) {
-    message = "\(error)"
+    message = error.localizedDescription
+    announce(error.localizedDescription)
+  }
+
+  /// For VoiceOver, whose reader does not see that the screen has changed.
+  private func announce(_ text: String) {
+    UIAccessibility.post(notification: .announcement, argument: text)
   }
 
   func runSelfCheck() async {

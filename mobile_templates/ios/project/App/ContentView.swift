@@ -1,11 +1,13 @@
 import PhotosUI
 import SwiftUI
+import UIKit
 
 /// The one screen of the app: a photograph, what the model says of it, and how long that took.
 struct ContentView: View {
   @StateObject private var model = ClassifierModel()
   @State private var selection: PhotosPickerItem?
   @State private var showsCamera = false
+  @State private var cameraIsDenied = false
   @State private var showsSelfCheck = false
 
   var body: some View {
@@ -14,9 +16,18 @@ struct ContentView: View {
         VStack(alignment: .leading, spacing: 20) {
           CropView(crop: model.preview)
           sources
+          if cameraIsDenied { cameraDenial }
+          if isWorking {
+            ProgressView("Working")
+              .frame(maxWidth: .infinity)
+          }
           if let message = model.message {
-            Label(message, systemImage: "exclamationmark.triangle")
-              .foregroundStyle(Color.red)
+            Label {
+              Text(message)
+            } icon: {
+              Image(systemName: "exclamationmark.triangle")
+                .foregroundStyle(Color.red)
+            }
           }
           if let classification = model.classification {
             ResultList(classification: classification)
@@ -54,7 +65,8 @@ struct ContentView: View {
       }
       if CameraPicker.isAvailable {
         Button {
-          showsCamera = true
+          cameraIsDenied = CameraPicker.isDenied
+          showsCamera = !cameraIsDenied
         } label: {
           Label("Take a photo", systemImage: "camera")
             .frame(maxWidth: .infinity)
@@ -62,7 +74,19 @@ struct ContentView: View {
       }
     }
     .buttonStyle(.borderedProminent)
-    .disabled(model.bundled == nil || model.isBusy)
+    .disabled(model.bundled == nil || isWorking)
+  }
+
+  /// A selection lasts until its photo is loaded (which may mean: downloaded) and classified.
+  private var isWorking: Bool { selection != nil || model.isBusy }
+
+  private var cameraDenial: some View {
+    VStack(alignment: .leading, spacing: 4) {
+      Text("This app may not use the camera. Settings can change that.")
+      if let settings = URL(string: UIApplication.openSettingsURLString) {
+        Link("Open Settings", destination: settings)
+      }
+    }
   }
 
   private var unitsPicker: some View {
@@ -87,10 +111,16 @@ struct ContentView: View {
       guard let data = try await item.loadTransferable(type: Data.self) else {
         throw ImageDecodingError("The photo library did not hand the picture over.")
       }
+      try Task.checkCancellation()
       await model.classify(.file(data))
+    } catch is CancellationError {
+      return
     } catch {
+      guard !Task.isCancelled else { return }
       model.show(error)
     }
+    // So that the same photo can be chosen again; one that was chosen meanwhile stays.
+    if selection == item { selection = nil }
   }
 }
 

@@ -6,18 +6,30 @@ import ImageIO
 enum ImageDecoding {
   /// Decode the first picture of a file (JPEG, HEIC, PNG, ...), with its EXIF orientation.
   static func picture(from file: Data) throws -> Picture {
-    guard let source = CGImageSourceCreateWithData(file as CFData, nil),
-      let image = CGImageSourceCreateImageAtIndex(source, 0, nil)
-    else {
+    guard let source = CGImageSourceCreateWithData(file as CFData, nil) else {
       throw ImageDecodingError("This file is no picture that iOS can read.")
     }
     let properties = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as NSDictionary?
+    let factor = Picture.subsampling(
+      width: (properties?[kCGImagePropertyPixelWidth] as? NSNumber)?.intValue ?? 0,
+      height: (properties?[kCGImagePropertyPixelHeight] as? NSNumber)?.intValue ?? 0)
+    let options =
+      factor == 1
+      ? nil : NSDictionary(dictionary: [kCGImageSourceSubsampleFactor as String: factor])
+    guard let image = CGImageSourceCreateImageAtIndex(source, 0, options as CFDictionary?) else {
+      throw ImageDecodingError("This file is no picture that iOS can read.")
+    }
     let tag = (properties?[kCGImagePropertyOrientation] as? NSNumber)?.intValue
     return try picture(from: image, orientation: tag.flatMap(Orientation.init) ?? .up)
   }
 
   /// The samples of a decoded picture.
   static func picture(from image: CGImage, orientation: Orientation) throws -> Picture {
+    // Not every format can be read at a fraction of its size.
+    guard Picture.subsampling(width: image.width, height: image.height) == 1 else {
+      throw ImageDecodingError(
+        "A picture of \(image.width) x \(image.height) pixels is too large for this app's memory.")
+    }
     // The file's own samples, where they are 8 bits and need no colour conversion: Core Graphics would change grey
     // (its gamma differs from that of sRGB) and would multiply colours by their alpha, rounding each.
     if let picture = stored(image, orientation) { return picture }
@@ -60,7 +72,10 @@ enum ImageDecoding {
       !image.isMask, let space = image.colorSpace
     else { return nil }
     if space.model == .monochrome { return image.alphaInfo == .none ? .grey : nil }
-    guard (space.name as String?) == (CGColorSpace.sRGB as String) else { return nil }
+    // A file that names no colour space is decoded as the device's, which means sRGB on iOS.
+    guard let name = space.name as String?,
+      name == (CGColorSpace.sRGB as String) || name == CGColorSpaceCreateDeviceRGB().name as String?
+    else { return nil }
     switch image.alphaInfo {
     case .none: return .rgb
     case .noneSkipLast: return .rgbx
@@ -70,8 +85,9 @@ enum ImageDecoding {
   }
 }
 
-struct ImageDecodingError: Error, CustomStringConvertible {
+struct ImageDecodingError: LocalizedError, CustomStringConvertible {
   let description: String
+  var errorDescription: String? { description }
 
   init(_ description: String) { self.description = description }
 }

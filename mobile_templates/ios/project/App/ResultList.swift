@@ -16,8 +16,9 @@ struct ResultList: View {
   }
 
   private var times: String {
-    let preprocessing = String(format: "%.1f", classification.preprocessingMilliseconds)
-    let inference = String(format: "%.1f", classification.inferenceMilliseconds)
+    let style = FloatingPointFormatStyle<Double>.number.precision(.fractionLength(1))
+    let preprocessing = classification.preprocessingMilliseconds.formatted(style)
+    let inference = classification.inferenceMilliseconds.formatted(style)
     return
       "Preprocessing \(preprocessing) ms, inference \(inference) ms (\(classification.units.title))"
   }
@@ -32,7 +33,7 @@ struct ResultRow: View {
       HStack {
         Text(row.label)
         Spacer()
-        Text(percentage)
+        Text(row.percentage)
           .monospacedDigit()
           .foregroundStyle(.secondary)
       }
@@ -45,10 +46,6 @@ struct ResultRow: View {
       .accessibilityHidden(true)
     }
     .accessibilityElement(children: .combine)
-    .accessibilityLabel("\(row.label), \(percentage)")
-  }
-
-  private var percentage: String {
-    String(format: "%.1f %%", row.probability * 100)
+    .accessibilityLabel("\(row.label), \(row.percentage)")
   }
 }

@@ -44,12 +44,14 @@ struct SelfCheckView: View {
 
   private func summary(_ report: SelfCheckReport) -> some View {
     Section {
-      Label(
-        report.verdict.rawValue,
-        systemImage: report.verdict == .pass ? "checkmark.seal.fill" : "xmark.seal.fill"
-      )
+      Label {
+        Text(report.verdict.rawValue)
+      } icon: {
+        // The word stays in the text's own colour: green on white is hard to read.
+        Image(systemName: report.verdict == .pass ? "checkmark.seal.fill" : "xmark.seal.fill")
+          .foregroundStyle(report.verdict == .pass ? Color.green : Color.red)
+      }
       .font(.title2.bold())
-      .foregroundStyle(report.verdict == .pass ? Color.green : Color.red)
       .accessibilityLabel("Self-check: \(report.verdict.rawValue)")
       if let worst = report.worstErrorOfPeak, let tolerance = report.tolerance {
         NumberRow("Worst error of the peak", Parity.short(worst))

@@ -5,6 +5,7 @@ import PackageDescription
 
 let package = Package(
   name: "ClassifierCore",
+  platforms: [.macOS(.v13), .iOS(.v16)],
   products: [.library(name: "ClassifierCore", targets: ["ClassifierCore"])],
   targets: [
     .target(name: "ClassifierCore"),

@@ -23,6 +23,8 @@ public final class CGColorSpace {
   public var model: CGColorSpaceModel { fatalError() }
 }
 
+public func CGColorSpaceCreateDeviceRGB() -> CGColorSpace { fatalError() }
+
 public enum CGImageAlphaInfo: UInt32, Sendable {
   case none
   case premultipliedLast

@@ -2,6 +2,9 @@
 
 public final class CGImageSource {}
 public let kCGImagePropertyOrientation: CFString = ""
+public let kCGImagePropertyPixelWidth: CFString = ""
+public let kCGImagePropertyPixelHeight: CFString = ""
+public let kCGImageSourceSubsampleFactor: CFString = ""
 
 public func CGImageSourceCreateWithData(_ data: CFData, _ options: CFDictionary?) -> CGImageSource? {
   fatalError()

@@ -222,9 +222,16 @@ public struct Text: PrimitiveView {
 }
 public struct Image: PrimitiveView {
   public init(_ image: CGImage, scale: CGFloat, label: Text) {}
+  public init(systemName: String) {}
   public func resizable() -> Image { self }
 }
-public struct Label<Title: View, Icon: View>: PrimitiveView {}
+public struct Link<Content: View>: PrimitiveView {}
+extension Link where Content == Text {
+  public init(_ key: LocalizedStringKey, destination: URL) { fatalError() }
+}
+public struct Label<Title: View, Icon: View>: PrimitiveView {
+  public init(@ViewBuilder title: () -> Title, @ViewBuilder icon: () -> Icon) {}
+}
 extension Label where Title == Text, Icon == Image {
   public init(_ key: LocalizedStringKey, systemImage: String) { fatalError() }
   @_disfavoredOverload public init<S: StringProtocol>(_ title: S, systemImage: String) { fatalError() }

@@ -13,6 +13,19 @@ open class UIImage: NSObject, @unchecked Sendable {
 @MainActor open class UINavigationController: UIViewController {}
 @MainActor public protocol UINavigationControllerDelegate: NSObjectProtocol {}
 
+@MainActor open class UIApplication: UIResponder {
+  nonisolated public class var openSettingsURLString: String { fatalError() }
+}
+
+public enum UIAccessibility {
+  public struct Notification: RawRepresentable, Hashable, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    public static let announcement = Notification(rawValue: 0)
+  }
+  @MainActor public static func post(notification: UIAccessibility.Notification, argument: Any?) { fatalError() }
+}
+
 @MainActor public protocol UIImagePickerControllerDelegate: NSObjectProtocol {
   func imagePickerController(
     _ picker: UIImagePickerController,

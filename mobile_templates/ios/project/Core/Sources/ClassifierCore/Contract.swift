@@ -124,8 +124,9 @@ struct Contract: Codable, Equatable, Sendable {
   }
 }
 
-struct ContractError: Error, Equatable, CustomStringConvertible {
+struct ContractError: LocalizedError, Equatable, CustomStringConvertible {
   let description: String
+  var errorDescription: String? { description }
 
   init(_ description: String) { self.description = description }
 }

@@ -34,6 +34,9 @@ struct Picture: Sendable {
     }
   }
 
+  /// Above this many pixels a file is decoded at a fraction of its size: the samples alone would take 200 MB.
+  static let mostPixels = 50_000_000
+
   private let storedWidth: Int
   private let storedHeight: Int
   private let bytesPerRow: Int
@@ -61,6 +64,12 @@ struct Picture: Sendable {
     self.orientation = orientation
     self.width = orientation.swapsSides ? height : width
     self.height = orientation.swapsSides ? width : height
+  }
+
+  /// The factor by which both sides of a file's picture must be divided to have at most `mostPixels`: one of those that ImageIO
+  /// knows. A picture that is too large even then is refused when it is decoded.
+  static func subsampling(width: Int, height: Int) -> Int {
+    [1, 2, 4].first { (width / $0) * (height / $0) <= mostPixels } ?? 8
   }
 
   /// Write row `y` of the upright picture as red, green, blue; `row` has room for `width` pixels.

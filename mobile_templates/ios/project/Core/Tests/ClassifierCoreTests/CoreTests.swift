@@ -56,6 +56,16 @@ final class CoreTests: XCTestCase {
     XCTAssertTrue(Preprocess.resizedSize(width: 7, height: 7, resize: 256) == (256, 256))
   }
 
+  func testLargePicturesAreDecodedSmaller() {
+    let sizes = [(0, 0), (8064, 6048), (12000, 9000), (24000, 18000), (60000, 60000)]
+    XCTAssertEqual(sizes.map(Picture.subsampling), [1, 1, 2, 4, 8])
+  }
+
+  func testErrorsAreToldInTheirOwnWords() {
+    let error: any Error = ContractError("The model has no output.")
+    XCTAssertEqual(error.localizedDescription, "The model has no output.")
+  }
+
   func testACropLargerThanThePictureIsRefused() throws {
     let picture = try XCTUnwrap(
       Picture(width: 2, height: 2, bytesPerRow: 2, format: .grey, samples: [1, 2, 3, 4]))

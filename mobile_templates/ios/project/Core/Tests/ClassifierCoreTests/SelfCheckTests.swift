@@ -45,7 +45,17 @@ final class SelfCheckTests: XCTestCase {
   }
 
   func testSwappedClassesFail() async throws {
-    let report = try await report(answer: { _, scores in scores.reversed() })
+    let reversed = try await report(answer: { _, scores in scores.reversed() })
+    XCTAssertEqual(reversed.verdict, .fail)
+    // The two best change places by less than what lies between them: no error would excuse that.
+    let report = try await report(answer: { _, scores in
+      var changed = scores
+      let best = TopK.indices(scores, count: 2)
+      let (first, second) = (scores[best[0]], scores[best[1]])
+      changed[best[0]] = 0.4 * first + 0.6 * second
+      changed[best[1]] = 0.6 * first + 0.4 * second
+      return changed
+    })
     XCTAssertEqual(report.verdict, .fail)
     XCTAssertTrue(report.allProblems.contains { $0.contains("another best class") })
   }

@@ -3,6 +3,9 @@ package android.app;
 public class Activity extends android.content.Context {
     public static final int RESULT_OK = -1;
     protected void onCreate(@org.jetbrains.annotations.Nullable android.os.Bundle savedInstanceState) {}
+    protected void onStart() {}
+    protected void onStop() {}
+    public void finish() {}
     protected void onSaveInstanceState(@org.jetbrains.annotations.NotNull android.os.Bundle outState) {}
     protected void onActivityResult(int requestCode, int resultCode, @org.jetbrains.annotations.Nullable android.content.Intent data) {}
     public void setContentView(int layout) {}

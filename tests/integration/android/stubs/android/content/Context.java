@@ -2,6 +2,10 @@ package android.content;
 
 public abstract class Context {
     public android.content.res.AssetManager getAssets() { throw new UnsupportedOperationException(); }
+    public android.content.res.Resources getResources() { throw new UnsupportedOperationException(); }
+    public java.util.concurrent.Executor getMainExecutor() { throw new UnsupportedOperationException(); }
+    public static final String ACTIVITY_SERVICE = "activity";
+    public Object getSystemService(@org.jetbrains.annotations.NotNull String name) { throw new UnsupportedOperationException(); }
     public ContentResolver getContentResolver() { throw new UnsupportedOperationException(); }
     public Context getApplicationContext() { throw new UnsupportedOperationException(); }
     public String getPackageName() { throw new UnsupportedOperationException(); }

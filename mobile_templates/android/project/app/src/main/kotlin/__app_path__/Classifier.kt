@@ -65,10 +65,14 @@ class Classifier(
     companion object {
         const val SHOWN = 5
 
-        /** Opens the model that is packed into the app; throws where a file is missing or not the exported one. */
+        /**
+         * Opens the model that is packed into the app; throws where a file is missing or not the exported one. Reads all of it: not
+         * for the main thread.
+         */
         fun open(context: Context): Classifier {
             val contract = ModelContract.parse(String(context.readAsset(ModelContract.FILE), Charsets.UTF_8))
-            val labels = Labels.parse(context.readAsset(contract.labels.file), contract.classes)
+            contract.model.read(context::readAsset)
+            val labels = Labels.parse(contract.labels.read(context::readAsset), contract.classes)
             return Classifier(context, contract, labels, openEngine(context, contract))
         }
 

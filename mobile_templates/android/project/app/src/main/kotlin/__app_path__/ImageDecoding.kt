@@ -1,11 +1,13 @@
 package «app_id | kotlin_package»
 
-import android.content.ContentResolver
+import android.app.ActivityManager
+import android.content.Context
 import android.graphics.Bitmap
 import android.graphics.ColorSpace
 import android.graphics.ImageDecoder
 import android.net.Uri
 import «app_id | kotlin_package».core.PixelSource
+import «app_id | kotlin_package».core.sampleFor
 import java.nio.ByteBuffer
 
 /**
@@ -13,23 +15,28 @@ import java.nio.ByteBuffer
  * multiplied by alpha, in memory that the processor reads.
  */
 object ImageDecoding {
-    /** Beyond this many pixels a picture is decoded at half its size or less: its memory would be 200 MB and more. */
-    private const val LARGEST = 50_000_000L
-
+    /** A photo, at a fraction of its size where the phone has no memory for the whole. */
     fun decode(
-        resolver: ContentResolver,
+        context: Context,
         uri: Uri,
-    ): Bitmap = decode(ImageDecoder.createSource(resolver, uri))
+    ): Bitmap {
+        val memory = ActivityManager.MemoryInfo()
+        (context.getSystemService(Context.ACTIVITY_SERVICE) as ActivityManager).getMemoryInfo(memory)
+        return decode(ImageDecoder.createSource(context.contentResolver, uri), memory.availMem)
+    }
 
-    fun decode(data: ByteArray): Bitmap = decode(ImageDecoder.createSource(ByteBuffer.wrap(data)))
+    /** A picture of the golden pack: at its own size. */
+    fun decode(data: ByteArray): Bitmap = decode(ImageDecoder.createSource(ByteBuffer.wrap(data)), Long.MAX_VALUE)
 
-    private fun decode(source: ImageDecoder.Source): Bitmap =
+    private fun decode(
+        source: ImageDecoder.Source,
+        freeBytes: Long,
+    ): Bitmap =
         ImageDecoder.decodeBitmap(source) { decoder, info, _ ->
             decoder.allocator = ImageDecoder.ALLOCATOR_SOFTWARE
             decoder.isUnpremultipliedRequired = true
             decoder.setTargetColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))
-            var sample = 1
-            while (info.size.width.toLong() / sample * (info.size.height / sample) > LARGEST) sample *= 2
+            val sample = sampleFor(info.size.width, info.size.height, freeBytes)
             if (sample > 1) decoder.setTargetSampleSize(sample)
         }
 }

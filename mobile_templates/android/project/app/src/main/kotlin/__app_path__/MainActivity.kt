@@ -15,6 +15,8 @@ import android.view.ViewGroup
 import android.widget.ImageView
 import android.widget.ProgressBar
 import android.widget.TextView
+import «app_id | kotlin_package».core.Progress
+import java.io.FileNotFoundException
 import kotlin.math.roundToInt
 
 /** Pick or take a photo, and see what the model finds in it. */
@@ -23,7 +25,11 @@ class MainActivity : Activity() {
     private lateinit var status: TextView
     private lateinit var results: ViewGroup
     private lateinit var timing: TextView
-    private var shown: Uri? = null
+    private val app get() = application as StarterApplication
+    private val watcher: (Progress<Classification>) -> Unit = ::show
+
+    /** Where the camera app was asked to put its photo. */
+    private var asked: Uri? = null
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
@@ -37,44 +43,62 @@ class MainActivity : Activity() {
         findViewById<View>(R.id.self_check).setOnClickListener {
             startActivity(Intent(this, SelfCheckActivity::class.java))
         }
-        // After a rotation the picture is classified again: that takes less time than the animation.
-        savedInstanceState?.getString(SHOWN)?.let { classify(Uri.parse(it)) }
+        asked = savedInstanceState?.getString(ASKED)?.let(Uri::parse)
+        // After a rotation the application still has the result; where the system had ended the app, it is made again.
+        if (app.photos.key == null) savedInstanceState?.getString(SHOWN)?.let { app.classify(Uri.parse(it)) }
+    }
+
+    override fun onStart() {
+        super.onStart()
+        app.photos.watch(watcher)
+    }
+
+    override fun onStop() {
+        app.photos.unwatch(watcher)
+        super.onStop()
     }
 
     override fun onSaveInstanceState(outState: Bundle) {
         super.onSaveInstanceState(outState)
-        shown?.let { outState.putString(SHOWN, it.toString()) }
+        asked?.let { outState.putString(ASKED, it.toString()) }
+        app.photos.key?.let { outState.putString(SHOWN, it.toString()) }
     }
 
     private fun pick() {
-        val picker = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) {
-            Intent(MediaStore.ACTION_PICK_IMAGES)
+        val files = Intent(Intent.ACTION_GET_CONTENT).addCategory(Intent.CATEGORY_OPENABLE).setType("image/*")
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) {
+            // Some systems come without the photo picker.
+            open(PICK, Intent(MediaStore.ACTION_PICK_IMAGES).setType("image/*"), files)
         } else {
-            Intent(Intent.ACTION_GET_CONTENT).addCategory(Intent.CATEGORY_OPENABLE)
+            open(PICK, files)
         }
-        open(picker.setType("image/*"), PICK)
     }
 
     private fun takePhoto() {
-        val uri = PhotoProvider.uriFor(this)
+        val uri = PhotoProvider.newPlace(this)
+        asked = uri
         val intent = Intent(MediaStore.ACTION_IMAGE_CAPTURE)
             .putExtra(MediaStore.EXTRA_OUTPUT, uri)
             .addFlags(Intent.FLAG_GRANT_WRITE_URI_PERMISSION or Intent.FLAG_GRANT_READ_URI_PERMISSION)
         // Permissions travel with the clip, not with the extra.
         intent.clipData = ClipData.newRawUri(null, uri)
-        open(intent, CAMERA)
+        open(CAMERA, intent)
     }
 
+    /** Asks the first of [intents] that an app of this phone answers. */
     private fun open(
-        intent: Intent,
         request: Int,
+        vararg intents: Intent,
     ) {
-        try {
-            startActivityForResult(intent, request)
-        } catch (error: ActivityNotFoundException) {
-            Log.w(TAG, "no app for ${intent.action}", error)
-            status.setText(R.string.no_app)
+        for (intent in intents) {
+            try {
+                startActivityForResult(intent, request)
+                return
+            } catch (error: ActivityNotFoundException) {
+                Log.w(TAG, "no app for ${intent.action}", error)
+            }
         }
+        status.setText(R.string.no_app)
     }
 
     override fun onActivityResult(
@@ -85,34 +109,34 @@ class MainActivity : Activity() {
         super.onActivityResult(requestCode, resultCode, data)
         if (resultCode != RESULT_OK) return
         when (requestCode) {
-            PICK -> data?.data?.let(::classify)
-            CAMERA -> classify(PhotoProvider.uriFor(this))
+            PICK -> data?.data?.let(app::classify)
+            CAMERA -> asked?.let(::taken)
         }
     }
 
-    private fun classify(uri: Uri) {
-        shown = uri
-        status.setText(R.string.working)
-        val app = application as StarterApplication
-        app.worker.execute {
-            try {
-                val classifier = app.classifier
-                val found = classifier.classify(ImageDecoding.decode(contentResolver, uri))
-                show(uri) { draw(classifier, found) }
-            } catch (error: Exception) {
-                // A picture that cannot be read, or a model that cannot be opened: both are told, with the reason.
-                Log.e(TAG, "cannot classify $uri", error)
-                show(uri) { status.text = getString(R.string.failed, error.message ?: error.toString()) }
-            }
+    private fun taken(uri: Uri) {
+        if (PhotoProvider.isTaken(this, uri)) {
+            PhotoProvider.keepOnly(this, uri)
+            app.classify(uri)
+        } else {
+            app.photos.start(uri) { throw FileNotFoundException(getString(R.string.no_photo)) }
         }
     }
 
-    /** Does something on the screen, unless it is gone or already waits for another picture. */
-    private fun show(
-        uri: Uri,
-        action: () -> Unit,
-    ) {
-        runOnUiThread { if (!isDestroyed && shown == uri) action() }
+    private fun show(progress: Progress<Classification>) {
+        when (progress) {
+            is Progress.Running -> status.setText(R.string.working)
+            is Progress.Failed -> fail(progress.reason)
+            is Progress.Done -> draw(app.classifier, progress.value)
+        }
+    }
+
+    /** A picture that cannot be read, or a model that cannot be opened: both are told, and nothing of another photo is left. */
+    private fun fail(reason: String) {
+        image.visibility = View.GONE
+        results.removeAllViews()
+        timing.text = ""
+        status.text = getString(R.string.failed, reason)
     }
 
     private fun draw(
@@ -134,7 +158,7 @@ class MainActivity : Activity() {
             found.preprocessMilliseconds,
             found.inferenceMilliseconds,
             classifier.runtime,
-            classifier.threads,
+            resources.getQuantityString(R.plurals.threads, classifier.threads, classifier.threads),
         )
     }
 
@@ -155,6 +179,7 @@ class MainActivity : Activity() {
     private companion object {
         const val TAG = "Starter"
         const val SHOWN = "shown"
+        const val ASKED = "asked"
         const val PICK = 1
         const val CAMERA = 2
         const val BAR_STEPS = 1000

@@ -42,7 +42,15 @@ class OutputSpec(
 class FileSpec(
     val file: String,
     val sha256: String,
-)
+) {
+    /** The file's bytes; throws IllegalArgumentException where they are not the exported ones. */
+    fun read(open: ReadFile): ByteArray {
+        val data = open(file)
+        val found = sha256(data)
+        require(found == sha256) { "$file has sha256 $found, the exported one had $sha256." }
+        return data
+    }
+}
 
 /** What the app knows of its model, read from `contract.json`; nothing about it stands in the code. */
 class ModelContract(

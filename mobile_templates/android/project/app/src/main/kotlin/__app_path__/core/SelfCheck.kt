@@ -134,9 +134,8 @@ class SelfCheck(
     }
 
     private fun same(file: FileSpec): String {
-        val found = sha256(open(file.file))
-        require(found == file.sha256) { "${file.file} has sha256 $found, the exported one had ${file.sha256}." }
-        return "sha256 ${found.take(12)}…"
+        file.read(open)
+        return "sha256 ${file.sha256.take(12)}…"
     }
 
     private fun largest(
@@ -152,11 +151,6 @@ class SelfCheck(
         name: String,
         body: () -> String,
     ) {
-        val finding = try {
-            Finding(name, true, body())
-        } catch (error: Exception) {
-            Finding(name, false, error.message ?: error.javaClass.simpleName)
-        }
-        findings += finding
+        findings += orTold({ Finding(name, true, body()) }) { reason, _ -> Finding(name, false, reason) }
     }
 }

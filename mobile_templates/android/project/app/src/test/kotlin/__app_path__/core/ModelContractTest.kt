@@ -2,6 +2,7 @@ package «app_id | kotlin_package».core
 
 import org.json.JSONException
 import org.json.JSONObject
+import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertThrows
 import org.junit.Test
@@ -14,6 +15,14 @@ class ModelContractTest {
     @Test
     fun thePackedModelIsTheExportedOne() {
         assertEquals(Project.contract.model.sha256, sha256(Project.read(Project.contract.model.file)))
+    }
+
+    @Test
+    fun anotherByteIsRefusedWhereAFileIsOpened() {
+        for (file in listOf(Project.contract.model, Project.contract.labels)) {
+            assertArrayEquals(Project.read(file.file), file.read(Project::read))
+            assertThrows(IllegalArgumentException::class.java) { file.read { name -> Project.read(name).also { it[0]++ } } }
+        }
     }
 
     @Test

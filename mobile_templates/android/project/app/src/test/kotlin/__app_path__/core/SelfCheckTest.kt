@@ -99,6 +99,16 @@ class SelfCheckTest {
     }
 
     @Test
+    fun aRuntimeThatDoesNotLoadFailsAndTheAppGoesOn() {
+        for (error in listOf(UnsatisfiedLinkError("no libx.so"), NoClassDefFoundError("org/x/Native"), OutOfMemoryError())) {
+            val result = check { throw error }
+            assertEquals(listOf("inference"), failed(result))
+            assertFalse(result.passed)
+            assertEquals(reasonOf(error), result.findings.single { it.check == "inference" }.detail)
+        }
+    }
+
+    @Test
     fun otherPixelsAreNamed() {
         val shifted = SelfCheck(contract, engine { it }, Project::read) { data ->
             val picture = PngPixels(data)
