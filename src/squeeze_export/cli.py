@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from squeeze_export import compare_command, evaluate_command, signals, starter_command, targets_command, verify_command
+from squeeze_export import (
+    compare_command,
+    evaluate_command,
+    ladder_command,
+    signals,
+    starter_command,
+    targets_command,
+    verify_command,
+)
 from squeeze_export.errors import SqueezeExportError, UsageError
 
 if TYPE_CHECKING:
@@ -320,6 +328,7 @@ def _export(flags: Options, config: Path | None) -> None:
 
 app.command()(verify_command.verify)
 app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
+app.command(epilog=ladder_command.EPILOG)(ladder_command.ladder)
 app.command()(starter_command.starter)
 app.command()(compare_command.compare)
 app.command()(targets_command.targets)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from squeeze_export.evaluation.report import Accuracy, ArtifactRow, Evaluation
     from squeeze_export.jobs import Result
+    from squeeze_export.ladder import Ladder
     from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
@@ -260,6 +261,48 @@ def evaluation_table(found: Evaluation) -> Table:
             _difference(beside.top1_difference if beside else None),
             _difference(beside.top5_difference if beside else None),
             _percent(beside.agreement if beside else None),
+        )
+    return table
+
+
+def ladder_table(found: Ladder) -> Table:
+    """A line per rung: bytes, bytes as a ZIP, accuracy beside the reference's, ms; ● where no rung beats it at its size."""
+    from squeeze_export.ladder import NOT_TIMED
+
+    table = Table(
+        title=f"{found.name}: precision ladder on {found.images} images of {found.source}, in percent",
+        title_justify="left",
+        title_style="bold",
+        caption="Δ: accuracy less the reference's on the same images ± its standard error. ●: on the Pareto front of its column "
+        f"against bytes. {NOT_TIMED} Here of {found.runs} executions.",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("target", no_wrap=True)
+    table.add_column("precision", no_wrap=True)
+    for heading in ("bytes", "as ZIP", "top-1", "top-5", "Δ top-1", "Δ top-5", "ms, 1\nthread", "ms, 2\nthreads"):
+        table.add_column(heading, justify="right", no_wrap=heading in ("bytes", "as ZIP", "top-1"))
+    if found.reference is not None:
+        top5 = "–" if found.reference.top5 is None else f"{100 * found.reference.top5.value:.1f}"
+        table.add_row("reference", "", "", "", f"  {100 * found.reference.top1.value:.1f}  ", top5, "", "", "", "")
+    for rung in found.rungs:
+        top1: str | Text = Text(rung.status, style=_STYLES.get(rung.status, ""))
+        if rung.accuracy is not None:
+            top1 = f"{100 * rung.accuracy.top1.value:.1f} {'●' if rung.best_accuracy else ' '}"
+        top5 = "–" if rung.accuracy is None or rung.accuracy.top5 is None else f"{100 * rung.accuracy.top5.value:.1f}"
+        beside = rung.comparison
+        table.add_row(
+            rung.target,
+            rung.precision,
+            f"{rung.bytes:,}",
+            f"{rung.zip_bytes:,}",
+            top1,
+            top5,
+            _difference(beside.top1_difference if beside else None),
+            _difference(beside.top5_difference if beside else None),
+            "–" if rung.ms_1_thread is None else f"{rung.ms_1_thread:.2f} {'●' if rung.best_speed else ' '}",
+            _number(rung.ms_2_threads, "{:.2f}"),
         )
     return table
 

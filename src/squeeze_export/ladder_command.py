@@ -1,0 +1,159 @@
+"""The command `ladder`: every precision of every target, exported, evaluated, weighed and timed in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from squeeze_export import signals
+
+EPILOG: Final = (
+    "Exit codes: 0 every rung measured on every image, 2 usage, or images that could not be read, 3 bad source model or weights, "
+    "4 a conversion failed, 5 parity failed or an artifact failed, 6 a target unavailable here, or NOT_RUN."
+)
+
+
+def ladder(
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|demo",
+            help="Pictures with a labels.tsv (columns file and class_index), a folder per class, or the generated demo pictures.",
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Where the bundle's folder, ladder.csv, .json and .png go.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="squeezenet1_1 (default), or another as in an export."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="PATH|demo|imagenet|random", help="As in an export; default demo.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.")] = None,
+    labels: Annotated[str | None, typer.Option(metavar="PATH", help="One name per class, as in an export.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(metavar="TARGET", help="As in an export, repeatable; default all (not onnx).")
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TARGET=]PRECISION", help="As in an export, repeatable, such as coreml=ladder,auto:490KB; default ladder."
+        ),
+    ] = None,
+    calibration_data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Unlabelled pictures for int8 and compressed weights, as in an export.")
+    ] = None,
+    ios_target: Annotated[str | None, typer.Option(metavar="iOS15..iOS18", help="As in an export; default iOS16.")] = None,
+    input_size: Annotated[str | None, typer.Option(metavar="N|HxW", help="As in an export; default 224.")] = None,
+    preprocessing: Annotated[
+        str | None, typer.Option(metavar="PRESET", help="torchvision (default), caffe or inception.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The bundle's name; default: model and weights.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="At most N images, evenly spread; of the demo the first N, default 2000."),
+    ] = None,
+    runs: Annotated[int, typer.Option(metavar="N", help="A time is the median of N executions.")] = 50,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="How many processes evaluate at a time; default: the cores.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep what was computed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle and a ladder that stand there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print ladder.json, or the error, as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
+) -> None:
+    """Export every precision, and hold bytes, accuracy and milliseconds of all of them against each other.
+
+    Writes OUTPUT/NAME as an export does, and beside it ladder.csv, ladder.json and ladder.png (the picture needs the extra plot).
+    """
+    from squeeze_export import ladder as ladders
+    from squeeze_export import ladder_plot, screen
+    from squeeze_export.evaluation.cache import default_path
+    from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
+    from squeeze_export.golden import IMAGE_SUFFIXES
+    from squeeze_export.manifest import encode
+    from squeeze_export.pipeline import ExportFailed, export, plan
+    from squeeze_export.request import Options, build_request
+
+    shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
+    # The labelled pictures prove parity as well, where they lie side by side; those in folders per class cannot.
+    direct = shown != "demo" and shown.is_dir() and any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in shown.iterdir())
+    request = build_request(
+        Options(
+            target=tuple(target or ("all",)),
+            precision=tuple(precision or ("ladder",)),
+            starter=("none",),
+            images=images if direct else None,
+            output=output,
+            model=model,
+            weights=weights,
+            seed=seed,
+            labels=labels,
+            calibration_data=calibration_data,
+            ios_target=ios_target,
+            input_size=input_size,
+            preprocessing=preprocessing,
+            name=name,
+            force=force or None,
+        )
+    )
+    plan(request)
+    ladders.check(request, shown, limit=limit, runs=runs)
+    no_picture = ladder_plot.unavailable()
+    written: Path | None = None
+    try:
+        try:
+            with screen.progress_lines(quiet=quiet) as lines:
+                bundle = export(request, lines)
+        except ExportFailed as error:
+            if not quiet and not json:
+                screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
+            if verbose:
+                screen.print_tracebacks(error.results)
+            raise
+        written = bundle.path
+        with screen.evaluation_bars(quiet=quiet) as bars:
+            found = evaluate(
+                EvaluationRequest(
+                    bundle=bundle.path,
+                    images=shown,
+                    weights=str(request.weights) if isinstance(request.weights, Path) else None,
+                    limit=limit,
+                    workers=workers,
+                    cache=None if no_cache else default_path(),
+                ),
+                bars,
+            )
+        with screen.progress_lines(quiet=quiet) as lines:
+            climbed = ladders.assemble(bundle, found, runs=runs, progress=lines)
+    except signals.Signalled as signalled:
+        if written is not None:
+            signalled.told = f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written"
+        raise
+    contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
+    if no_picture is None:
+        contents[ladders.PNG] = ladder_plot.draw(climbed)
+    ladders.write(request.output, contents)
+    if json:
+        typer.echo(contents[ladders.JSON].decode(), nl=False)
+    elif not quiet:
+        screen.out().print(screen.ladder_table(climbed))
+        screen.out().print(f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {screen.shown(request.output)}.")
+    if not quiet:
+        for told in bundle.notes:
+            screen.note(told)
+        for text in dict.fromkeys(entry.notice for entry in bundle.manifest.artifacts if entry.notice):
+            screen.note(text)
+        if found.passed_over:
+            screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
+    if no_picture is not None:
+        screen.note(f"{ladders.PNG} was not drawn: {no_picture}")
+    if climbed.exit_code:
+        if not json:
+            screen.problem("The ladder is not complete.\n" + "\n".join(climbed.problems))
+        raise typer.Exit(climbed.exit_code)
