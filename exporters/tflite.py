@@ -128,7 +128,7 @@ def _make(
     chosen = _quantise(model, settings, spec, calibration)
     if chosen:
         operators = tflite_flatbuffer.operators(model)
-    labels = source.labels if output.kind == "probabilities" else None
+    labels = None if output.kind == "features" else source.labels
     card = tflite_metadata.model_card(source, spec)
     metadata = tflite_metadata.encode(card, spec, output, labels)
     written = tflite_flatbuffer.serialise(model, description=card.description, metadata={tflite_metadata.BUFFER_NAME: metadata})

@@ -143,9 +143,10 @@ def test_the_screen_shows_stages_and_one_table(tmp_path):
 
 @pytest.mark.parametrize("model", ["squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"])
 def test_every_model_passes_on_every_target(model, tmp_path):
+    (tmp_path / "labels.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     ended = run_tool(
         *("--target", "all", "--model", model, "--weights", "random", "--name", "net", "--input-size", "96x107"),
-        *("--output-kind", "logits"),
+        *("--output-kind", "logits", "--labels", "labels.txt"),
         cwd=tmp_path,
     )
     assert ended.code == 0, ended.err

@@ -78,7 +78,8 @@ def test_half_stores_filters_as_fp16_inside_the_flatbuffer(tmp_path, artifact):
     assert sum(size for _, size in buffers(content)) > 0.9 * len(content)
     model = tflite_flatbuffer.parse(content)
     assert Counter(tflite_flatbuffer.operators(model))["DEQUANTIZE"] == 26
-    assert not zipfile.is_zipfile(half.path)  # labels stand beside probabilities only
+    with zipfile.ZipFile(half.path) as archive:  # logits have the same classes in the same order
+        assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
 
 
 def test_nothing_is_said_and_no_sdk_loaded_early(tmp_path):
