@@ -9,13 +9,15 @@ import io
 import json
 import re
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.contracts import Artifact, ExportSettings, Precision, Signature, SourceModel
 from squeeze_export.errors import ConversionError
+from squeeze_export.exporters import torchscript_quantized
 from squeeze_export.exporters.graph import deployed, input_spec, output_spec
+from squeeze_export.models.source import weight_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 
     import torch
 
-    from squeeze_export.contracts import PixelArray
+    from squeeze_export.contracts import Array, PixelArray
 
 SUFFIX: Final = ".ptl"
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
-CALIBRATED: Final[tuple[Precision, ...]] = ()
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+CALIBRATED: Final[tuple[Precision, ...]] = ("int8",)
 PACKAGES: Final[tuple[str, ...]] = ("torch",)
 
 BYTECODE_VERSION: Final = 8  # what torch 1.13 to 2.13 write and the last mobile runtime (2.1.0) reads
@@ -62,12 +64,18 @@ def export(
     signature = Signature(input=spec, outputs=(output_spec(source, settings.output_kind),))
     extra_files = _extra_files(source, settings.precision, signature)
     partial = destination.with_name(f".{destination.name}.partial")
+    chosen: dict[str, Array] = {}
     try:
         module = deployed(source, spec, settings.output_kind)
-        if settings.precision == "fp16":
-            _store_weights_in_half(module)
-        archive = _canonical(_lite_archive(module, spec.shape, extra_files))
-        version, operators = _inspect(archive)
+        with torchscript_quantized.engine() if settings.precision == "int8" else nullcontext():
+            if settings.precision == "fp16":
+                _store_weights_in_half(module)
+            elif settings.precision == "int8":
+                if calibration is None:
+                    raise ConversionError("TorchScript int8 needs calibration images: pass --calibration-data.")
+                module, chosen = torchscript_quantized.quantise(module, [spec.encode(crop[None]) for crop in calibration])
+            archive = _canonical(_lite_archive(module, spec.shape, extra_files))
+            version, operators = _inspect(archive)
         if version != BYTECODE_VERSION:
             raise ConversionError(
                 f"torch wrote bytecode version {version} where the mobile runtime needs {BYTECODE_VERSION}: "
@@ -92,6 +100,9 @@ def export(
         operators=operators,
         bytecode_version=version,
         notice=NOTICE,
+        chosen_weights=tuple(
+            weight_digest(name, chosen[f"model.{name}"]) for name in source.module.state_dict() if f"model.{name}" in chosen
+        ),
     )
 
 

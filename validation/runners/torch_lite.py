@@ -32,9 +32,13 @@ BYTECODE_VERSION: Final = 8
 LABELS_FILE: Final = "labels.txt"
 RECORD_FILE: Final = "squeeze_export.json"
 
-_DTYPES: Final = {"fp32": "float32", "fp16": "float16"}
-_STORAGES: Final = {"FloatStorage": "<f4", "HalfStorage": "<f2"}
+# How a precision stores filters and biases.
+_FORMS: Final = {"fp32": ("float32", "float32"), "fp16": ("float16", "float16"), "int8": ("int8", "float32")}
+_FLOATS: Final = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8"}
+_STORAGES: Final = {**_FLOATS, "QInt8Storage": "<i1", "ShortStorage": "<i2", "LongStorage": "<i8"}
 _CONVOLUTION: Final = "aten::_convolution"
+_INT8_CONVOLUTIONS: Final = ("quantized::conv2d", "quantized::conv2d_relu")
+_ENGINE: Final = "qnnpack"  # the mobile runtime's: torch packs int8 filters for the engine that is set while it loads them
 
 
 def unavailable() -> str | None:
@@ -51,11 +55,16 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     """
     content, records = _read(path)
     labels = _check_record(path, records, signature, precision)
-    weights = _weights(path, records)
-    wrong = next((weight for weight in weights if weight.dtype.name != _DTYPES[precision]), None)
+    stored = _weights(path, records)
+    if precision not in _FORMS:
+        raise ArtifactError(f"{path.name}: {precision} is no precision of TorchScript Lite. Export it again.")
+    wrong = next((kind for at, (kind, _) in enumerate(stored) if kind != _FORMS[precision][at % 2]), None)
     if wrong is not None:
-        raise ArtifactError(f"{path.name} stores a weight as {wrong.dtype.name}, and {precision} is declared: export it again.")
-    runner = _LiteRunner(path, _load(path, content), signature, weights, labels)
+        raise ArtifactError(f"{path.name} stores a weight as {wrong}, and {precision} is declared: export it again.")
+    weights = tuple(weight for _, weight in stored)
+    with _engine(precision):
+        module = _load(path, content)
+    runner = _LiteRunner(path, module, signature, weights, labels, precision)
     runner.probe()
     return runner
 
@@ -64,13 +73,20 @@ class _LiteRunner:
     """See contracts.Runner; the file's one input and output are positional and take the signature's names."""
 
     def __init__(
-        self, path: Path, module: Any, signature: Signature, weights: tuple[Array, ...], labels: tuple[str, ...] | None
+        self,
+        path: Path,
+        module: Any,
+        signature: Signature,
+        weights: tuple[Array, ...],
+        labels: tuple[str, ...] | None,
+        precision: Precision,
     ) -> None:
         import torch
 
         self.labels = labels
         self.executor = f"{NAME} (torch {torch.__version__.partition('+')[0]})"
         self._path, self._module, self._signature, self._weights = path, module, signature, weights
+        self._precision = precision
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Execute once."""
@@ -87,7 +103,7 @@ class _LiteRunner:
                 f"{given.dtype.name} {given.shape}."
             )
         try:
-            with torch.no_grad():
+            with _engine(self._precision), torch.no_grad():
                 result = self._module(torch.from_numpy(np.array(given)))  # a copy: torch warns of arrays it may not write to
         except RuntimeError as error:
             raise ArtifactError(f"{self._path.name} cannot be executed: {_first_line(error)}. Export it again.") from error
@@ -98,7 +114,7 @@ class _LiteRunner:
         return {output.name: result.numpy().copy()}
 
     def stored_weights(self) -> tuple[Array, ...] | None:
-        """Weight and bias of every convolution, in the order of execution; constants that several share are repeated."""
+        """Weight and bias of every convolution, in the order of execution, int8 decoded; shared constants are repeated."""
         return self._weights
 
     def probe(self) -> None:
@@ -182,6 +198,27 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _engine(precision: Precision) -> Iterator[None]:
+    """Set the mobile runtime's engine for int8 while a file is loaded or executed."""
+    import torch
+
+    if precision != "int8":
+        yield
+        return
+    if _ENGINE not in torch.backends.quantized.supported_engines:
+        raise UnsupportedOperationError(f"This torch has no {_ENGINE}, which int8 needs: verify on Linux or macOS.")
+    before = torch.backends.quantized.engine
+    with warnings.catch_warnings():
+        # Of the deprecation of quantised tensors: the file holds some, and the user has no choice of others.
+        warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, torch\.quantize_per_channel", UserWarning)
+        torch.backends.quantized.engine = _ENGINE
+        try:
+            yield
+        finally:
+            torch.backends.quantized.engine = before
+
+
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
 
@@ -197,7 +234,7 @@ class _Storage:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads bytecode.pkl into plain tuples; nothing is imported or called but the four names below."""
+    """Reads bytecode.pkl into plain tuples; nothing is imported or called but the names below."""
 
     def __init__(self, data: bytes, records: Mapping[str, bytes]) -> None:
         super().__init__(io.BytesIO(data))
@@ -213,6 +250,14 @@ class _Unpickler(pickle.Unpickler):
             return dict  # of backward hooks, always empty
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
+        if (module, name) == ("torch._utils", "_rebuild_qtensor"):
+            return _decode
+        if (module, name) == ("torch", "per_channel_affine"):
+            return name
+        if (module, name) in (("torch.jit._pickle", "build_tensorlist"), ("torch.jit._pickle", "restore_type_tag")):
+            return lambda values, *_: values
+        if (module, name) == ("__torch__.torch.classes.quantized", "Conv2dPackedParamsBase"):
+            return _Packed
         raise UnsupportedOperationError(f"Its bytecode holds a {module}.{name}, which this runner does not read.")
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -238,8 +283,43 @@ def _rebuild(storage: _Storage, offset: int, size: tuple[int, ...], stride: tupl
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(values[offset:], size, bytes_per_step))
 
 
-def _weights(path: Path, records: Mapping[str, bytes]) -> tuple[Array, ...]:
-    """Follow the bytecode of `forward` and collect what each convolution takes as weight and bias."""
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """What an int8 filter (O, I, H, W) stands for, float32."""
+
+    values: Array
+
+
+def _decode(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], scheme: Any, *_: object) -> _Decoded:
+    """See torch._utils._rebuild_qtensor; of its schemes the one that is written here: symmetric, a scale per output channel."""
+    import numpy as np
+
+    kind, scales, zeros, axis = scheme
+    levels = _rebuild(storage, offset, size, stride)
+    if levels.dtype != np.int8 or kind != "per_channel_affine" or axis != 0 or np.any(zeros):
+        raise UnsupportedOperationError("a filter is quantised otherwise than symmetrically per output channel.")
+    if scales.shape != size[:1] or not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise ValueError(f"a filter of {size} has scales {scales.shape} that are not all positive numbers")
+    return _Decoded(values=levels.astype(np.float32) * scales.astype(np.float32).reshape(-1, 1, 1, 1))
+
+
+class _Packed:
+    """An int8 convolution's filter and bias, out of the state that torch pickles for Conv2dPackedParamsBase."""
+
+    def __init__(self) -> None:
+        self.stored: tuple[tuple[str, Array], ...] = ()
+
+    def __setstate__(self, state: Any) -> None:
+        import numpy as np
+
+        version, (_geometry, kernel), (bias,) = state
+        if version != "2" or not isinstance(kernel, _Decoded) or not isinstance(bias, np.ndarray):
+            raise UnsupportedOperationError("an int8 convolution lacks its filter or its bias.")
+        self.stored = (("int8", kernel.values), (bias.dtype.name, bias))
+
+
+def _weights(path: Path, records: Mapping[str, bytes]) -> tuple[tuple[str, Array], ...]:
+    """Follow the bytecode of `forward` and collect what each convolution takes as weight and bias, with how it is stored."""
     try:
         version, *methods = _Unpickler(records["bytecode.pkl"], records).load()
         if version != BYTECODE_VERSION:
@@ -258,7 +338,7 @@ def _weights(path: Path, records: Mapping[str, bytes]) -> tuple[Array, ...]:
         raise ArtifactError(f"{path.name} holds no readable bytecode ({_first_line(error)}): export it again.") from error
 
 
-def _follow(table: Mapping[str, Any]) -> tuple[Array, ...]:
+def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
     """Run a straight line of bytecode on names instead of numbers: a constant stays itself, all else becomes None.
 
     `type_as` keeps its first argument, so that a half constant widened at run time is still that constant.
@@ -268,7 +348,7 @@ def _follow(table: Mapping[str, Any]) -> tuple[Array, ...]:
     operators, constants = table["operators"], table["constants"]
     stack: list[Any] = [None, None]  # self, image
     registers: dict[int, Any] = {}
-    weights: list[Array] = []
+    weights: list[tuple[str, Array]] = []
     *line, last = table["instructions"]
     for code, x, n in line:
         match code:
@@ -296,7 +376,11 @@ def _follow(table: Mapping[str, Any]) -> tuple[Array, ...]:
                 if operator == _CONVOLUTION:
                     if not all(isinstance(argument, np.ndarray) for argument in arguments[1:3]):
                         raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")
-                    weights += arguments[1:3]
+                    weights += [(argument.dtype.name, argument) for argument in arguments[1:3]]
+                elif operator in _INT8_CONVOLUTIONS:
+                    if not isinstance(arguments[1], _Packed) or not arguments[1].stored:
+                        raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")
+                    weights += arguments[1].stored
                 stack.append(arguments[0] if (operator, overload) == ("aten::type_as", "") else None)
             case _:
                 raise UnsupportedOperationError(f"its bytecode has the instruction {code}, which this runner does not follow.")

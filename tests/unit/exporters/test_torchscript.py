@@ -146,7 +146,7 @@ def test_the_desktop_reads_the_file_too(tmp_path):
 
 def test_fp16_halves_the_file(tmp_path):
     sizes = {}
-    for precision in torchscript.PRECISIONS:
+    for precision in ("fp32", "fp16"):
         path = torchscript.export(seven_classes(), settings(precision), tmp_path / f"{precision}.ptl").path
         sizes[precision] = path.stat().st_size
     assert sizes["fp16"] < 0.52 * sizes["fp32"]

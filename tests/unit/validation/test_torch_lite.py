@@ -323,7 +323,7 @@ BYTECODE = [
     (b"LIST_CONSTRUCT", b"DICT_CONSTRUCT", UnsupportedOperationError, "instruction DICT_CONSTRUCT"),
     (b"aten::_convolution", b"aten::convolutions", UnsupportedOperationError, "aten::convolutions"),
     (b"build_intlist", b"build_boollst", UnsupportedOperationError, r"torch.jit._pickle.build_boollst"),
-    (b"FloatStorage", b"ShortStorage", UnsupportedOperationError, r"torch.ShortStorage"),
+    (b"FloatStorage", b"OtherStorage", UnsupportedOperationError, r"torch.OtherStorage"),
     (b"constants", b"constance", ArtifactError, "no readable bytecode"),
 ]
 
