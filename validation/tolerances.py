@@ -88,6 +88,13 @@ _INT8: Final = Tolerance(
         deep="31 dB, 20 dB centred and 3.9e-2",
     ),
 )
+_INT4_MIXED: Final = Tolerance(
+    precision="int4-mixed",
+    max_error_of_peak=0.3,
+    min_snr_db=10.0,
+    min_centred_snr_db=5.0,
+    reason="to be measured 1 dB",
+)
 _INT8_QNNPACK: Final = Tolerance(
     precision="int8",
     max_error_of_peak=0.1,
@@ -136,6 +143,7 @@ TOLERANCES: Final[Mapping[tuple[Target, Precision], Tolerance]] = {
     ("tflite", "int8"): _INT8,
     ("tflite", "int8-dynamic"): _INT8_DYNAMIC,
     ("tflite", "int8-weights"): _INT8_WEIGHTS,
+    ("tflite", "int4-mixed"): _INT4_MIXED,
     ("torchscript", "fp32"): _FP32,
     ("torchscript", "fp16"): _FP16_STORED,
     ("torchscript", "int8"): _INT8_QNNPACK,
