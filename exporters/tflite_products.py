@@ -1,10 +1,10 @@
 """Convolutions with int4 filters as matrix products: XNNPACK has an int4 kernel for FULLY_CONNECTED and none for CONV_2D.
 
-A 1x1 convolution is a FULLY_CONNECTED over the last axis as it stands. In front of a larger one the patches are laid out: PAD, then
-per axis one SLICE for each place of the kernel and a CONCATENATION along the channels, columns before rows, so that a patch has the
-order (row, column, channel) of the filter's own bytes. That moves floats and computes nothing; XNNPACK takes all of it in one
-partition, where CONV_2D with int4 would fall back to slow kernels and cut the graph into eight. Ranges are then found for each
-position instead of each picture, which is the more exact.
+A 1x1 convolution is a FULLY_CONNECTED over the last axis as it stands. In front of a larger one the patches are laid out: PAD,
+then per axis one SLICE for each place of the kernel and a CONCATENATION along the channels, columns before rows, so that a patch
+has the order (row, column, channel) of the filter's own bytes. That moves floats and computes nothing; XNNPACK takes all of it in
+one partition, where CONV_2D with int4 would fall back to slow kernels and cut the graph into eight. (It joins at most five
+tensors in one CONCATENATION: nine slices at once would be left outside.)
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _VERSIONS = {"PAD": 1, "SLICE": 1, "CONCATENATION": 1, "FULLY_CONNECTED": 12}
 def as_products(model: Any) -> None:
     """Turn every CONV_2D whose filter is int4 into a FULLY_CONNECTED, in place; the tensors must have been named.
 
-    The filter (O, H, W, I) becomes (O, H * W * I), its bytes as they are. Raises ConversionError where a convolution has a stride, a
-    dilation, groups, or a padding that does not keep the size.
+    The filter (O, H, W, I) becomes (O, H * W * I), its bytes as they are. Raises ConversionError where a convolution has a
+    stride, a dilation, groups, or a padding that does not keep the size.
     """
     from ai_edge_litert.schema_py_generated import TensorType
 
@@ -57,8 +57,8 @@ def _require_plain(graph: Any, operator: Any, given: int) -> None:
     keeps = before[1:3] == after[1:3] and height % 2 == width % 2 == 1
     if steps != {1} or before[3] != channels or not keeps or channels * height * width % 2:
         raise ConversionError(
-            f"{name} cannot be stored in int4: its convolution has strides, dilations or groups, changes the size from {before} to "
-            f"{after}, or has an odd number of weights per channel. Export with --precision tflite=int8-dynamic."
+            f"{name} cannot be stored in int4: its convolution has strides, dilations or groups, changes the size from {before} "
+            f"to {after}, or has an odd number of weights per channel. Export with --precision tflite=int8-dynamic."
         )
 
 

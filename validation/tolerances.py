@@ -90,10 +90,14 @@ _INT8: Final = Tolerance(
 )
 _INT4_MIXED: Final = Tolerance(
     precision="int4-mixed",
-    max_error_of_peak=0.3,
-    min_snr_db=10.0,
-    min_centred_snr_db=5.0,
-    reason="to be measured 1 dB",
+    max_error_of_peak=0.12,
+    min_snr_db=22.0,
+    min_centred_snr_db=12.0,
+    reason=(
+        "The eight largest filters have 15 levels per channel, the others 255, all error-compensated; activations are rounded to "
+        "8 bits by the runtime: on 8 photographs each, 30 dB, 22 dB centred and 3.2e-2 of the peak (torchvision's weights), "
+        "29 dB, 17 dB centred and 4.5e-2 (Deep Compression). Close calls may go the other way; accuracy is evaluate's to say."
+    ),
 )
 _INT8_QNNPACK: Final = Tolerance(
     precision="int8",
