@@ -138,7 +138,7 @@ def snr(reference, found):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(("precision", "least", "bytes_at_most"), [("fp32", 120.0, 4_960_000), ("fp16", 70.0, 2_500_000)])
+@pytest.mark.parametrize(("precision", "least", "bytes_at_most"), [("fp32", 120.0, 4_985_000), ("fp16", 70.0, 2_525_000)])
 def test_real_weights_on_photographs(tmp_path, precision, least, bytes_at_most):
     source, pixels = real_source(), photographs(16)
     wanted = settings(precision, output_kind="logits")
@@ -147,7 +147,7 @@ def test_real_weights_on_photographs(tmp_path, precision, least, bytes_at_most):
     runner, found = run(artifact.path, source, wanted, pixels)
     assert snr(reference, found) > least
     assert np.array_equal(found.argmax(axis=1), reference.argmax(axis=1))
-    assert artifact.path.stat().st_size < bytes_at_most
+    assert artifact.path.stat().st_size < bytes_at_most  # the labels take some 21 KB of it
     assert sum(operations(runner).values()) == 38 + (26 if precision == "fp16" else 0)
 
 
