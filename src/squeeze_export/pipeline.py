@@ -163,8 +163,11 @@ def _lacking(request: ExportRequest) -> list[str]:
     lines: list[str] = []
     for target in request.targets:
         made = tflite.unavailable(request.tflite_route) if target == "tflite" else EXPORTERS[target].unavailable()
-        reasons = dict.fromkeys(reason for reason in (made, RUNNERS[target][0].unavailable()) if reason is not None)
-        lines += [f"{target} is not available here: {reason}" for reason in reasons]
+        run = RUNNERS[target][0].unavailable()
+        if made is not None:
+            lines.append(f"{target} is not available here: {made}")
+        if run is not None and run != made:
+            lines.append(f"{target} cannot be executed here, and so not be proven: {run}")
     return lines
 
 

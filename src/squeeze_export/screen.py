@@ -100,13 +100,14 @@ class Row:
     key: ArtifactKey
     size_bytes: int | None
     report: ParityReport
+    witness: bool = False  # not the one that decides
 
 
 def result_table(title: str, rows: Sequence[Row]) -> Table:
     """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of logits, or features."""
     ran: dict[str, list[str]] = {}
     for row in rows:
-        ran.setdefault(row.report.executor, []).append(str(row.key))
+        ran.setdefault(row.report.executor, []).append(f"{'witness of ' if row.witness else ''}{row.key}")
     executors = [f"{', '.join(keys)}: {executor}" for executor, keys in ran.items()]
     table = Table(
         title=title,
@@ -129,7 +130,7 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
         seen = logits_of(row.report)
         size = "–" if row.size_bytes is None else f"{row.size_bytes:,} B"
         table.add_row(
-            row.key.target,
+            "↳ witness" if row.witness else row.key.target,
             row.key.precision,
             *(() if narrow else (size, _number(seen.max_abs_error if seen else None, "{:.2e}"))),
             _decibel(seen),
@@ -148,9 +149,9 @@ def rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ())
     """One row per executor of each result, witnesses last; sizes are those of the recorded artifacts."""
     sizes = {entry.key: entry.size_bytes for entry in artifacts}
     return [
-        Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
+        Row(key=result.key, size_bytes=sizes.get(result.key), report=report, witness=place > 0)
         for result in results
-        for report in (*result.reports, *(witness.report for witness in result.witnesses))
+        for place, report in enumerate((*result.reports, *(witness.report for witness in result.witnesses)))
     ]
 
 
