@@ -92,15 +92,15 @@ def measure(
     return evaluate_bundle(bundle, images, evaluation, _Told(progress, names), command=command)
 
 
-def record_of(found: Evaluation) -> AccuracyRecord | None:
-    """What the manifest keeps of a measurement; None where the reference could not be measured."""
+def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:
+    """What the manifest keeps of a measurement on `images`; None where the reference could not be measured."""
     if found.max_accuracy_drop is None or found.reference.status != "MEASURED" or found.images_sha256 is None:
         return None
     right = found.reference.accuracy.top1.hits if found.reference.accuracy else found.images
     return AccuracyRecord(
         max_drop=float(found.max_accuracy_drop),
         expected="labels" if found.labelled else "reference",
-        origin="demo" if found.source == "demo" else "folder",
+        origin="demo" if images.images[0].path is None else "folder",
         images=found.images,
         images_sha256=found.images_sha256,
         reference=right,

@@ -309,7 +309,7 @@ def _export(flags: Options, config: Path | None) -> None:
             if error.accuracy is not None:
                 screen.out().print(accuracy_table(error.accuracy))
         if verbose:
-            screen.print_tracebacks(error.results)
+            screen.print_tracebacks(error.results, error.logs)
         raise
     manifest = bundle.manifest
     if json:

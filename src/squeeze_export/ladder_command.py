@@ -115,7 +115,7 @@ def ladder(
             if not quiet and not json:
                 screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
             if verbose:
-                screen.print_tracebacks(error.results)
+                screen.print_tracebacks(error.results, error.logs)
             raise
         written = bundle.path
         with screen.evaluation_bars(quiet=quiet) as bars:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -54,16 +54,22 @@ class Bundle:
 class ExportFailed(SqueezeExportError):
     """Not every artifact passed: nothing was written. `results` has what is known about each; the worst one is the exit code.
 
-    `accuracy`: what --max-accuracy-drop found, where it came to that.
+    `accuracy`: what --max-accuracy-drop found, where it came to that; `logs`: what was printed by what failed in it.
     """
 
     def __init__(
-        self, message: str, exit_code: int, results: tuple[Result, ...], accuracy: manifest.AccuracyRecord | None = None
+        self,
+        message: str,
+        exit_code: int,
+        results: tuple[Result, ...],
+        accuracy: manifest.AccuracyRecord | None = None,
+        logs: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.results = results
         self.accuracy = accuracy
+        self.logs = logs or {}
 
 
 class Silent:
@@ -115,7 +121,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         notes = images.notes if images else ()
         if pictures is not None:
             found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
-            made = replace(made, accuracy=accuracy_gate.record_of(found))
+            made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
             refuse_drop(found, made.accuracy, results, allow_unproven=request.allow_unproven)
             notes += (*found.notices, *accuracy_gate.notes_of(found))
         complete(prepared, made, request)
@@ -324,7 +330,7 @@ def refuse_drop(
     """Raise ExportFailed unless every artifact was measured within the limit (or, where allowed, cannot be executed here)."""
     # The reference is measured in any case: without it nothing was held against anything.
     if found.exit_code and not (found.exit_code == TargetUnavailableError.exit_code and allow_unproven and record is not None):
-        raise ExportFailed("Nothing was written.\n" + "\n".join(found.problems), found.exit_code, results, record)
+        raise ExportFailed("Nothing was written.\n" + "\n".join(found.problems), found.exit_code, results, record, found.logs)
 
 
 def complete(prepared: Path, made: manifest.Manifest, request: ExportRequest) -> None:

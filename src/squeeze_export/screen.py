@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,11 +164,13 @@ def rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ())
     ]
 
 
-def print_tracebacks(results: Iterable[Result]) -> None:
-    """Everything that is known about the failures, on standard error."""
+def print_tracebacks(results: Iterable[Result], logs: Mapping[str, str] | None = None) -> None:
+    """Everything that is known about the failures, and the logs by subject, on standard error."""
     for result in results:
         if result.failure is not None and result.failure.traceback:
             sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
+    for subject, log in (logs or {}).items():
+        sys.stderr.write(f"--- {subject} ---\n{log}\n")
 
 
 @dataclass

@@ -53,7 +53,7 @@ def measured(tmp_path, images, limit, *artifacts):
     made = manifest.read_manifest(bundle)
     found = accuracy_gate.pictures(request, SOURCE)
     told = accuracy_gate.measure(bundle, made, SOURCE, found, request, Silent(), command=PERFECT_REFERENCE)
-    return told, replace(made, accuracy=accuracy_gate.record_of(told))
+    return told, replace(made, accuracy=accuracy_gate.record_of(told, found))
 
 
 def refused(found, record, *, allow_unproven=False):

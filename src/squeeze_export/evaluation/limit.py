@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
 
 if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import PairedDifference
 
-OPTION = "--max-accuracy-drop"
+OPTION: Final = "--max-accuracy-drop"
 
 
 def check_limit(points: float) -> None:
@@ -33,9 +33,10 @@ def fewest_images(points: float) -> int:
 def check_images(points: float, images: int) -> None:
     """Raise UsageError where so few images cannot show a drop of `points`."""
     if images < fewest_images(points):
+        allowed = math.ceil(1000 / images) / 10
         raise UsageError(
             f"{OPTION} {points:g} cannot be measured on {images} images: one of them is worth {100 / images:.3g} points. Take at "
-            f"least {fewest_images(points):,} images, or allow at least {math.ceil(1000 / images) / 10:g} points."
+            f"least {fewest_images(points):,} images{f', or allow at least {allowed:g} points' if images > 1 else ''}."
         )
 
 
