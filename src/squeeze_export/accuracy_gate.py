@@ -82,8 +82,8 @@ def measure(
     evaluation = EvaluationRequest(
         bundle=prepared,
         images="demo" if request.images is None else request.images,
-        # Absolute, so that a file named "demo" stays a file.
-        weights=str(request.weights.absolute()) if isinstance(request.weights, Path) else request.weights,
+        # Absolute, so that a file named "demo" stays a file; weights that are none are loaded again as the manifest says.
+        weights=str(request.weights.absolute()) if isinstance(request.weights, Path) else None,
         cache=default_path(),
         max_accuracy_drop=request.max_accuracy_drop,
     )
