@@ -49,10 +49,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The image files that lie in `folder`, sorted by name, or else those in its subfolders; UsageError if there is none.
-
-    So a folder per class serves as well; what is hidden does not count.
-    """
+    """The image files that lie in `folder`, or else those in its subfolders, sorted by name; UsageError if there is none."""
     if not folder.exists():
         raise UsageError(f"image folder {folder} does not exist: check --images")
     if not folder.is_dir():
