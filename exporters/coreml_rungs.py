@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from squeeze_export.compression.codings import CodedWeight, Coding
 from squeeze_export.errors import ConversionError, UsageError
 from squeeze_export.exporters import coreml, coreml_sizes
+from squeeze_export.exporters.progress import Spoken
 
 if TYPE_CHECKING:
     from squeeze_export.compression.network import CodedLayer
@@ -86,7 +86,7 @@ def export(
                 f"--precision coreml=auto:{-(-smallest // 1000)}KB or more."
             )
         budget = size - fixed
-    spoken = _Spoken(told)
+    spoken = Spoken(told)
     chosen = choose(source, rung, calibration, weights_budget=budget, checkpoints=checkpoint_folder(), told=spoken)
     made = coreml.write(chosen.source, plain, destination, coded=chosen.coded)
     whole = sum(file.stat().st_size for file in destination.rglob("*") if file.is_file())
@@ -105,21 +105,6 @@ def checkpoint_folder() -> Path | None:
     except (OSError, RuntimeError):
         return None
     return folder
-
-
-class _Spoken:
-    """Progress in words, at most one every two seconds."""
-
-    def __init__(self, told: Callable[[str], None] | None) -> None:
-        self._told = told
-        self._last = -math.inf
-
-    def __call__(self, what: str, part: float, left: float) -> None:
-        if self._told is None or time.monotonic() - self._last < 2:
-            return
-        self._last = time.monotonic()
-        rest = "" if math.isnan(left) else f", {int(left // 60)}:{int(left % 60):02} left"
-        self._told(f"{part:.0%} {what}{rest}")
 
 
 def choose(

@@ -28,9 +28,11 @@ from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import (
     onnx_tf_compat,
     tflite_flatbuffer,
+    tflite_int4,
     tflite_metadata,
     tflite_network,
     tflite_onnx_tf,
+    tflite_products,
     tflite_quantized,
 )
 from squeeze_export.exporters.graph import input_spec, output_spec
@@ -40,11 +42,12 @@ from squeeze_export.sdks import missing
 if TYPE_CHECKING:
     import torch
 
+    from squeeze_export.compression.network import CodedLayer
     from squeeze_export.contracts import Array, PixelArray
 
 SUFFIX: Final = ".tflite"
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
-CALIBRATED: Final[tuple[Precision, ...]] = ("int8",)
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-mixed")
+CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "int4-mixed")
 PACKAGES: Final = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
 ROUTES: Final[Mapping[TfliteRoute, tuple[str, ...]]] = {"litert-torch": PACKAGES, "onnx-tf": tflite_onnx_tf.PACKAGES}
 
@@ -77,7 +80,7 @@ def export(
     output = output_spec(source, settings.output_kind)
     with _quiet() as said:
         try:
-            made = _make(source, settings, spec, output, calibration)
+            made = _make(source, settings, spec, output, calibration, told)
         except ConversionError:
             raise
         except Exception as error:
@@ -112,10 +115,18 @@ class _Made:
 
 
 def _make(
-    source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec, calibration: PixelArray | None
+    source: SourceModel,
+    settings: ExportSettings,
+    spec: InputSpec,
+    output: OutputSpec,
+    calibration: PixelArray | None,
+    told: Callable[[str], None] | None,
 ) -> _Made:
     half = settings.precision == "fp16"
     network, folded = tflite_network.prepare(source, spec)
+    coded: dict[str, CodedLayer] = {}
+    if settings.precision == "int4-mixed":
+        network, coded = _coded(network, spec, calibration, told)
     if settings.tflite_route == "onnx-tf":
         content = tflite_onnx_tf.convert(network, spec, output)
     else:
@@ -125,7 +136,7 @@ def _make(
     if settings.precision not in ("fp32", "fp16"):
         tflite_flatbuffer.separate_constants(model)
     tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
-    chosen = _quantise(model, settings, spec, calibration)
+    chosen = _quantise(model, settings, spec, calibration, coded)
     if chosen:
         operators = tflite_flatbuffer.operators(model)
     labels = None if output.kind == "features" else source.labels
@@ -138,8 +149,32 @@ def _make(
     return _Made(content=written, operators=tuple(operators), folded=folded, chosen=digests)
 
 
-def _quantise(model: Any, settings: ExportSettings, spec: InputSpec, calibration: PixelArray | None) -> dict[str, Array]:
-    """Make a named fp32 model int8 as asked for, in place; what each weight of the source decodes to, in the source's layout."""
+def _coded(
+    network: torch.nn.Module, spec: InputSpec, calibration: PixelArray | None, told: Callable[[str], None] | None
+) -> tuple[torch.nn.Module, dict[str, CodedLayer]]:
+    """Choose integers for a prepared network's weights; with them a copy of it that holds what they decode to."""
+    import numpy as np
+
+    from squeeze_export.compression.network import decoded
+
+    if calibration is None:
+        raise ConversionError("TFLite int4-mixed needs calibration images: pass --calibration-data.")
+    images = np.concatenate([spec.encode(crop[None]) for crop in calibration])
+    coded = tflite_int4.choose(network, np.ascontiguousarray(images.transpose(0, 3, 1, 2)), told)
+    return decoded(network, coded), coded
+
+
+def _quantise(
+    model: Any,
+    settings: ExportSettings,
+    spec: InputSpec,
+    calibration: PixelArray | None,
+    coded: Mapping[str, CodedLayer] | None = None,
+) -> dict[str, Array]:
+    """Quantise a named fp32 model as asked for, in place; what each weight of the source decodes to, in the source's layout.
+
+    `coded`: for int4-mixed, the integers whose decoded values the model holds.
+    """
     import numpy as np
 
     match settings.precision:
@@ -151,6 +186,15 @@ def _quantise(model: Any, settings: ExportSettings, spec: InputSpec, calibration
             measured = tflite_flatbuffer.serialise(copy.deepcopy(model), description="", metadata={})
             ranges = tflite_quantized.measure(measured, [spec.encode(crop[None]) for crop in calibration])
             chosen = tflite_quantized.quantise_all(model, ranges)
+        case "int4-mixed":
+            from squeeze_export.compression.codings import UniformWeight
+
+            layers = coded or {}
+            weights = {name: layer.weight for name, layer in layers.items() if isinstance(layer.weight, UniformWeight)}
+            tflite_int4.replace_filters(model, weights)
+            tflite_products.as_products(model)
+            kernels: dict[str, Array] = {f"{name}.weight": weight.decoded() for name, weight in weights.items()}
+            return kernels | {f"{name}.bias": layer.bias for name, layer in layers.items()}
         case _:
             return {}
     return {name: np.ascontiguousarray(w.transpose(0, 3, 1, 2)) if w.ndim == 4 else w for name, w in chosen.items()}

@@ -1,27 +1,53 @@
-"""Chosen integers in a TFLite flatbuffer: int4 in the big filters, int8 in the others, activations left to the runtime.
+"""`int4-mixed` in a TFLite flatbuffer: int4 in the big filters, int8 in the others, activations left to the runtime.
 
-The runtime quantises a convolution's float32 input itself and computes with the integers (dynamic range).
+The integers are chosen on calibration images, errors compensated (docs/compression.md). The runtime quantises a convolution's
+float32 input itself and computes with the integers (dynamic range).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import tflite_flatbuffer
+from squeeze_export.exporters.progress import Spoken
 
 if TYPE_CHECKING:
-    from squeeze_export.compression.codings import UniformWeight
-    from squeeze_export.contracts import Array
+    import torch
 
-BIG_LAYERS: Final = 8  # of SqueezeNet 1.1 they hold 89 % of the weights; the others gain little and lose as much
+    from squeeze_export.compression.codings import UniformWeight
+    from squeeze_export.compression.network import CodedLayer
+    from squeeze_export.contracts import Array, FloatArray
+
+BIG_LAYERS: Final = 8  # of SqueezeNet 1.1 they hold 88 % of the weights; the others gain little and lose as much
 
 
 def bits_by_layer(sizes: Mapping[str, int]) -> dict[str, int]:
     """4 bits for the layers with most weights, 8 for the others; of equals the first count as larger."""
     biggest = sorted(sizes, key=lambda name: -sizes[name])[:BIG_LAYERS]
     return {name: 4 if name in biggest else 8 for name in sizes}
+
+
+def choose(network: torch.nn.Module, images: FloatArray, told: Callable[[str], None] | None = None) -> dict[str, CodedLayer]:
+    """Choose integers and bias for every convolution of `network` by (N, 3, H, W) `images`, which are what it takes.
+
+    Deterministic for the same arguments. `told` hears how far it is, in words.
+    """
+    import torch
+
+    from squeeze_export.compression.automatic import Clock, work_of
+    from squeeze_export.compression.compensation import encode_uniform
+    from squeeze_export.compression.network import convolutions, settle, walk
+
+    sizes = {name: layer.weight.numel() for name, layer in convolutions(network).items()}
+    bits = bits_by_layer(sizes)
+    clock = Clock(total=sum(map(work_of, sizes.values())), told=Spoken(told))
+    coded: dict[str, CodedLayer] = {}
+    for visit in walk(network, torch.from_numpy(images), seed=0):
+        coded[visit.name] = settle(visit, encode_uniform(visit.problem, bits[visit.name]))
+        clock.advance(f"coding {visit.name} in {bits[visit.name]} bits", work_of(sizes[visit.name]))
+    return coded
 
 
 def replace_filters(model: Any, coded: Mapping[str, UniformWeight]) -> None:

@@ -23,6 +23,7 @@ Precision = Literal[
     "int8",
     "int8-dynamic",
     "int8-weights",
+    "int4-mixed",
     "pal8",
     "pal6",
     "pal4",

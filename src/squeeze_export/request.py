@@ -186,7 +186,7 @@ def build_request(options: Options) -> ExportRequest:
     ):
         raise UsageError(
             f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
-            "(int8), and none is exported. Leave it out, or add one with --precision."
+            "(int8, int4-mixed, Core ML's compressed ones), and none is exported. Leave it out, or add one with --precision."
         )
     if options.max_accuracy_drop is not None:
         check_limit(options.max_accuracy_drop)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import OutputKind, Precision, Signature
 from squeeze_export.errors import ArtifactError
+from squeeze_export.validation.runners import litert_patches
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -18,7 +19,9 @@ SIGNATURE_KEY: Final = "serving_default"
 # What an image classifier of this project's family is made of. Anything else (a TRANSPOSE, a RESHAPE, a PAD) means that the
 # converter did not keep the network as it was.
 _OPERATORS: Final = frozenset({"CONV_2D", "MAX_POOL_2D", "CONCATENATION", "ADD", "MEAN"})
-_ITEM_SIZES: Final = {"FLOAT32": 4, "FLOAT16": 2, "INT32": 4, "INT8": 1}
+_CONVOLUTIONS: Final = {"CONV_2D": 4, "FULLY_CONNECTED": 2}  # and the axes of their filters
+_INTEGERS: Final = ("INT4", "INT8", "INT32")
+_BITS: Final = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "INT8": 8, "INT4": 4}
 _NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT8": "<i1"}
 
 
@@ -33,19 +36,23 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How a precision stores its filters, what its convolutions read, and the operations that it adds."""
+    """The types in which a precision stores its filters, what its convolutions read, and the operations that it adds."""
 
-    filters: str
+    filters: frozenset[str]
     activations: str
     adds: frozenset[str]
 
 
 FORMS: Final[Mapping[Precision, Form]] = {
-    "fp32": Form(filters="FLOAT32", activations="FLOAT32", adds=frozenset()),
-    "fp16": Form(filters="FLOAT16", activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
-    "int8": Form(filters="INT8", activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"})),
-    "int8-dynamic": Form(filters="INT8", activations="FLOAT32", adds=frozenset()),
-    "int8-weights": Form(filters="INT8", activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
+    "fp32": Form(filters=frozenset({"FLOAT32"}), activations="FLOAT32", adds=frozenset()),
+    "fp16": Form(filters=frozenset({"FLOAT16"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
+    "int8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"})),
+    "int8-dynamic": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset()),
+    "int8-weights": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
+    # XNNPACK's int4 kernel is that of FULLY_CONNECTED: patches are laid out in front of it.
+    "int4-mixed": Form(
+        filters=frozenset({"INT4", "INT8"}), activations="FLOAT32", adds=frozenset({"PAD", "SLICE", "FULLY_CONNECTED"})
+    ),
 }
 
 
@@ -76,9 +83,12 @@ class TfliteFile:
     metadata: dict[str, bytes]
 
     def convolutions(self) -> tuple[tuple[int, int, int], ...]:
-        """The tensors that each convolution reads, in execution order: data, filter and bias as stored."""
+        """The tensors that each convolution reads, in execution order: data, filter and bias as stored.
+
+        FULLY_CONNECTED is one too: over the last axis, behind which the patches may have been laid out.
+        """
         widened = {op.outputs[0]: op.inputs[0] for op in self.operations if op.name == "DEQUANTIZE"}
-        found = (operation.inputs for operation in self.operations if operation.name == "CONV_2D")
+        found = (operation.inputs for operation in self.operations if operation.name in _CONVOLUTIONS)
         return tuple((data, widened.get(weight, weight), bias) for data, weight, bias in found)
 
     def stored_weights(self) -> tuple[Array, ...]:
@@ -86,8 +96,12 @@ class TfliteFile:
         import numpy as np
 
         weights: list[Array] = []
-        for _, weight, bias in self.convolutions():
-            weights.append(np.ascontiguousarray(self.decoded(weight).transpose(0, 3, 1, 2)))
+        for data, weight, bias in self.convolutions():
+            kernel = self.decoded(weight)
+            if kernel.ndim == 2:
+                side = litert_patches.kernel(self.operations, self.shapes, self.constants, data)
+                kernel = kernel.reshape(len(kernel), *side, -1)
+            weights.append(np.ascontiguousarray(kernel.transpose(0, 3, 1, 2)))
             weights.append(self.decoded(bias))
         return tuple(weights)
 
@@ -145,7 +159,7 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
         raise ArtifactError(f"The output is declared as {', '.join(kinds)}, but the operation that writes it is {last}.")
     convolutions = file.convolutions()
     stored = {file.types[weight] for _, weight, _ in convolutions}
-    if stored != {form.filters}:
+    if stored != form.filters:
         told = ", ".join(sorted(kind.lower() for kind in stored)) or "nothing"
         raise ArtifactError(f"The file is declared {precision}, but stores its filters as {told}.")
     given = {file.types[data] for data, _, _ in convolutions}
@@ -174,7 +188,7 @@ def _checked(model: Any) -> TfliteFile:
     quantised: dict[int, Scale] = {}
     for index, tensor in enumerate(tensors):
         _require(all(side > 0 for side in shapes[index]), f"tensor {index} has shape {shapes[index]}")
-        _require(tensor_types[index] in _ITEM_SIZES, f"tensor {index} has type {tensor_types[index]}")
+        _require(tensor_types[index] in _BITS, f"tensor {index} has type {tensor_types[index]}")
         _require(0 <= tensor.buffer < len(buffers), f"tensor {index} names buffer {tensor.buffer} of {len(buffers)}")
         _text(tensor.name)  # the interpreter's own listing dies of a name that is not UTF-8
         _require(not tensor.isVariable and tensor.sparsity is None, f"tensor {index} is variable or sparse")
@@ -226,7 +240,7 @@ def _scale(index: int, tensor: Any, kind: str, shape: tuple[int, ...]) -> Scale 
     scales, zeros = np.asarray(stored.scale, np.float32), np.asarray(stored.zeroPoint, np.int64)
     axis = int(stored.quantizedDimension)
     channels = shape[axis] if 0 <= axis < len(shape) else 0
-    _require(kind in ("INT8", "INT32"), f"tensor {index} of {kind} has a scale")
+    _require(kind in ("INT4", "INT8", "INT32"), f"tensor {index} of {kind} has a scale")
     _require(len(scales) == len(zeros) and len(scales) in (1, channels), f"tensor {index} {shape} has {len(scales)} scales")
     _require(bool((np.isfinite(scales) & (scales > 0)).all()), f"tensor {index} has a scale that is no positive number")
     lowest, highest = (-128, 127) if kind == "INT8" else (0, 0)
@@ -257,20 +271,28 @@ def _check_dataflow(file: TfliteFile) -> None:
             else:
                 told = "DEQUANTIZE widens something that is neither a stored weight nor an int8 activation"
                 _require(file.types[operation.inputs[0]] == "INT8", told)
-        if operation.name == "CONV_2D":
-            _require(len(operation.inputs) == 3, f"CONV_2D has {len(operation.inputs)} inputs")
-            data, weight, bias = operation.inputs
-            stored = widened.get(weight, weight)
-            _require({stored, bias} <= set(file.constants), "CONV_2D has a filter or bias that is not stored in the file")
-            whole = all(file.types[index] not in ("INT8", "INT32") or index in file.quantised for index in (stored, bias))
-            _require(whole, "CONV_2D has an integer filter or bias without a scale")
-            shape = file.shapes[stored]
-            fits = len(shape) == 4 and len(file.shapes[data]) == 4 and file.shapes[bias] == shape[:1]
-            _require(
-                fits and file.shapes[data][3] == shape[3] and file.shapes[operation.outputs[0]][3:] == shape[:1],
-                f"CONV_2D with filter {shape} and bias {file.shapes[bias]} over {file.shapes[data]}",
-            )
+        if operation.name in _CONVOLUTIONS:
+            _check_convolution(file, operation, widened)
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
+
+
+def _check_convolution(file: TfliteFile, operation: Operation, widened: Mapping[int, int]) -> None:
+    name = operation.name
+    _require(len(operation.inputs) == 3, f"{name} has {len(operation.inputs)} inputs")
+    data, weight, bias = operation.inputs
+    stored = widened.get(weight, weight)
+    _require({stored, bias} <= set(file.constants), f"{name} has a filter or bias that is not stored in the file")
+    whole = all(file.types[index] not in _INTEGERS or index in file.quantised for index in (stored, bias))
+    _require(whole, f"{name} has an integer filter or bias without a scale")
+    shape, given, made = file.shapes[stored], file.shapes[data], file.shapes[operation.outputs[0]]
+    fits = len(shape) == _CONVOLUTIONS[name] and len(given) == 4 and file.shapes[bias] == shape[:1]
+    _require(
+        fits and given[3] == shape[-1] and made[3:] == shape[:1],
+        f"{name} with filter {shape} and bias {file.shapes[bias]} over {given}",
+    )
+    if name == "FULLY_CONNECTED":
+        _require(made[:3] == given[:3], f"FULLY_CONNECTED makes {made} of {given}")
+        litert_patches.kernel(file.operations, file.shapes, file.constants, data)
 
 
 def _check_ports(
@@ -288,8 +310,12 @@ def _ports(ports: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
 def _constant(index: int, data: bytes, kind: str, shape: tuple[int, ...]) -> Array:
     import numpy as np
 
-    wanted = math.prod(shape) * _ITEM_SIZES[kind]
+    wanted = (math.prod(shape) * _BITS[kind] + 7) // 8
     _require(len(data) == wanted, f"constant {index} of {kind} {shape} has {len(data)} bytes instead of {wanted}")
+    if kind == "INT4":  # two to a byte, the first in the low half; int8 from here on
+        pairs = np.frombuffer(data, np.uint8)
+        halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)[: math.prod(shape)]
+        return ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
     return np.frombuffer(data, _NUMPY_TYPES[kind]).reshape(shape)
 
 

@@ -1,0 +1,86 @@
+"""Reads which patches a FULLY_CONNECTED is given: a convolution written as a matrix product has its kernel in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from squeeze_export.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import Array
+
+
+class Operation(Protocol):
+    """A node of the graph, as litert_file reads it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> tuple[int, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[int, ...]: ...
+
+
+def kernel(
+    operations: Sequence[Operation], shapes: Sequence[tuple[int, ...]], constants: Mapping[int, Array], data: int
+) -> tuple[int, int]:
+    """Height and width of the kernel whose patches tensor `data` holds; (1, 1) where it is no patches but a plain tensor.
+
+    Patches are PAD, then windows along the columns side by side in the channels, then along the rows. ArtifactError where
+    slices are joined in any other way: the weights could not be put in order.
+    """
+    producer = {operation.outputs[0]: operation for operation in operations}
+    rows = _windows(producer, shapes, constants, data, axis=1)
+    if rows is None:
+        return 1, 1
+    columns = _windows(producer, shapes, constants, rows[0], axis=2)
+    _require(columns is not None, "windows along the rows only")
+    assert columns is not None
+    padded, height, width = producer.get(columns[0]), rows[1], columns[1]
+    _require(padded is not None and padded.name == "PAD" and len(padded.inputs) == 2, "windows over something not padded")
+    assert padded is not None
+    sides = constants.get(padded.inputs[1])
+    above, beside = height // 2, width // 2
+    wanted = [[0, 0], [above, above], [beside, beside], [0, 0]]
+    _require(sides is not None and sides.tolist() == wanted, f"a padding other than {wanted}")
+    return height, width
+
+
+def _windows(
+    producer: Mapping[int, Operation],
+    shapes: Sequence[tuple[int, ...]],
+    constants: Mapping[int, Array],
+    index: int,
+    *,
+    axis: int,
+) -> tuple[int, int] | None:
+    """What `index` was cut from and in how many windows, each one step further along `axis`; None where it is no such thing."""
+    joined = producer.get(index)
+    if joined is None or joined.name != "CONCATENATION":
+        return None
+    slices = [producer[part] for part in joined.inputs if part in producer and producer[part].name == "SLICE"]
+    if not slices:
+        return None
+    _require(len(slices) == len(joined.inputs), "slices joined with something else")
+    cut = slices[0].inputs[0]
+    whole, count = shapes[cut], len(slices)
+    _require(len(whole) == 4 and count % 2 == 1, f"{count} windows of {whole}")
+    size = [side - count + 1 if place == axis else side for place, side in enumerate(whole)]
+    for place, part in enumerate(slices):
+        begin = [place if at == axis else 0 for at in range(4)]
+        read = [constants[number].tolist() if number in constants else None for number in part.inputs[1:]]
+        _require(part.inputs[0] == cut and read == [begin, size], f"SLICE {part.inputs} reads {read} instead of {[begin, size]}")
+        _require(list(shapes[part.outputs[0]]) == size, f"SLICE makes {shapes[part.outputs[0]]} instead of {size}")
+    _require(list(shapes[index]) == [*size[:3], count * size[3]], f"CONCATENATION of windows makes {shapes[index]}")
+    return cut, count
+
+
+def _require(condition: bool, found: str) -> None:
+    if not condition:
+        raise ArtifactError(
+            f"The TFLite file is damaged or not of this tool's making: the patches of a convolution are laid out as {found}. "
+            "Export it again."
+        )
