@@ -99,7 +99,11 @@ def paired_difference(successes: BoolArray, reference: BoolArray) -> PairedDiffe
     images = len(successes)
     if images != len(reference) or images == 0:
         raise ValueError(f"{images} and {len(reference)} images cannot be compared one by one")
-    gained, lost = int((successes & ~reference).sum()), int((reference & ~successes).sum())
+    return difference_of(int((successes & ~reference).sum()), int((reference & ~successes).sum()), images)
+
+
+def difference_of(gained: int, lost: int, images: int) -> PairedDifference:
+    """The paired difference that follows from the counts."""
     mean = (gained - lost) / images
     if images < 2:
         return PairedDifference(value=mean, standard_error=None, gained=gained, lost=lost)

@@ -82,7 +82,7 @@ def _judge(
         return ParityReport(
             verdict="FAILED", executor=module.NAME, reason=str(error), tolerance=tolerance, outputs=(), weights=None
         )
-    except UnsupportedOperationError as error:
+    except (UnsupportedOperationError, TargetUnavailableError) as error:
         return ParityReport(
             verdict="NOT_RUN", executor=module.NAME, reason=str(error), tolerance=tolerance, outputs=(), weights=None
         )
@@ -126,7 +126,7 @@ def witnesses_of(
             try:
                 executor, said = answers_of(target, path, signature, precision, pack)
                 again = answers(opened[0], signature, pack)
-            except (ArtifactError, UnsupportedOperationError) as error:
+            except (ArtifactError, UnsupportedOperationError, TargetUnavailableError) as error:
                 executor = f"{RUNNERS[target][0].NAME}: {error}"
             else:
                 (output,) = signature.outputs

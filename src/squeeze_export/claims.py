@@ -13,12 +13,24 @@ from pathlib import Path
 from typing import Final
 
 from squeeze_export.bundle import PARITY, parity_record
-from squeeze_export.contracts import MODELS, STARTERS, TARGETS, GoldenPack, OutputParity, ParityReport, Scores, Tolerance
+from squeeze_export.contracts import (
+    MODELS,
+    STARTERS,
+    TARGETS,
+    ArtifactKey,
+    GoldenPack,
+    OutputParity,
+    ParityReport,
+    Scores,
+    Tolerance,
+)
 from squeeze_export.errors import SourceError
+from squeeze_export.evaluation.limit import exceeds
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, encode
 from squeeze_export.models.labels import read_labels
 from squeeze_export.models.weights import combined_sha256, expected_shapes
 from squeeze_export.starter_template import starter_folders
+from squeeze_export.validation.accuracy import difference_of
 from squeeze_export.versions import version_of
 
 # Other processors sum in another order: of errors near 1e-7 the SNR moves by a few dB. A record may be that much better.
@@ -104,6 +116,47 @@ def of_artifact(entry: ArtifactRecord) -> list[str]:
     if not excused:
         return []
     return [f"folded_weights excuses {', '.join(excused)} from comparison: no exporter of {entry.target} changes these"]
+
+
+def of_accuracy(record: Manifest) -> list[str]:
+    """Where the manifest's `accuracy` contradicts itself, its limit or the artifacts, a line each; the pictures are not there."""
+    told = record.accuracy
+    if told is None:
+        return []
+    lines = []
+    if [(figure.target, figure.precision) for figure in told.artifacts] != [
+        (entry.target, entry.precision) for entry in record.artifacts
+    ]:
+        lines.append("accuracy is not told of exactly the artifacts of this bundle")
+    unable = {entry.key for entry in record.artifacts if entry.parity.verdict == "NOT_RUN"}
+    if not 0 < told.reference <= told.images or (told.expected == "reference" and told.reference != told.images):
+        lines.append(f"accuracy says that the reference is right on {told.reference} of {told.images} images ({told.expected})")
+        return lines
+    for figure in told.artifacts:
+        key = ArtifactKey(target=figure.target, precision=figure.precision)
+        if figure.status == "NOT_RUN" and key in unable and figure.right is None and figure.drop is None:
+            continue
+        right, gained, lost, drop = figure.right, figure.gained, figure.lost, figure.drop
+        if figure.status != "MEASURED" or right is None or gained is None or lost is None or drop is None:
+            lines.append(f"accuracy of {key} is {figure.status} without figures: no bundle is written with that")
+            continue
+        possible = 0 <= gained <= told.images - told.reference and 0 <= lost <= told.reference
+        difference = difference_of(gained, lost, told.images)
+        error = None if difference.standard_error is None else 100 * difference.standard_error
+        if (
+            not possible
+            or right != told.reference + gained - lost
+            or not _same(drop, -100 * difference.value)
+            or not _same(figure.standard_error, error)
+        ):
+            lines.append(f"accuracy of {key}: right, gained, lost, drop and standard_error do not follow from each other")
+        elif exceeds(difference, told.images, told.max_drop):
+            lines.append(f"accuracy of {key} drops by {drop:.2f} points, more than the {told.max_drop:g} that were allowed")
+    return lines
+
+
+def _same(told: float | None, found: float | None) -> bool:
+    return told == found if told is None or found is None else math.isclose(told, found, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def of_tolerances(record: Manifest, tolerances: Mapping[str, Tolerance]) -> list[str]:

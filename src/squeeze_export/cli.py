@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from squeeze_export.request import Options
 
 _EPILOG: Final = (
-    "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed, "
+    "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed or accuracy dropped, "
     "6 target unavailable here."
 )
 
@@ -94,6 +94,15 @@ def export_command(
             metavar="DIR",
             help="Unlabelled pictures by which int8 and Core ML's compressed weights are chosen, some hundred; "
             "default: drawn demo pictures.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Refuse (exit code 5) artifacts whose top-1 is lower than the reference's by more, such as 1.0, on --images: "
+            "by their labels if they have some (labels.tsv, or a folder per class), else by agreement with the reference.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -184,7 +193,8 @@ def export_command(
         str | None,
         typer.Option(
             metavar="DIR",
-            help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images.",
+            help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
+            "All of them for --max-accuracy-drop.",
             rich_help_panel=_INPUT,
         ),
     ] = None,
@@ -238,6 +248,7 @@ def export_command(
         starter=tuple(starter or ()),
         precision=tuple(precision or ()),
         calibration_data=calibration_data,
+        max_accuracy_drop=max_accuracy_drop,
         ios_target=ios_target,
         tflite_route=tflite_route,
         model=model,
@@ -275,6 +286,7 @@ def export_command(
 
 def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
+    from squeeze_export.accuracy_table import accuracy_table
     from squeeze_export.pipeline import ExportFailed, export
     from squeeze_export.request import Options, build_request, merge, read_config
 
@@ -295,8 +307,10 @@ def _export(flags: Options, config: Path | None) -> None:
     except ExportFailed as error:
         if not quiet and not json:
             screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
+            if error.accuracy is not None:
+                screen.out().print(accuracy_table(error.accuracy))
         if verbose:
-            screen.print_tracebacks(error.results)
+            screen.print_tracebacks(error.results, error.logs)
         raise
     manifest = bundle.manifest
     if json:
@@ -309,6 +323,8 @@ def _export(flags: Options, config: Path | None) -> None:
                 for report in (entry.parity, *entry.witnesses)
             ]
             screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
+            if manifest.accuracy is not None:
+                screen.out().print(accuracy_table(manifest.accuracy))
         for told in bundle.notes:
             screen.note(told)
         for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):

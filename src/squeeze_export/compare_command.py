@@ -35,7 +35,9 @@ def compare(
     if json:
         typer.echo(encode(found).decode(), nl=False)
     elif not quiet:
-        screen.out().print(_table(found))
+        console = screen.out()
+        for table in tables(found, console.width):
+            console.print(table)
     failed = [f"{subject.name}: {subject.failed}" for subject in found.subjects if subject.failed is not None]
     if failed and not json:
         screen.problem("Not every artifact could be executed.\n" + "\n".join(failed))
@@ -43,30 +45,48 @@ def compare(
         raise typer.Exit(found.exit_code)
 
 
-def _table(found: Comparison) -> Table:
+def tables(found: Comparison, width: int) -> list[Table]:
+    """The matrix above its diagonal, in as many tables side by side as fit into `width` columns; none of it is cut off."""
     from rich.table import Table
 
     from squeeze_export.heatmap import cell
 
+    names = [subject.name for subject in found.subjects]
+    # The matrix is the same on both sides of its diagonal but for which of the two gives power and margin: one side is shown.
+    cells: dict[tuple[int, int], tuple[str, ...]] = {}
+    for row, first in enumerate(names):
+        for column in range(row + 1, len(names)):
+            together = found.between(first, names[column])
+            cells[row, column] = ("–",) if together is None else cell(together)
+    heads = [tuple(name.split(" ")) for name in names]
+    left = max(len(line) for head in heads[:-1] for line in head)
+    blocks: list[list[int]] = []
+    room = 0
+    for column in range(1, len(names)):
+        wide = 1 + max(len(line) for lines in (heads[column], *(cells[row, column] for row in range(column))) for line in lines)
+        if not blocks or room < wide:
+            blocks.append([])
+            room = width - left - 2
+        blocks[-1].append(column)
+        room -= wide
     observed = next((pair.agreement.observed for pair in found.pairs), found.output)
     ranked = "" if found.output == "features" else ", same top-1/top-5"
-    table = Table(
-        title=f"{found.name}: agreement on {len(found.images)} images",
-        title_justify="left",
-        title_style="bold",
-        caption=f"In each cell: SNR of the {observed}, largest error of the {found.output}{ranked}.",
-        caption_justify="left",
-        show_lines=True,
-    )
-    names = [subject.name for subject in found.subjects]
-    table.add_column("", min_width=11)
-    # The matrix is the same on both sides of its diagonal but for which of the two gives power and margin: one side is shown.
-    for name in names[1:]:
-        table.add_column(name.replace(" ", "\n"), justify="right", min_width=8)
-    for row, first in enumerate(names[:-1]):
-        cells = []
-        for column, second in enumerate(names[1:], start=1):
-            together = found.between(first, second) if column > row else None
-            cells.append("" if column <= row else "–" if together is None else "\n".join(cell(together)))
-        table.add_row(first.replace(" ", "\n"), *cells)
-    return table
+    made = []
+    for place, columns in enumerate(blocks):
+        table = Table(padding=(0, 0), show_lines=True)
+        if place == 0:
+            table.title, table.title_justify, table.title_style = _title(found), "left", "bold"
+        if place == len(blocks) - 1:
+            table.caption = f"In each cell: SNR of the {observed}, largest error of the {found.output}{ranked}."
+            table.caption_justify = "left"
+        table.add_column("", no_wrap=True)
+        for column in columns:
+            table.add_column("\n".join(heads[column]), justify="right", no_wrap=True)
+        for row in range(columns[-1]):
+            table.add_row("\n".join(heads[row]), *("\n".join(cells.get((row, column), ())) for column in columns))
+        made.append(table)
+    return made
+
+
+def _title(found: Comparison) -> str:
+    return f"{found.name}: agreement on {len(found.images)} images"

@@ -383,7 +383,9 @@ class ExportRequest:
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
     could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some; None draws the
     demo's. `size_budget`: the bytes that a package of the precision "auto" may have. `starters`: the app projects to make;
-    None makes those that the targets allow.
+    None makes those that the targets allow. `max_accuracy_drop`: how many points an artifact may be right less often than the
+    reference, on the labels of `images` or, where they have none, taking the reference's best class for right; None measures
+    nothing.
     """
 
     targets: tuple[Target, ...]
@@ -406,6 +408,7 @@ class ExportRequest:
     calibration: Path | None = None
     size_budget: int | None = None
     starters: tuple[Starter, ...] | None = None
+    max_accuracy_drop: float | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
@@ -431,6 +434,10 @@ class Progress(Protocol):
 
     def stage(self, subject: str, stage: str) -> None:
         """`subject` (an artifact's key, or "source") entered `stage`, a few words such as "converting"."""
+        ...
+
+    def count(self, subject: str, done: int, total: int) -> None:
+        """`subject` (such as "tflite int8 accuracy") has done `done` of `total` images; told often."""
         ...
 
     def done(self, subject: str, outcome: str, seconds: float) -> None:

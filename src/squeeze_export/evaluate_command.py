@@ -13,7 +13,7 @@ from squeeze_export.errors import UsageError
 
 EPILOG: Final = (
     "Exit codes: 0 every artifact and the reference measured on every image, 2 usage, or images that could not be read, "
-    "3 weights that are not the bundle's, 5 an artifact damaged or failed, 6 an artifact or the reference NOT_RUN."
+    "3 weights that are not the bundle's, 5 an artifact damaged, failed or dropped, 6 an artifact or the reference NOT_RUN."
 )
 
 
@@ -34,6 +34,13 @@ def evaluate(
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", help="At most N images, evenly spread; of the demo the first N, default 2000."),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Exit code 5 where an artifact's top-1 is lower than the reference's by more, such as 1.0.",
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="How many processes compute at a time; default: the cores.")
@@ -62,6 +69,7 @@ def evaluate(
         limit=limit,
         workers=workers,
         cache=None if no_cache else default_path(),
+        max_accuracy_drop=max_accuracy_drop,
     )
     try:
         with screen.evaluation_bars(quiet=quiet) as bars:
@@ -82,5 +90,6 @@ def evaluate(
             screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
     if found.exit_code:
         if not json:
-            screen.problem("The evaluation is not complete.\n" + "\n".join(found.problems))
+            told = "An artifact is not accurate enough." if found.dropped else "The evaluation is not complete."
+            screen.problem(told + "\n" + "\n".join(found.problems))
         raise typer.Exit(found.exit_code)

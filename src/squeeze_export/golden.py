@@ -22,7 +22,7 @@ from squeeze_export.models.source import weight_digests
 from squeeze_export.preprocessing import load_image, normalise, pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from squeeze_export.contracts import Array, FloatArray, PixelArray, SourceModel
 
@@ -49,22 +49,25 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The image files of `folder` (not its subfolders), sorted by name; UsageError if there is none."""
+    """The image files that lie in `folder`, or else those in its subfolders, sorted by name; UsageError if there is none."""
     if not folder.exists():
         raise UsageError(f"image folder {folder} does not exist: check --images")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: --images takes a folder with pictures")
-    found = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
-        key=lambda path: path.name,
-    )
+    found = _pictures(folder.iterdir(), folder) or _pictures(folder.glob("*/*"), folder) or _pictures(folder.rglob("*"), folder)
     if not found:
         raise UsageError(f"image folder {folder} has no pictures: none of its files ends in {', '.join(IMAGE_SUFFIXES)}")
     return found
 
 
+def _pictures(paths: Iterable[Path], folder: Path) -> list[Path]:
+    relative = (path.relative_to(folder) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+    shown = (path for path in relative if not any(part.startswith(".") for part in path.parts))
+    return [folder / path for path in sorted(shown, key=Path.as_posix)]
+
+
 def pick_images(folder: Path) -> list[Path]:
-    """Choose at most 8 image files of `folder`, evenly spread over the sorted names; UsageError if there is none."""
+    """Choose at most 8 of the image files that find_images gives, evenly spread over them; UsageError if there is none."""
     found = find_images(folder)
     if len(found) <= MAX_IMAGES:
         return found

@@ -59,6 +59,8 @@ def draw(found: Comparison, path: Path) -> None:
                 dark = _decibel(together) < _WHITE_BELOW_DB
                 words = "\n".join(cell(together))
                 axes.text(column, row, words, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+            elif row != column:
+                axes.text(column, row, "not\nexecuted", ha="center", va="center", fontsize=7.5, color="black")
     kind = next((pair.agreement.observed for pair in found.pairs), found.output)
     figure.colorbar(image, ax=axes, label=f"SNR of the {kind}, dB", shrink=0.8)
     figure.suptitle(f"{found.name}: agreement on {len(found.images)} images", fontsize=11)

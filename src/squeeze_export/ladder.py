@@ -20,6 +20,7 @@ from squeeze_export.bundle import storage_error
 from squeeze_export.contracts import ExportRequest, Precision, Progress, Target
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
+from squeeze_export.evaluation.limit import check_images, check_limit, exceeds
 from squeeze_export.evaluation.report import Accuracy, Comparison, Status
 from squeeze_export.models.source import default_name, load_source
 from squeeze_export.preprocessing import spec_for
@@ -45,7 +46,8 @@ class Rung:
 
     `accuracy` is None where `status` is not MEASURED (`reason` says why), `comparison` is beside the reference. `ms_*`: median
     milliseconds of one image in LiteRT, None where it does not execute this format. `best_accuracy` and `best_speed`: no rung
-    of at most as many bytes has a higher top-1, or a shorter time on one thread.
+    of at most as many bytes has a higher top-1, or a shorter time on one thread. `within_max_drop`: its top-1 is not lower
+    than the reference's by more than was asked for; None where nothing was, or where it is not known.
     """
 
     target: Target
@@ -62,13 +64,15 @@ class Rung:
     ms_2_threads: float | None = None
     best_accuracy: bool = False
     best_speed: bool = False
+    within_max_drop: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
     """All rungs over the same `images` pictures of `source`. `reference` is None where it was NOT_RUN.
 
-    `runs`: of how many executions a time is the median. `problems`: why `exit_code` is not 0, as of an evaluation.
+    `runs`: of how many executions a time is the median. `max_accuracy_drop`: the limit asked for, in points. `problems`: why
+    `exit_code` is not 0, as of an evaluation.
     """
 
     schema_version: Literal[1] = 1
@@ -77,12 +81,15 @@ class Ladder:
     images: int
     runs: int
     reference: Accuracy | None
+    max_accuracy_drop: float | None = None
     rungs: tuple[Rung, ...]
     exit_code: int
     problems: tuple[str, ...]
 
 
-def check(request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int) -> None:
+def check(
+    request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int, max_drop: float | None = None
+) -> None:
     """Refuse before the long work what its end would refuse: ladder files that stand there, images that cannot be used.
 
     Raises UsageError, and SourceError for weights that cannot be loaded.
@@ -90,6 +97,8 @@ def check(request: ExportRequest, images: Path | Literal["demo"], *, limit: int 
     for option, value in (("--limit", limit), ("--runs", runs)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: it must be at least 1.")
+    if max_drop is not None:
+        check_limit(max_drop)
     name = request.name or default_name(request.model, request.weights, request.head)
     if name in FILES:
         raise UsageError(f"--name {name} is the name of one of the ladder's own files. Choose another.")
@@ -109,12 +118,14 @@ def check(request: ExportRequest, images: Path | Literal["demo"], *, limit: int 
         head=request.head,
     )
     if images == "demo":
-        demo_images(limit or DEMO_COUNT, source.labels)
+        found = demo_images(limit or DEMO_COUNT, source.labels)
     else:
-        limited(read_images(images, num_classes=source.num_classes, labels=source.labels), limit)
+        found = limited(read_images(images, num_classes=source.num_classes, labels=source.labels), limit)
+    if max_drop is not None:
+        check_images(max_drop, len(found.images))
 
 
-def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress) -> Ladder:
+def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress, max_drop: float | None = None) -> Ladder:
     """Weigh and time the artifacts, and lay that beside what the evaluation found. Raises ArtifactError as `timed` does."""
     rows = {row.path: row for row in found.artifacts}
     rungs = []
@@ -132,6 +143,11 @@ def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress
                 executor=row.executor,
                 accuracy=row.accuracy,
                 comparison=row.comparison,
+                within_max_drop=(
+                    None
+                    if max_drop is None or row.comparison is None
+                    else not exceeds(row.comparison.top1_difference, found.images, max_drop)
+                ),
             )
         )
     began = time.monotonic()
@@ -146,6 +162,7 @@ def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress
         source=found.source,
         images=found.images,
         runs=runs,
+        max_accuracy_drop=max_drop,
         reference=found.reference.accuracy,
         rungs=fronted(rungs),
         exit_code=found.exit_code,
@@ -208,7 +225,7 @@ COLUMNS: Final = (
     *("target", "precision", "path", "bytes", "zip_bytes", "status", "images"),
     *("top1", "top1_low", "top1_high", "top1_difference", "top1_difference_error"),
     *("top5", "top5_low", "top5_high", "top5_difference", "top5_difference_error", "agreement"),
-    *("ms_1_thread", "ms_2_threads", "best_accuracy", "best_speed"),
+    *("ms_1_thread", "ms_2_threads", "best_accuracy", "best_speed", "within_max_drop"),
 )
 
 
@@ -232,6 +249,7 @@ def table(ladder: Ladder) -> str:
                 f"{rung.comparison.agreement.value:.6f}" if rung.comparison else None,
                 *(rung.ms_1_thread, rung.ms_2_threads),
                 *("yes" if best else "no" for best in (rung.best_accuracy, rung.best_speed)),
+                None if rung.within_max_drop is None else "yes" if rung.within_max_drop else "no",
             ]
         )
     return text.getvalue()

@@ -57,6 +57,10 @@ def ladder(
         int | None,
         typer.Option(metavar="N", help="At most N images, evenly spread; of the demo the first N, default 2000."),
     ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="Mark rungs whose top-1 is lower than the reference's by more, such as 1.0."),
+    ] = None,
     runs: Annotated[int, typer.Option(metavar="N", help="A time is the median of N executions.")] = 50,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="How many processes evaluate at a time; default: the cores.")
@@ -75,20 +79,17 @@ def ladder(
     from squeeze_export import ladder_plot, screen
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
-    from squeeze_export.golden import IMAGE_SUFFIXES
     from squeeze_export.manifest import encode
     from squeeze_export.pipeline import ExportFailed, export, plan
     from squeeze_export.request import Options, build_request
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
-    # The labelled pictures prove parity as well, where they lie side by side; those in folders per class cannot.
-    direct = shown != "demo" and shown.is_dir() and any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in shown.iterdir())
     request = build_request(
         Options(
             target=tuple(target or ("all",)),
             precision=tuple(precision or ("ladder",)),
             starter=("none",),
-            images=images if direct else None,
+            images=None if shown == "demo" else images,
             output=output,
             model=model,
             weights=weights,
@@ -103,7 +104,7 @@ def ladder(
         )
     )
     plan(request)
-    ladders.check(request, shown, limit=limit, runs=runs)
+    ladders.check(request, shown, limit=limit, runs=runs, max_drop=max_accuracy_drop)
     no_picture = ladder_plot.unavailable()
     written: Path | None = None
     try:
@@ -114,7 +115,7 @@ def ladder(
             if not quiet and not json:
                 screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
             if verbose:
-                screen.print_tracebacks(error.results)
+                screen.print_tracebacks(error.results, error.logs)
             raise
         written = bundle.path
         with screen.evaluation_bars(quiet=quiet) as bars:
@@ -130,7 +131,7 @@ def ladder(
                 bars,
             )
         with screen.progress_lines(quiet=quiet) as lines:
-            climbed = ladders.assemble(bundle, found, runs=runs, progress=lines)
+            climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines)
     except signals.Signalled as signalled:
         if written is not None:
             signalled.told = f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written"

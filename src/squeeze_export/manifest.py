@@ -89,6 +89,45 @@ class CalibrationRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccuracyFigure:
+    """One artifact on the pictures of an AccuracyRecord; without figures, and with a `reason`, where it is not MEASURED.
+
+    `right`: on so many its best class is the expected one; `gained`: on these the reference's is not; `lost`: the reverse.
+    `drop` and its `standard_error` are in points of a hundred pictures, paired; None with a single picture.
+    """
+
+    target: Target
+    precision: Precision
+    executor: str | None
+    status: Literal["MEASURED", "FAILED", "NOT_RUN"]
+    reason: str | None
+    right: int | None
+    gained: int | None
+    lost: int | None
+    drop: float | None
+    standard_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyRecord:
+    """What --max-accuracy-drop measured: artifacts and reference over the same `images` pictures.
+
+    `max_drop`: the limit in points. `expected`: what counts as right, the pictures' labels or, where they have none, the
+    reference's best class. `images_sha256`: digest of the pictures and labels, as `evaluate --json` tells it for the same ones.
+    `reference`: on how many the reference is right.
+    """
+
+    max_drop: float
+    expected: Literal["labels", "reference"]
+    origin: Literal["folder", "demo"]
+    images: int
+    images_sha256: str
+    reference: int
+    reference_executor: str | None
+    artifacts: tuple[AccuracyFigure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
     """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
 
@@ -134,6 +173,7 @@ class Manifest:
     starters: tuple[str, ...]
     artifacts: tuple[ArtifactRecord, ...]
     calibration: CalibrationRecord | None = None
+    accuracy: AccuracyRecord | None = None
 
 
 def encode(value: object) -> bytes:

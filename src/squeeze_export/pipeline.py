@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from squeeze_export import bundle, calibration, manifest, signals
+from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals
 from squeeze_export.calibration import Calibration
 from squeeze_export.contracts import (
     MODELS,
@@ -29,6 +29,7 @@ from squeeze_export.contracts import (
     TfliteRoute,
 )
 from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
+from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.exporters import EXPORTERS, tflite
 from squeeze_export.exporters.coreml_rungs import check_target
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
@@ -51,18 +52,33 @@ class Bundle:
 
 
 class ExportFailed(SqueezeExportError):
-    """Not every artifact passed: nothing was written. `results` has what is known about each; the worst one is the exit code."""
+    """Not every artifact passed: nothing was written. `results` has what is known about each; the worst one is the exit code.
 
-    def __init__(self, message: str, exit_code: int, results: tuple[Result, ...]) -> None:
+    `accuracy`: what --max-accuracy-drop found, where it came to that; `logs`: what was printed by what failed in it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        exit_code: int,
+        results: tuple[Result, ...],
+        accuracy: manifest.AccuracyRecord | None = None,
+        logs: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.results = results
+        self.accuracy = accuracy
+        self.logs = logs or {}
 
 
 class Silent:
     """Progress that nobody watches."""
 
     def stage(self, subject: str, stage: str) -> None:
+        """Say nothing."""
+
+    def count(self, subject: str, done: int, total: int) -> None:
         """Say nothing."""
 
     def done(self, subject: str, outcome: str, seconds: float) -> None:
@@ -86,6 +102,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         workers(stage / "job", "export", tuple(settings), progress, tflite_route=request.tflite_route) as crew,
     ):
         source, images = prepare(request, name, stage / "job", progress)
+        pictures = accuracy_gate.pictures(request, source)
         prepared = stage / "bundle"
         for target in request.targets:
             (prepared / target).mkdir(parents=True)
@@ -101,11 +118,17 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         )
         notes = images.notes if images else ()
         refuse(results, allow_unproven=request.allow_unproven, notes=notes)
-        record = assemble(prepared, stage / "job", source, results, request, images)
+        made = assemble(prepared, stage / "job", source, results, request, images)
+        if pictures is not None:
+            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
+            made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
+            refuse_drop(found, made.accuracy, results, allow_unproven=request.allow_unproven)
+            notes += (*found.notices, *accuracy_gate.notes_of(found))
+        complete(prepared, made, request)
         with signals.held():  # whoever interrupts here is told whether the bundle stands
             path = bundle.publish(prepared, request.output, name)
             progress.published(path)
-        return Bundle(path=path, manifest=record, notes=notes)
+        return Bundle(path=path, manifest=made, notes=notes)
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
@@ -115,6 +138,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         found = repr(request.targets)
         raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
     _check_words(request)
+    accuracy_gate.check(request)
     output_kind = _output_kind(request)
     for starter in starters_of(request):
         if not set(targets_of(starter)) & set(request.targets):
@@ -164,8 +188,11 @@ def _lacking(request: ExportRequest) -> list[str]:
     lines: list[str] = []
     for target in request.targets:
         made = tflite.unavailable(request.tflite_route) if target == "tflite" else EXPORTERS[target].unavailable()
-        reasons = dict.fromkeys(reason for reason in (made, RUNNERS[target][0].unavailable()) if reason is not None)
-        lines += [f"{target} is not available here: {reason}" for reason in reasons]
+        run = RUNNERS[target][0].unavailable()
+        if made is not None:
+            lines.append(f"{target} is not available here: {made}")
+        if run is not None and run != made:
+            lines.append(f"{target} cannot be executed here, and so not be proven: {run}")
     return lines
 
 
@@ -271,7 +298,7 @@ def assemble(
     request: ExportRequest,
     images: Calibration | None,
 ) -> manifest.Manifest:
-    """Lay labels, golden pack, reports and app projects beside the artifacts, and write manifest.json last."""
+    """Lay labels, golden pack and reports beside the artifacts, and describe it all."""
     name = source.name
     (job / GOLDEN).rename(prepared / bundle.GOLDEN)
     labels = None
@@ -282,7 +309,7 @@ def assemble(
     records = tuple(_record(prepared, result) for result in results)
     (prepared / bundle.PARITY).write_bytes(manifest.encode(bundle.parity_record(name, records)))
     packages = {package for record in records for package in _packages(record.target, request.tflite_route)}
-    made = manifest.Manifest(
+    return manifest.Manifest(
         schema_version=1,
         name=name,
         source=manifest.SourceRecord.of(
@@ -301,9 +328,21 @@ def assemble(
         artifacts=records,
         calibration=images.record if images else None,
     )
+
+
+def refuse_drop(
+    found: Evaluation, record: manifest.AccuracyRecord | None, results: tuple[Result, ...], *, allow_unproven: bool
+) -> None:
+    """Raise ExportFailed unless every artifact was measured within the limit (or, where allowed, cannot be executed here)."""
+    # The reference is measured in any case: without it nothing was held against anything.
+    if found.exit_code and not (found.exit_code == TargetUnavailableError.exit_code and allow_unproven and record is not None):
+        raise ExportFailed("Nothing was written.\n" + "\n".join(found.problems), found.exit_code, results, record, found.logs)
+
+
+def complete(prepared: Path, made: manifest.Manifest, request: ExportRequest) -> None:
+    """Make the app projects, and write manifest.json last."""
     add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)
     (prepared / manifest.MANIFEST).write_bytes(manifest.encode(made))
-    return made
 
 
 def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:

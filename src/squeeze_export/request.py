@@ -28,6 +28,7 @@ from squeeze_export.contracts import (
     TfliteRoute,
 )
 from squeeze_export.errors import UsageError
+from squeeze_export.evaluation.limit import check_limit
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.source import check_name
 from squeeze_export.preprocessing import PRESETS, Preset, spec_for
@@ -64,6 +65,7 @@ class Options:
     output_kind: str | None = None
     images: str | None = None
     calibration_data: str | None = None
+    max_accuracy_drop: float | None = None
     ios_target: str | None = None
     tflite_route: str | None = None
     output: str | None = None
@@ -127,7 +129,7 @@ def _config_value(path: Path, key: str, field: str, value: Any) -> object:
         wants = "a whole number"
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif field == "scale":
+    elif field in ("scale", "max_accuracy_drop"):
         wants = "a number"
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -190,6 +192,8 @@ def build_request(options: Options) -> ExportRequest:
             f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
             "(int8), and none is exported. Leave it out, or add one with --precision."
         )
+    if options.max_accuracy_drop is not None:
+        check_limit(options.max_accuracy_drop)
     preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
@@ -225,6 +229,7 @@ def build_request(options: Options) -> ExportRequest:
         allow_unproven=bool(options.allow_unproven),
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
+        max_accuracy_drop=options.max_accuracy_drop,
     )
 
 

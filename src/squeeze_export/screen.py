@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from squeeze_export.manifest import ArtifactRecord
     from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
-_STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
+STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
+STYLES |= {"MEASURED": "green", "DROPPED": "bold red", "within": "bold green"}
 # Wide enough for every table when the output goes to a file, where rich would assume 80 columns and fold words.
 _PLAIN_WIDTH = 120
 _TABLE_WIDTH = 79
@@ -54,6 +55,7 @@ class Lines:
     written: Path | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
+    _counted: dict[str, float] = field(default_factory=dict)
 
     def stage(self, subject: str, stage: str) -> None:
         """See contracts.Progress."""
@@ -65,9 +67,17 @@ class Lines:
         else:
             self._tasks[subject] = self.live.add_task(subject, total=None, stage=f"{stage}…")
 
+    def count(self, subject: str, done: int, total: int) -> None:
+        """See contracts.Progress."""
+        last = self._counted.get(subject, 0.0)
+        # Without a terminal a line now and then: one per picture would bury the rest.
+        if self.live is not None or (done < total and time.monotonic() - last > _SECONDS_BETWEEN_LINES):
+            self._counted[subject] = time.monotonic()
+            self.stage(subject, f"{done} of {total} images")
+
     def done(self, subject: str, outcome: str, seconds: float) -> None:
         """See contracts.Progress."""
-        style = _STYLES.get(outcome, "")
+        style = STYLES.get(outcome, "none")
         told = f"[{style}]{outcome}[/] in {seconds:.1f} s"
         if self.live is None or subject not in self._tasks:
             self.console.print(f"{subject:<20} {told}")
@@ -100,13 +110,14 @@ class Row:
     key: ArtifactKey
     size_bytes: int | None
     report: ParityReport
+    witness: bool = False  # not the one that decides
 
 
 def result_table(title: str, rows: Sequence[Row]) -> Table:
     """Target, precision, size, max abs error, SNR, top-1 agreement, verdict; errors and SNR are of logits, or features."""
     ran: dict[str, list[str]] = {}
     for row in rows:
-        ran.setdefault(row.report.executor, []).append(str(row.key))
+        ran.setdefault(row.report.executor, []).append(f"{'witness of ' if row.witness else ''}{row.key}")
     executors = [f"{', '.join(keys)}: {executor}" for executor, keys in ran.items()]
     table = Table(
         title=title,
@@ -129,12 +140,12 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
         seen = logits_of(row.report)
         size = "–" if row.size_bytes is None else f"{row.size_bytes:,} B"
         table.add_row(
-            row.key.target,
+            "↳ witness" if row.witness else row.key.target,
             row.key.precision,
             *(() if narrow else (size, _number(seen.max_abs_error if seen else None, "{:.2e}"))),
             _decibel(seen),
             _agreement(seen),
-            Text(row.report.verdict, style=_STYLES[row.report.verdict]),
+            Text(row.report.verdict, style=STYLES[row.report.verdict]),
         )
     return table
 
@@ -148,17 +159,19 @@ def rows_of(results: Iterable[Result], artifacts: Iterable[ArtifactRecord] = ())
     """One row per executor of each result, witnesses last; sizes are those of the recorded artifacts."""
     sizes = {entry.key: entry.size_bytes for entry in artifacts}
     return [
-        Row(key=result.key, size_bytes=sizes.get(result.key), report=report)
+        Row(key=result.key, size_bytes=sizes.get(result.key), report=report, witness=place > 0)
         for result in results
-        for report in (*result.reports, *(witness.report for witness in result.witnesses))
+        for place, report in enumerate((*result.reports, *(witness.report for witness in result.witnesses)))
     ]
 
 
-def print_tracebacks(results: Iterable[Result]) -> None:
-    """Everything that is known about the failures, on standard error."""
+def print_tracebacks(results: Iterable[Result], logs: Mapping[str, str] | None = None) -> None:
+    """Everything that is known about the failures, and the logs by subject, on standard error."""
     for result in results:
         if result.failure is not None and result.failure.traceback:
             sys.stderr.write(f"--- {result.key} ---\n{result.failure.traceback}\n")
+    for subject, log in (logs or {}).items():
+        sys.stderr.write(f"--- {subject} ---\n{log}\n")
 
 
 @dataclass
@@ -196,7 +209,7 @@ class Bars:
 
     def end(self, subject: str, status: str) -> None:
         """See evaluation.walk.Watcher."""
-        style = _STYLES.get(status, "")
+        style = STYLES.get(status, "")
         if self.live is not None:
             self.live.update(self._tasks[subject], status=f"[{style}]{status}[/]" if style else status)
         else:
@@ -258,8 +271,8 @@ def evaluation_table(found: Evaluation) -> Table:
         table.add_row(
             _named(row),
             *_accuracy(row.status, row.accuracy),
-            _difference(beside.top1_difference if beside else None),
-            _difference(beside.top5_difference if beside else None),
+            difference_text(beside.top1_difference if beside else None),
+            difference_text(beside.top5_difference if beside else None),
             _percent(beside.agreement if beside else None),
         )
     return table
@@ -269,12 +282,14 @@ def ladder_table(found: Ladder) -> Table:
     """A line per rung: bytes, bytes as a ZIP, accuracy beside the reference's, ms; ● where no rung beats it at its size."""
     from squeeze_export.ladder import NOT_TIMED
 
+    limit = found.max_accuracy_drop
+    dropped = "" if limit is None else f" ✗: drops by more than {limit:g} points."
     table = Table(
         title=f"{found.name}: precision ladder on {found.images} images of {found.source}, in percent",
         title_justify="left",
         title_style="bold",
         caption="Δ: accuracy less the reference's on the same images ± its standard error. ●: on the Pareto front of its column "
-        f"against bytes. {NOT_TIMED} Here of {found.runs} executions.",
+        f"against bytes.{dropped} {NOT_TIMED} Here of {found.runs} executions.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -287,7 +302,7 @@ def ladder_table(found: Ladder) -> Table:
         top5 = "–" if found.reference.top5 is None else f"{100 * found.reference.top5.value:.1f}"
         table.add_row("reference", "", "", "", f"  {100 * found.reference.top1.value:.1f}  ", top5, "", "", "", "")
     for rung in found.rungs:
-        top1: str | Text = Text(rung.status, style=_STYLES.get(rung.status, ""))
+        top1: str | Text = Text(rung.status, style=STYLES.get(rung.status, ""))
         if rung.accuracy is not None:
             top1 = f"{100 * rung.accuracy.top1.value:.1f} {'●' if rung.best_accuracy else ' '}"
         top5 = "–" if rung.accuracy is None or rung.accuracy.top5 is None else f"{100 * rung.accuracy.top5.value:.1f}"
@@ -299,8 +314,8 @@ def ladder_table(found: Ladder) -> Table:
             f"{rung.zip_bytes:,}",
             top1,
             top5,
-            _difference(beside.top1_difference if beside else None),
-            _difference(beside.top5_difference if beside else None),
+            ("✗ " if rung.within_max_drop is False else "") + difference_text(beside.top1_difference if beside else None),
+            difference_text(beside.top5_difference if beside else None),
             "–" if rung.ms_1_thread is None else f"{rung.ms_1_thread:.2f} {'●' if rung.best_speed else ' '}",
             _number(rung.ms_2_threads, "{:.2f}"),
         )
@@ -313,7 +328,7 @@ def _named(row: ArtifactRow) -> str:
 
 def _accuracy(status: str, accuracy: Accuracy | None) -> tuple[str | Text, str]:
     if accuracy is None:
-        return Text(status, style=_STYLES.get(status, "")), "–"
+        return Text(status, style=STYLES.get(status, "")), "–"
     return _percent(accuracy.top1), _percent(accuracy.top5)
 
 
@@ -323,13 +338,14 @@ def _percent(proportion: Proportion | None) -> str:
     return f"{100 * proportion.value:.1f} [{100 * proportion.low:.1f}, {100 * proportion.high:.1f}]"
 
 
-def _difference(difference: PairedDifference | None) -> str:
+def difference_text(difference: PairedDifference | None, sign: int = 1) -> str:
+    """In points ± its standard error; `sign` -1 tells a drop in place of a difference."""
     if difference is None:
         return "–"
     if not difference.gained and not difference.lost:
         return "no image differs"  # a standard error of 0 would claim too much
     error = "" if difference.standard_error is None else f" ± {100 * difference.standard_error:.1f}"
-    return f"{100 * difference.value:+.1f}{error}"
+    return f"{sign * 100 * difference.value:+.1f}{error}"
 
 
 def some(names: Sequence[str], count: int = 10) -> str:

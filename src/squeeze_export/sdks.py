@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Final
+
+from squeeze_export.errors import TargetUnavailableError
 
 # coremltools imports these where they are installed, to convert from them or for compression that asks for them again later;
 # each import stands in a bare try/except. Measured on 2 cores with torch loaded: 8 to 10 s with them, 2 s without; same bytes.
@@ -54,11 +58,14 @@ _COVERED: Final[Mapping[str, tuple[str, ...]]] = {
     "onnx-tf": ("onnx", "tensorflow-cpu", "tensorflow"),
 }
 _PROBE_SECONDS: Final = 300
+_ONNX_TF_ENDS: Final = (3, 12)  # a Python for which the extra, as pyproject.toml marks it, brings nothing
+_OWN_ERROR: Final = re.compile(r"^squeeze_export\.errors\.\w+: ")
 
 
 def lacking_extras() -> tuple[str, ...]:
     """The extras that would bring something that is not installed."""
-    return tuple(extra for extra, modules in EXTRAS.items() if missing(modules, extra=extra) is not None)
+    here = {extra: modules for extra, modules in EXTRAS.items() if extra != "onnx-tf" or sys.version_info < _ONNX_TF_ENDS}
+    return tuple(extra for extra, modules in here.items() if missing(modules, extra=extra) is not None)
 
 
 def probe_order(distributions: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -68,20 +75,55 @@ def probe_order(distributions: Iterable[str]) -> tuple[tuple[str, tuple[str, ...
     return tuple((name, tuple(n for n, by in covered.items() if by == name)) for name in wanted if name not in covered)
 
 
-def probe(distribution: str) -> str | None:
-    """Import a distribution in a process of its own and say why it cannot be imported, or None."""
+def probe(distribution: str, started: Callable[[subprocess.Popen[str]], None] = lambda _: None) -> str | None:
+    """Import a distribution in a process of its own and say why it cannot be imported, or None.
+
+    `started` is given the process, for whoever has to end it early.
+    """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-P", "-W", "ignore", "-c", _PROBES[distribution]]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_SECONDS, env=environment)
-    except subprocess.TimeoutExpired:
-        return f"its import did not end within {_PROBE_SECONDS} seconds"
-    if done.returncode == 0:
+    none, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=none, stdout=none, stderr=pipe, text=True, errors="replace", env=environment) as process:
+        started(process)
+        try:
+            _, said = process.communicate(timeout=_PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return f"its import did not end within {_PROBE_SECONDS} seconds"
+    if process.returncode == 0:
         return None
-    if done.returncode < 0:
-        return f"its import was ended by signal {-done.returncode}"
-    told = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"its import fails: {told[-1].strip() if told else f'exit code {done.returncode}'}"
+    if process.returncode < 0:
+        return f"its import was ended by signal {-process.returncode}"
+    told = [line for line in said.splitlines() if line.strip()]
+    return f"its import fails: {_OWN_ERROR.sub('', told[-1].strip()) if told else f'exit code {process.returncode}'}"
+
+
+@contextmanager
+def working(module: str) -> Iterator[None]:
+    """Around the import of an installed SDK: where that fails, TargetUnavailableError with the command that mends it.
+
+    `module`: as imported; where it is not loaded yet, the block should do no more than import it and look at what it has.
+    """
+    try:
+        yield
+    except (ImportError, AttributeError, OSError) as error:
+        name = next((name for name, command in _PROBES.items() if command == f"import {module}" and _installed(name)), module)
+        raise TargetUnavailableError(
+            f"{name} is installed but broken ({type(error).__name__}: {error}): {reinstalling(name)}"
+        ) from error
+
+
+def reinstalling(distribution: str) -> str:
+    """The pip command that writes an installed distribution anew."""
+    known = _installed(distribution)
+    return f"pip install --force-reinstall --no-deps {distribution}{f'=={known}' if known else ''}"
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def missing(modules: Iterable[str], *, extra: str | None = None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from squeeze_export.contracts import DEFAULT_PRECISION, TARGETS, Precision, Progress, Target
 from squeeze_export.exporters import EXPORTERS, tflite
-from squeeze_export.sdks import probe, probe_order
+from squeeze_export.sdks import probe, probe_order, reinstalling
 from squeeze_export.validation.runners import RUNNERS, WITNESSES
 from squeeze_export.versions import versions_of
 
@@ -61,20 +62,33 @@ def broken_sdks(progress: Progress) -> dict[str, str]:
         packages |= {package for _, _, own in _routes(target) for package in own}
         packages |= {package for runner in (*RUNNERS[target], *WITNESSES.get(target, ())) for package in runner.PACKAGES}
     found: dict[str, str] = {}
+    running: list[subprocess.Popen[str]] = []
+    stopped = False
 
     def look(distribution: str, covered: tuple[str, ...]) -> None:
         began = time.monotonic()
         progress.stage(distribution, "importing")
-        reason = probe(distribution)
+        reason = probe(distribution, running.append)
+        if stopped:
+            return
         progress.done(distribution, "ready" if reason is None else "error", time.monotonic() - began)
         if reason is not None:
             found[distribution] = reason
             for name in covered:
                 look(name, ())
+            if any(name in found for name in covered):
+                del found[distribution]  # it is whole; what it stands on is not
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for done in [pool.submit(look, *what) for what in probe_order(versions_of(packages))]:
-            done.result()
+        try:
+            for done in [pool.submit(look, *what) for what in probe_order(versions_of(packages))]:
+                done.result()
+        except BaseException:  # Ctrl-C above all: not after all the imports that are still to come
+            stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.kill()
+            raise
     return found
 
 
@@ -121,5 +135,11 @@ def _routes(target: Target) -> list[tuple[str, str | None, tuple[str, ...]]]:
 
 
 def _broken(packages: Iterable[str], broken: Mapping[str, str]) -> str | None:
-    told = [f"{package} is installed but broken: {broken[package]}" for package in packages if package in broken]
-    return "; ".join(told) or None
+    return (
+        "; ".join(
+            f"{package} is installed but broken: {broken[package].rstrip('.')}: {reinstalling(package)}"
+            for package in packages
+            if package in broken
+        )
+        or None
+    )

@@ -95,7 +95,8 @@ def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verifi
 
 
 def _claims(folder: Path, record: Manifest, damaged: Mapping[str, str]) -> list[str]:
-    told = [] if record.parity.path in damaged else claims.of_parity_file(folder, record)
+    told = claims.of_accuracy(record)
+    told += [] if record.parity.path in damaged else claims.of_parity_file(folder, record)
     try:
         pack = read_golden(folder / record.golden.path)
         told += claims.of_tolerances(record, read_tolerances(folder / record.golden.path))

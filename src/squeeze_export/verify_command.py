@@ -65,7 +65,7 @@ def _beside(subject: str, heard: Witness) -> str:
     """The difference between two executors of one file, which is not the difference to PyTorch."""
     together = heard.agreement
     if together is None:
-        return f"{subject}: {heard.report.executor} cannot be compared with {heard.beside}."
+        return f"{subject}: {heard.report.executor} cannot be compared with {heard.beside.rstrip('.')}."
     if together.max_abs_error == 0:
         return f"{subject}: {heard.beside} and {heard.report.executor} say the same, bit for bit."
     snr = "no" if together.snr_db is None else f"{together.snr_db:.1f} dB"

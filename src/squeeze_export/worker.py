@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast, get_args
 
 from squeeze_export.contracts import Target
-from squeeze_export.errors import SqueezeExportError, UsageError
+from squeeze_export.errors import SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, AnswerJob, ExportJob, Failure, Job, JudgeJob, Result
 from squeeze_export.sdks import load_coremltools
 
@@ -157,13 +157,18 @@ def _answer(job: AnswerJob, events: TextIO) -> Result:
 
 
 def _tell(error: Exception, folder: Path) -> Exception:
-    """A full disk shows itself as many things inside an SDK: say what it is."""
+    """A full disk shows itself as many things inside an SDK, and a broken SDK as a failed import: say what it is."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             break
         cause = cause.__cause__ or cause.__context__
     if cause is None and shutil.disk_usage(folder).free > 1_000_000:
+        if isinstance(error, ImportError):  # what is not installed was refused before any work
+            return TargetUnavailableError(
+                f"An SDK is installed but broken ({type(error).__name__}: {error}). squeeze-export targets tells which, "
+                "and how to mend it."
+            )
         return error
     if isinstance(error, SqueezeExportError) and not isinstance(error.__cause__, Exception):
         return error

@@ -15,8 +15,8 @@ import pytest
 
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import onnx_tf_compat as compat
-from squeeze_export.exporters import tflite, tflite_onnx_tf
-from tests.tflite_cases import settings, seven_classes
+from squeeze_export.exporters import tflite, tflite_network, tflite_onnx_tf
+from tests.tflite_cases import declared, settings, seven_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,6 +110,8 @@ def test_it_passes_on_real_weights(exported):
         pytest.skip("no real data: see the fixture real_data")
     assert exported["real"]["verdict"] == "PASSED", exported["real"]["reason"]
     assert exported["real"]["snr"][-1] > 120
+    (row,) = (line for line in (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8").splitlines() if "turned to NHWC |" in line)
+    assert [int(figure) for figure in row.split("|")[2:5]] == [len(exported["real"]["operations"]), 0, 0]
 
 
 @needs_the_road
@@ -183,6 +185,22 @@ def test_an_operation_that_needs_a_stand_in_is_refused_by_name(operation, module
     with pytest.raises(ConversionError, match=f"{operation} with {module}"):
         compat.refuse_stubbed(["Conv", operation, "Relu"])
     compat.refuse_stubbed(["Conv", "Relu"])
+
+
+@needs_the_road
+def test_the_road_asks_before_it_converts(monkeypatch):
+    asked = []
+
+    def refuse(operations):
+        asked.extend(operations)
+        raise ConversionError("refused")
+
+    monkeypatch.setattr(tflite_onnx_tf.onnx_tf_compat, "refuse_stubbed", refuse)
+    source = seven_classes()
+    network, _ = tflite_network.prepare(source, declared(source, settings()).input)
+    with pytest.raises(ConversionError, match="refused"):
+        tflite_onnx_tf.convert(network, declared(source, settings()).input, declared(source, settings()).outputs[0])
+    assert {"Conv", "Concat"} <= set(asked)
 
 
 @pytest.mark.parametrize(

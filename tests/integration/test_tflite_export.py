@@ -74,23 +74,20 @@ def test_a_tensor_input_takes_what_the_source_takes(tmp_path, preset):
     assert all(np.array_equal(a, b.numpy()) for a, b in zip(runner.stored_weights(), state, strict=True))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_bytes_depend_on_source_and_settings_only(tmp_path, precision):
-    """Two processes, two hash seeds, two destinations, and in one of them another export before."""
+def test_bytes_depend_on_source_and_settings_only(tmp_path):
+    """Two processes, hash seeds and destinations, and in one of them another export before. fp16 is made from fp32's bytes."""
     script = (
         "import sys; from pathlib import Path; from squeeze_export.exporters import tflite\n"
         "from tests.tflite_cases import settings, seven_classes\n"
         "path = Path(sys.argv[1]); path.parent.mkdir(parents=True)\n"
-        "if sys.argv[3]: tflite.export(seven_classes('squeezenet1_0'), settings(), path.with_name('before.tflite'))\n"
-        "tflite.export(seven_classes(), settings(sys.argv[2]), path)\n"
+        "if sys.argv[2]: tflite.export(seven_classes('squeezenet1_0'), settings(), path.with_name('before.tflite'))\n"
+        "tflite.export(seven_classes(), settings('fp16'), path)\n"
     )
     digests = []
     for seed, name, before in (("1", "one.tflite", ""), ("4242", "Käfer folder/second file.tflite", "before")):
         path = tmp_path / seed / name
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run(
-            [sys.executable, "-c", script, str(path), precision, before], check=True, cwd=ROOT, env=environment, timeout=300
-        )
+        subprocess.run([sys.executable, "-c", script, str(path), before], check=True, cwd=ROOT, env=environment, timeout=300)
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
     assert digests[0] == digests[1]
 
@@ -138,7 +135,7 @@ def snr(reference, found):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(("precision", "least", "bytes_at_most"), [("fp32", 120.0, 4_960_000), ("fp16", 70.0, 2_500_000)])
+@pytest.mark.parametrize(("precision", "least", "bytes_at_most"), [("fp32", 120.0, 4_985_000), ("fp16", 70.0, 2_525_000)])
 def test_real_weights_on_photographs(tmp_path, precision, least, bytes_at_most):
     source, pixels = real_source(), photographs(16)
     wanted = settings(precision, output_kind="logits")
@@ -147,7 +144,7 @@ def test_real_weights_on_photographs(tmp_path, precision, least, bytes_at_most):
     runner, found = run(artifact.path, source, wanted, pixels)
     assert snr(reference, found) > least
     assert np.array_equal(found.argmax(axis=1), reference.argmax(axis=1))
-    assert artifact.path.stat().st_size < bytes_at_most
+    assert artifact.path.stat().st_size < bytes_at_most  # the labels take some 21 KB of it
     assert sum(operations(runner).values()) == 38 + (26 if precision == "fp16" else 0)
 
 

@@ -15,6 +15,7 @@ from squeeze_export.contracts import InputSpec, OutputSpec, ParityReport, Prepro
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
 
 FAKE_WORKER = (sys.executable, str(Path(__file__).parent / "fake_evaluation_worker.py"))
+PERFECT_REFERENCE = (*FAKE_WORKER, "perfect-reference")  # a reference that knows every class, in place of eager PyTorch
 NO_WORKER = (sys.executable, "-c", "raise SystemExit('a worker was started')")
 CLASSES, PER_CLASS = 7, 6
 SIDE = 20

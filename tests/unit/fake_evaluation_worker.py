@@ -71,4 +71,6 @@ FAKE = SimpleNamespace(NAME="fake", PACKAGES=(), open=open_fake)
 
 if __name__ == "__main__":
     runners.RUNNERS = dict.fromkeys(("coreml", "tflite", "torchscript"), (FAKE,))
-    sys.exit(worker.main(sys.argv[1:]))
+    if "perfect-reference" in sys.argv:
+        worker._open_reference = lambda job: ("fake reference", lambda crop: FakeRunner({}).run({"image": crop})["scores"])
+    sys.exit(worker.main(sys.argv[-1:]))

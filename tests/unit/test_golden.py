@@ -73,6 +73,16 @@ def test_few_pictures_are_all_picked(tmp_path):
     assert [path.name for path in pick_images(tmp_path)] == ["a.jpeg", "b.PNG"]
 
 
+def test_a_folder_per_class_is_picked_from_too(tmp_path):
+    for name in ("1/b.png", "0/z.png", "0/.hidden.png", ".cache/a.png", "deep/er/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [path.relative_to(tmp_path).as_posix() for path in pick_images(tmp_path)] == ["0/z.png", "1/b.png"]
+    shutil.rmtree(tmp_path / "0")
+    shutil.rmtree(tmp_path / "1")
+    assert [path.name for path in pick_images(tmp_path)] == ["c.png"]
+
+
 def test_folders_without_pictures_are_refused(tmp_path):
     (tmp_path / "labels.tsv").write_text("x")
     for folder, word in (

@@ -36,6 +36,7 @@ def rung(target, precision, size, hits, ms=None):
         comparison=Comparison(top1_difference=lost, top5_difference=None, agreement=proportion(190)) if hits else None,
         ms_1_thread=ms,
         ms_2_threads=ms and ms / 2,
+        within_max_drop=hits > 117 if hits else None,
     )
 
 
@@ -54,6 +55,7 @@ def climbed():
         source="pictures",
         images=200,
         runs=9,
+        max_accuracy_drop=1.0,
         reference=Accuracy(top1=proportion(120), top5=None),
         rungs=ladder.fronted(rungs),
         exit_code=6,
@@ -105,11 +107,22 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
     assert (fast["top1_difference_error"], fast["ms_1_thread"], fast["ms_2_threads"]) == ("0.010000", "1.0", "0.5")
     assert (fast["best_accuracy"], fast["best_speed"], fast["top5"]) == ("yes", "yes", "")
     assert (gone["status"], gone["top1"], gone["agreement"], gone["ms_1_thread"]) == ("NOT_RUN", "", "", "")
+    marks = [row["within_max_drop"] for row in rows]
+    assert marks == ["yes", "no", "no", "yes", "yes", ""]
     console = screen.out()
     with console.capture() as shown:
         console.print(screen.ladder_table(climbed))
     words = " ".join(shown.get().split())
-    for expected in ("1,400,000 1,399,900 59.0 ●", "-1.0 ± 1.0", "1.00 ● 0.50", "NOT_RUN", "reference 60.0", "TFLite files only"):
+    for expected in (
+        "1,400,000 1,399,900 59.0 ●",
+        "-1.0 ± 1.0",
+        "1.00 ● 0.50",
+        "NOT_RUN",
+        "reference 60.0",
+        "✗ -1.5 ± 1.0",
+        "by more than 1 points",
+        "TFLite files only",
+    ):
         assert expected in words, words
 
 
@@ -134,13 +147,15 @@ def test_files_are_replaced_together_and_an_old_picture_does_not_stay(tmp_path):
 def test_what_cannot_end_well_is_refused_first(tmp_path, image_folder):
     request = ExportRequest(targets=("tflite",), output=tmp_path)
 
-    def refused(match, *, images="demo", limit=None, runs=1, **changed):
+    def refused(match, *, images="demo", limit=None, runs=1, max_drop=None, **changed):
         with pytest.raises(UsageError, match=match):
-            ladder.check(replace(request, **changed), images, limit=limit, runs=runs)
+            ladder.check(replace(request, **changed), images, limit=limit, runs=runs, max_drop=max_drop)
 
     ladder.check(request, "demo", limit=1, runs=1)
     refused("--limit 0", limit=0)
     refused("--runs 0", runs=0)
+    refused("at least 0", max_drop=-1)
+    refused("Take at least 100 images", limit=99, max_drop=1)
     refused("own files", name=ladder.CSV)
     refused("does not exist", images=tmp_path / "nowhere")
     refused("names no images", images=image_folder)

@@ -109,6 +109,9 @@ def test_auto_takes_a_size():
         ({"precision": ("tflite=fp16,fp8",)}, "--precision 'fp8' is unknown"),
         ({"target": ("coreml",), "precision": ("tflite=fp16",)}, "Add --target tflite"),
         ({"calibration_data": "photos"}, "none is exported"),
+        ({"max_accuracy_drop": -0.5}, "--max-accuracy-drop -0.5"),
+        ({"max_accuracy_drop": 100.0}, "below 100"),
+        ({"max_accuracy_drop": float("nan")}, "--max-accuracy-drop nan"),
         ({"calibration_data": "", "precision": ("tflite=int8",)}, "--calibration-data is empty"),
         ({"input_size": "224px"}, "is no size"),
         ({"input_size": "-224"}, "is no size"),
@@ -162,6 +165,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         labels = "labels.txt"
         precision = { coreml = "fp32", tflite = ["int8", "fp32"] }
         calibration-data = "unlabelled"
+        max-accuracy-drop = 1
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -194,6 +198,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     assert made.preprocessing.mean == (1, 2, 3)
     assert made.precisions == {"coreml": ("fp32",), "tflite": ("int8", "fp32")}
     assert made.calibration == tmp_path / "unlabelled"
+    assert made.max_accuracy_drop == 1.0
     assert made.force is True
 
 

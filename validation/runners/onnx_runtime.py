@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import Precision, Runner, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
-from squeeze_export.sdks import missing
+from squeeze_export.sdks import missing, working
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -40,7 +40,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     """Open the file at `path`, hold it against what is declared, and make ready to execute it on one thread.
 
     Raises ArtifactError where the file is damaged or differs from what is declared, UnsupportedOperationError where this ONNX
-    Runtime has no kernel for an operation in the type that the file needs.
+    Runtime has no kernel for an operation in the type that the file needs, TargetUnavailableError where it cannot be imported.
     """
     try:
         content = path.read_bytes()
@@ -57,7 +57,8 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
 
 def session(name: str, content: bytes) -> Any:
     """Give ONNX Runtime the file's content: one thread, the CPU's kernels; errors as `open` raises them."""
-    import onnxruntime
+    with working("onnxruntime"):
+        import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -104,7 +105,8 @@ _DTYPES: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 def _read(name: str, content: bytes) -> Any:
     """Parse and check the whole file, strict shape inference included."""
-    import onnx
+    with working("onnx"):
+        import onnx
 
     try:
         model = onnx.load_model_from_string(content)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import Precision, Runner, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
-from squeeze_export.sdks import missing
+from squeeze_export.sdks import missing, working
 from squeeze_export.validation.runners import litert_file
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def unavailable() -> str | None:
 def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     """Open the file at `path`, hold it against what is declared, and make ready to execute it without any delegate.
 
-    Raises ArtifactError where the file is damaged or differs, UnsupportedOperationError where this TensorFlow has no interpreter.
+    Raises ArtifactError where the file is damaged or differs, UnsupportedOperationError where this TensorFlow has no interpreter,
+    TargetUnavailableError where it cannot be imported.
     """
     try:
         content = path.read_bytes()
@@ -42,11 +43,12 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     with warnings.catch_warnings():
         # TensorFlow advises to move to LiteRT, which is the executor that this one is the witness for.
         warnings.simplefilter("ignore")
-        import tensorflow as tf
-
-        if not hasattr(tf.lite, "Interpreter"):
+        with working("tensorflow"):
+            import tensorflow as tf
+        if not hasattr(getattr(tf, "lite", None), "Interpreter"):
             raise UnsupportedOperationError(
-                f"TensorFlow {tf.__version__} has no tf.lite.Interpreter any more: pip install 'squeeze-export[witness]'."
+                f"TensorFlow {getattr(tf, '__version__', '(no version)')} has no tf.lite.Interpreter: "
+                "pip install --force-reinstall 'squeeze-export[witness]'."
             )
         try:
             interpreter = tf.lite.Interpreter(

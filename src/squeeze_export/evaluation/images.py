@@ -1,4 +1,4 @@
-"""Labelled images: a folder with labels.tsv, a folder per class, or the endless demo pictures."""
+"""Images to evaluate on: labelled by a labels.tsv, by a folder per class or as demo pictures; or, where allowed, unlabelled."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ _LISTED: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """One image and its class. `path` is None for demo picture number `index`. `name` is what a person finds it by."""
+    """One image and its class, None where nothing tells it. `path` is None for demo picture number `index`.
+
+    `name` is what a person finds it by.
+    """
 
     name: str
-    label: int
+    label: int | None
     path: Path | None
     index: int = 0
 
@@ -45,11 +48,26 @@ class ImageSet:
     """What is evaluated, in a fixed order, and what is not.
 
     `missing`: named in labels.tsv, but not there. `passed_over`: there, but without a label (or no picture by its name).
+    `labelled`: every image has a label; otherwise none has.
     """
 
     images: tuple[LabelledImage, ...]
     missing: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    labelled: bool = True
+
+
+def read_any_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
+    """As read_images, but pictures that lie in a folder with neither labels.tsv nor subfolders are taken without labels.
+
+    A labels.tsv or subfolders that cannot be read as labels are refused (UsageError) all the same, never passed over.
+    """
+    if folder.is_dir() and not (folder / LABELS_FILE).is_file() and not _subfolders(folder):
+        names = [name for name in _files(folder) if _is_picture(name)]
+        if names:
+            images = tuple(LabelledImage(name=name, label=None, path=folder / name) for name in names)
+            return ImageSet(images=images, labelled=False)
+    return read_images(folder, num_classes=num_classes, labels=labels)
 
 
 def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
@@ -105,6 +123,12 @@ def image_key(image: LabelledImage) -> bytes | str:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         return f"image {image.path} cannot be read: {error.strerror}"
+
+
+def images_digest(images: Iterable[tuple[bytes, int | None]]) -> str:
+    """sha256 over a line per image, sorted: its digest in hex (of a file, the sha256), a space, and its class, or - for none."""
+    lines = sorted(f"{key.hex()} {'-' if label is None else label}\n" for key, label in images)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @cache
@@ -184,7 +208,7 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
 
 
 def _from_folders(folder: Path, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = _subfolders(folder)
     if not names:
         raise UsageError(
             f"{folder} has no labelled images: put a {LABELS_FILE} with the columns file and class_index beside them, "
@@ -234,6 +258,10 @@ def _classes_of(folder: Path, names: list[str], num_classes: int, labels: tuple[
     if len(set(as_indices.values())) < len(names):
         raise UsageError(f"Two folders of {folder} are named by the same class index: {_some(names)}.")
     return as_indices
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,0 +1,66 @@
+"""Put ladders that `squeeze-export ladder` measured into the README, as one table.
+
+    .venv/bin/python -m benchmarks.ladder_table ladder/ladder.json ... [--write]
+
+Nothing is measured here: every figure stands in the JSON files. --write puts the table between the marks in README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+PAGE: Final = Path(__file__).resolve().parents[1] / "README.md"
+HEADER: Final = """\
+| | bytes | as ZIP | top-1 | difference, points | same top-1 | ms, 1 thread | ms, 2 threads |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def rows(ladder: dict[str, Any]) -> list[str]:
+    """The Markdown rows of one ladder: its reference, then its rungs from the heaviest; bold where no rung beats it."""
+    images, reference = ladder["images"], ladder["reference"]
+    first = f"| *{ladder['name']}* in PyTorch, {images} pictures | | | {100 * reference['top1']['value']:.1f} % | | | | |"
+    made = [first]
+    for rung in sorted(ladder["rungs"], key=lambda rung: -rung["bytes"]):
+        name = f"{rung['target']} {rung['precision']}"
+        name = f"**{name}**" if rung["best_accuracy"] else name
+        size = f"{rung['bytes']:,} | {rung['zip_bytes']:,}"
+        if rung["accuracy"] is None:
+            made.append(f"| {name} | {size} | {rung['status']}: {rung['reason']} | | | | |")
+            continue
+        beside = rung["comparison"]
+        difference = f"{100 * beside['top1_difference']['value']:+.2f} ± {100 * beside['top1_difference']['standard_error']:.2f}"
+        top1 = f"{100 * rung['accuracy']['top1']['value']:.1f} %"
+        same = f"{100 * beside['agreement']['value']:.1f} %"
+        times = " | ".join("" if rung[key] is None else f"{rung[key]:.1f}" for key in ("ms_1_thread", "ms_2_threads"))
+        made.append(f"| {name} | {size} | {top1} | {difference} | {same} | {times} |")
+    return made
+
+
+def table(ladders: list[dict[str, Any]]) -> str:
+    """The Markdown table of several ladders."""
+    return "\n".join([HEADER, *(row for ladder in ladders for row in rows(ladder))])
+
+
+def main() -> None:
+    """Print the table; with --write, put it into the README too."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("ladders", nargs="+", type=Path)
+    arguments.add_argument("--write", action="store_true")
+    chosen = arguments.parse_args()
+    made = table([json.loads(path.read_text(encoding="utf-8")) for path in chosen.ladders])
+    print(made)
+    if chosen.write:
+        page = PAGE.read_text(encoding="utf-8")
+        marked = f"<!-- ladder -->\n{made}\n<!-- /ladder -->"
+        written, count = re.subn(r"<!-- ladder -->.*<!-- /ladder -->", lambda _: marked, page, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"{PAGE} has no place for the table")
+        PAGE.write_text(written, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
