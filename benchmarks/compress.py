@@ -1,8 +1,8 @@
-"""Compress real weights for Core ML, write the package, and measure it from its file: bytes, download, top-1 against fp32.
+"""Compress real weights for Core ML, write the packages, and measure each from its file: bytes, download, seconds, top-1 and KL.
 
-    python benchmarks/compress.py --weights W --calibration DIR --evaluation DIR --rung pal4 --output OUT.mlpackage
-    python benchmarks/compress.py ... --rung auto:490KB --checkpoints DIR
+    python benchmarks/compress.py --weights W --calibration DIR --evaluation DIR --rung pal4,int8,auto:490KB --output DIR
 
+Each rung gives one row of a Markdown table, as in docs/compression.md. Without --evaluation only bytes and seconds are told.
 `--model squeezenet1_0 --preprocessing caffe` for the authors' weights. Calibration reads no labels; evaluation reads labels.tsv
 (columns file and class_index). Executed by the MIL reference executor, not yet on a device.
 """
@@ -11,27 +11,35 @@ from __future__ import annotations
 
 import argparse
 import csv
+import resource
 import sys
-import tempfile
 import time
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from squeeze_export.compression.budget import parse_size
-from squeeze_export.contracts import LOGITS_TAP, ExportSettings
+from squeeze_export.contracts import LOGITS_TAP, ExportSettings, SourceModel
 from squeeze_export.exporters import coreml, coreml_rungs, coreml_sizes
 from squeeze_export.golden import IMAGE_SUFFIXES
+from squeeze_export.ladder import zip_size
 from squeeze_export.models.source import load_source
 from squeeze_export.preprocessing import load_pixels, normalise, spec_for
 from squeeze_export.validation.runners import mil_reference
 
+if TYPE_CHECKING:
+    from squeeze_export.contracts import FloatArray, IosTarget
+
+_HEADER: Final = """\
+| coding | for | bytes | as zip | CPU seconds | top-1 difference, points | same top-1 | KL |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
+
 
 def main() -> None:
-    """Print one line per finding."""
+    """Print one row per rung; what is told beside it goes to standard error."""
     options = _options()
     source = load_source(
         name="bench",
@@ -43,21 +51,37 @@ def main() -> None:
     )
     files = sorted(path for path in options.calibration.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     calibration = np.stack([load_pixels(path, source.preprocessing) for path in files])
-    rung, _, size = options.rung.partition(":")
-    ios = "iOS18" if rung == coreml_rungs.AUTO or coreml_rungs.RUNGS[rung].needs_ios18 else "iOS16"
+    options.output.mkdir(parents=True, exist_ok=True)
+    judge = None if options.evaluation is None else _judge(source, options.evaluation)
+    print(f"{source.model}, {len(files)} calibration images, {torch.get_num_threads()} thread(s)\n\n{_HEADER}", flush=True)
+    for asked in options.rung:
+        print(_row(source, asked, calibration, options, judge), flush=True)
+    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB of memory", file=sys.stderr)
+
+
+Judge = Callable[[Any, Any], str]
+
+
+def _row(source: SourceModel, asked: str, calibration: Any, options: argparse.Namespace, judge: Judge | None) -> str:
+    rung, _, size = asked.partition(":")
+    ios: IosTarget = "iOS18" if coreml_rungs.needs_ios18(rung) else "iOS16"
     settings = ExportSettings(precision="fp16", input_kind="image", output_kind="probabilities", ios_target=ios)
+    began = time.process_time()
     budget = parse_size(size) - coreml_sizes.fixed(source, settings) if size else None
-    began = time.monotonic()
-    chosen = coreml_rungs.choose(
-        source, rung, calibration, weights_budget=budget, checkpoints=options.checkpoints, told=_Told(), seed=0
-    )
-    print(f"compressed in {time.monotonic() - began:.0f} s on {torch.get_num_threads()} thread(s), {len(files)} images")
-    artifact = coreml.write(chosen.source, settings, options.output, coded=chosen.coded)
-    whole = sum(file.stat().st_size for file in options.output.rglob("*") if file.is_file())
-    print(f"{options.output.name}: {whole:,} bytes, {_zipped(options.output):,} as zip, {ios}")
-    runner = mil_reference.open(options.output, artifact.signature, "fp16")
+    if rung == coreml_rungs.SPARSE:
+        chosen = coreml_rungs.keep_zeros(source)
+    else:
+        chosen = coreml_rungs.choose(
+            source, rung, calibration, weights_budget=budget, checkpoints=options.checkpoints, told=_Told(), seed=0
+        )
+    seconds = time.process_time() - began
+    package = options.output / f"{asked.replace(':', '-')}.mlpackage"
+    artifact = coreml.write(chosen.source, settings, package, coded=chosen.coded)
+    whole = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+    runner = mil_reference.open(package, artifact.signature, "fp16")
     _require_equal(runner, chosen)
-    _accuracy(source, artifact, runner, options.evaluation)
+    judged = "| | |" if judge is None else judge(runner, artifact.signature)
+    return f"| `{asked}` | {ios} | {whole:,} | {zip_size(package):,} | {seconds:.0f} {judged}"
 
 
 class _Told:
@@ -79,51 +103,55 @@ def _require_equal(runner: Any, chosen: coreml_rungs.Chosen) -> None:
     kernels = [weight for weight in runner.stored_weights() if weight.ndim == 4]
     if sorted_bytes(kernels) != sorted_bytes(weight.decoded() for weight in chosen.coded.values()):
         raise SystemExit("the package's decoded weights are not the chosen ones")
-    print(f"the {len(kernels)} kernels in the file decode to exactly the chosen ones")
 
 
-def _accuracy(source: Any, artifact: Any, runner: Any, folder: Path) -> None:
+def _judge(source: SourceModel, folder: Path) -> Judge:
     with (folder / "labels.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    pixels = np.stack([load_pixels(folder / row["file"], source.preprocessing) for row in rows])
+    pixels = [load_pixels(folder / row["file"], source.preprocessing)[None] for row in rows]
     labels = np.array([int(row["class_index"]) for row in rows])
-    inputs, name = artifact.signature.input, artifact.signature.input.name
-    ours = np.stack([runner.run({name: inputs.encode(crop[None])})[LOGITS_TAP][0] for crop in pixels])
     with torch.inference_mode():
-        reference = np.concatenate(
-            [source.module(torch.from_numpy(normalise(crop[None], source.preprocessing))).numpy() for crop in pixels]
-        )
-    before, after = reference.argmax(1) == labels, ours.argmax(1) == labels
-    paired = after.astype(float) - before.astype(float)
-    five = (np.argsort(-ours, axis=1)[:, :5] == labels[:, None]).any(axis=1)
-    error = paired.std(ddof=1) / np.sqrt(len(paired))
-    same = (reference.argmax(1) == ours.argmax(1)).mean()
-    print(f"top-1 {after.mean():.1%} (fp32 {before.mean():.1%}), top-5 {five.mean():.1%}, same top-1 as fp32 {same:.1%}")
-    print(f"paired difference {100 * paired.mean():+.2f} points, standard error {100 * error:.2f}, {len(labels)} images")
+        inputs = [torch.from_numpy(normalise(crop, source.preprocessing)) for crop in pixels]
+        reference = np.concatenate([source.module(values).numpy() for values in inputs])
+    before = reference.argmax(1) == labels
+    print(f"fp32: top-1 {before.mean():.1%} of {len(labels)} images", file=sys.stderr)
+
+    def judge(runner: Any, signature: Any) -> str:
+        declared = signature.input
+        ours = np.concatenate([runner.run({declared.name: declared.encode(crop)})[LOGITS_TAP] for crop in pixels])
+        paired = (ours.argmax(1) == labels).astype(float) - before.astype(float)
+        error = paired.std(ddof=1) / np.sqrt(len(paired))
+        same = (reference.argmax(1) == ours.argmax(1)).mean()
+        kl = _divergence(reference, ours)
+        return f"| {100 * paired.mean():+.2f} ± {100 * error:.2f} | {same:.1%} | {kl:.4f} |"
+
+    return judge
 
 
-def _zipped(package: Path) -> int:
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for path in sorted(package.rglob("*")):
-                archive.write(path, path.relative_to(package.parent))
-        return file.tell()
+def _divergence(reference: FloatArray, ours: FloatArray) -> float:
+    from squeeze_export.compression.automatic import divergence
+
+    return divergence(torch.from_numpy(reference), torch.from_numpy(np.asarray(ours, np.float32)))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="squeezenet1_1")
     parser.add_argument("--preprocessing", default="torchvision")
-    for name in ("weights", "calibration", "evaluation", "output"):
+    for name in ("weights", "calibration", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--rung", required=True, help=f"{', '.join(coreml_rungs.RUNGS)} or auto:SIZE")
-    parser.add_argument("--checkpoints", type=Path)
+    known = (coreml_rungs.SPARSE, *coreml_rungs.RUNGS)
+    parser.add_argument("--rung", required=True, help=f"{', '.join(known)} or auto:SIZE; several with commas")
+    parser.add_argument("--evaluation", type=Path)
+    parser.add_argument("--checkpoints", type=Path, help="go on from there; without it nothing is kept and seconds are whole")
     options = parser.parse_args()
-    rung, _, size = options.rung.partition(":")
-    if (rung == coreml_rungs.AUTO) != bool(size) or (rung not in coreml_rungs.RUNGS and rung != coreml_rungs.AUTO):
-        parser.error(f"--rung {options.rung} is unknown")
-    if options.output.exists():
-        parser.error(f"{options.output} exists already")
+    options.rung = options.rung.split(",")
+    for asked in options.rung:
+        rung, _, size = asked.partition(":")
+        if (rung == coreml_rungs.AUTO) != bool(size) or rung not in (*known, coreml_rungs.AUTO):
+            parser.error(f"--rung {asked} is unknown")
+        if (options.output / f"{asked.replace(':', '-')}.mlpackage").exists():
+            parser.error(f"{asked}.mlpackage stands in {options.output} already")
     return options
 
 

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
     import torch
 
-    from squeeze_export.compression.codings import CodedWeight
+    from squeeze_export.compression.codings import AnyWeight
     from squeeze_export.contracts import PixelArray
 
 SUFFIX: Final = ".mlpackage"
-_CODED: Final[tuple[Precision, ...]] = ("pal8", "pal6", "pal4", "pal3", "sparse-pal6", "sparse-pal4", "auto")
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", *_CODED)
-CALIBRATED: Final[tuple[Precision, ...]] = _CODED
+CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "pal8", "pal6", "pal4", "pal3", "pal2", "sparse-pal6", "sparse-pal4", "auto")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "sparse", *CALIBRATED)
 PACKAGES: Final = ("coremltools", "torch")
 
 INPUT_NAME: Final = "image"
@@ -66,7 +65,7 @@ def export(
 
 
 def write(
-    source: SourceModel, settings: ExportSettings, destination: Path, *, coded: Mapping[str, CodedWeight] | None = None
+    source: SourceModel, settings: ExportSettings, destination: Path, *, coded: Mapping[str, AnyWeight] | None = None
 ) -> Artifact:
     """Write the package at `destination`, which does not exist yet, and describe it.
 

@@ -1,4 +1,4 @@
-"""Compressed weights in an ML Program: each fp16 kernel replaced by the palette, zeros and indices that decode to exactly it."""
+"""Compressed weights in an ML Program: each fp16 kernel replaced by palette, integers or zeros that decode to exactly it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from squeeze_export.compression.codings import HalfWeight, UniformWeight
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import coreml_blobs
 from squeeze_export.exporters.coreml_package import blocks
 
 if TYPE_CHECKING:
-    from squeeze_export.compression.codings import CodedWeight
+    from squeeze_export.compression.codings import AnyWeight, CodedWeight
     from squeeze_export.contracts import Array
 
 WEIGHTS_FILE: Final = "weight.bin"
@@ -20,7 +21,7 @@ _IN_PROGRAM: Final = f"@model_path/weights/{WEIGHTS_FILE}"
 _SHORTEST_BLOB: Final = 10
 
 
-def replace_weights(spec: Any, weights: Path, coded: Mapping[str, CodedWeight], *, ios18: bool) -> None:
+def replace_weights(spec: Any, weights: Path, coded: Mapping[str, AnyWeight], *, ios18: bool) -> None:
     """Put the coded weights in the place of the constants that hold them decoded, in place; `weights` is the blob file's folder.
 
     Every coded weight must be found once, bit for bit, and no other kernel may be left over: ConversionError otherwise. `ios18`:
@@ -46,7 +47,12 @@ def replace_weights(spec: Any, weights: Path, coded: Mapping[str, CodedWeight], 
                     f"left ({', '.join(unfound) or 'none'}). Install the coremltools version that this release names."
                 )
             del unfound[name]
-            replaced += _operations(operation.outputs[0], coded[name], new, ios18=ios18)
+            weight = coded[name]
+            if isinstance(weight, HalfWeight) and not weight.sparse:  # stays as it is
+                _move(operation, stored, new)
+                replaced.append(type(operation).FromString(operation.SerializeToString()))
+                continue
+            replaced += _operations(operation.outputs[0], weight, new, ios18=ios18)
         del block.operations[:]
         block.operations.extend(replaced)
     if unfound:
@@ -75,7 +81,11 @@ def _move(operation: Any, stored: Array | None, new: coreml_blobs.BlobFile) -> N
         operation.attributes["val"].blobFileValue.offset = new.add(stored)
 
 
-def _operations(output: Any, weight: CodedWeight, new: coreml_blobs.BlobFile, *, ios18: bool) -> list[Any]:
+def _operations(output: Any, weight: AnyWeight, new: coreml_blobs.BlobFile, *, ios18: bool) -> list[Any]:
+    if isinstance(weight, UniformWeight):
+        return [_shift_scale(output, weight, new) if ios18 else _affine_ios16(output, weight, new)]
+    if isinstance(weight, HalfWeight):
+        return [_sparse(output, weight, new) if ios18 else _sparse_ios16(output, weight, new)]
     if weight.coding.needs_ios18 and not ios18:
         raise ConversionError(f"{weight.coding} needs iOS18: export with --ios-target iOS18.")
     if not ios18:
@@ -124,6 +134,43 @@ def _joint(output: Any, weight: CodedWeight, new: coreml_blobs.BlobFile) -> list
     for key, name in (("nonzero_data", values.name), ("mask", mask.name)):
         dense.inputs[key].arguments.add().name = name
     return [sparse, dense]
+
+
+def _affine_ios16(output: Any, weight: UniformWeight, new: coreml_blobs.BlobFile) -> Any:
+    import numpy as np
+
+    operation = _operation("constexpr_affine_dequantize", output)
+    operation.attributes["quantized_data"].CopyFrom(_value(weight.values, new))
+    operation.attributes["scale"].CopyFrom(_value(weight.scales, new))
+    # One for each channel although all are 0: the form that coremltools itself writes.
+    operation.attributes["zero_point"].CopyFrom(_value(np.zeros(len(weight.scales), np.int8), new))
+    operation.attributes["axis"].CopyFrom(_value(np.array(0, np.int32), new))
+    return operation
+
+
+def _shift_scale(output: Any, weight: UniformWeight, new: coreml_blobs.BlobFile) -> Any:
+    operation = _operation("constexpr_blockwise_shift_scale", output)
+    _bind(operation, "data", _value(weight.values, new))
+    _bind(operation, "scale", _value(weight.scales.reshape(-1, 1, 1, 1), new))
+    return operation
+
+
+def _sparse_ios16(output: Any, weight: HalfWeight, new: coreml_blobs.BlobFile) -> Any:
+    import numpy as np
+
+    operation = _operation("constexpr_sparse_to_dense", output)
+    packed = np.frombuffer(coreml_blobs.pack(weight.values != 0, 1), np.uint8)
+    operation.attributes["mask"].CopyFrom(_value(packed, new))
+    operation.attributes["nonzero_data"].CopyFrom(_value(weight.values[weight.values != 0], new))
+    operation.attributes["shape"].CopyFrom(_value(np.array(weight.values.shape, np.uint32), new))
+    return operation
+
+
+def _sparse(output: Any, weight: HalfWeight, new: coreml_blobs.BlobFile) -> Any:
+    operation = _operation("constexpr_sparse_to_dense", output)
+    _bind(operation, "nonzero_data", _value(weight.values[weight.values != 0], new))
+    _bind(operation, "mask", _packed(weight.values != 0, 1, new))
+    return operation
 
 
 def _tables(weight: CodedWeight) -> Array:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from squeeze_export.compression.codings import CodedWeight, Coding
+import numpy as np
+
+from squeeze_export.compression.codings import Coding, HalfWeight, Uniform
 from squeeze_export.errors import ConversionError, UsageError
 from squeeze_export.exporters import coreml, coreml_sizes
 from squeeze_export.exporters.progress import Spoken
 
 if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.compression.codings import AnyWeight
     from squeeze_export.compression.network import CodedLayer
-    from squeeze_export.contracts import Artifact, ExportSettings, IosTarget, PixelArray, SourceModel
+    from squeeze_export.contracts import Array, Artifact, ExportSettings, IosTarget, PixelArray, SourceModel
 
 Told = Callable[[str, float, float], None]
 
 # Rung -> how every kernel is coded. Zeros are those that the weights have: they cost one bit each.
-RUNGS: Final[Mapping[str, Coding]] = {
+RUNGS: Final[Mapping[str, Coding | Uniform]] = {
+    "int8": Uniform(bits=8, half=True),
     "pal8": Coding(bits=8),
     "pal6": Coding(bits=6),
     "pal4": Coding(bits=4),
@@ -30,29 +36,50 @@ RUNGS: Final[Mapping[str, Coding]] = {
     "sparse-pal6": Coding(bits=6, zeros="keep"),
     "sparse-pal4": Coding(bits=4, zeros="keep"),
 }
+SPARSE: Final = "sparse"  # nothing is chosen: zeros as they are, all else in fp16
 AUTO: Final = "auto"
 FEWEST_IMAGES: Final = 8
-# Kernels with fewer zeros than this are stored as they are by a sparse rung: the mask would cost more than it saves.
+# Kernels with fewer zeros than this get a plain palette in a sparse rung: the mask would cost more than it saves.
 _SPARSE: Final = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What the weights became: the source that holds them decoded, which is what is exported, and their coded form by layer."""
+    """What the weights became: the source that holds them decoded, which is what is exported, and their coded form by layer.
+
+    `uncompressed`: the weights that stay fp16 as they were, each with the reason.
+    """
 
     source: SourceModel
-    coded: Mapping[str, CodedWeight]
+    coded: Mapping[str, AnyWeight]
+    uncompressed: Mapping[str, str]
 
 
 def check_target(rung: str, ios: IosTarget) -> None:
     """UsageError where `ios` has no operation for this rung, naming the one that does; any precision is taken."""
-    if rung != AUTO and rung not in RUNGS:
+    if rung not in (SPARSE, AUTO, *RUNGS):
         return
-    needs_ios18 = rung == AUTO or RUNGS[rung].needs_ios18
-    if needs_ios18 and ios != "iOS18":
+    if needs_ios18(rung) and ios != "iOS18":
         raise UsageError(f"Core ML {rung} needs operations of iOS 18, not {ios}: pass --ios-target iOS18.")
     if ios == "iOS15":
         raise UsageError(f"Core ML {rung} needs operations of iOS 16, not {ios}: pass --ios-target iOS16.")
+
+
+def needs_ios18(rung: str) -> bool:
+    """Whether no older deployment target has the operations of this rung."""
+    coding = RUNGS.get(rung)
+    return rung == AUTO or (isinstance(coding, Coding) and coding.needs_ios18)
+
+
+def serves(rung: str, kernels: Iterable[torch.Tensor]) -> bool:
+    """Whether the rung makes anything of these kernels (O, I, H, W); those that keep zeros want some."""
+    match rung, RUNGS.get(rung):
+        case "sparse", _:
+            return any(_halved(kernel).sparse for kernel in kernels)
+        case _, Coding(zeros=zeros) if zeros is not None:
+            return any(_zeros(kernel) >= _SPARSE for kernel in kernels)
+        case _:
+            return True
 
 
 def export(
@@ -71,8 +98,6 @@ def export(
 
     rung, size = settings.precision, settings.size_budget
     check_target(rung, settings.ios_target)
-    if calibration is None:
-        raise ConversionError(f"Core ML {rung} needs calibration images: pass --calibration-data.")
     plain = replace(settings, precision="fp16")
     budget = None
     if rung == AUTO:
@@ -87,12 +112,22 @@ def export(
             )
         budget = size - fixed
     spoken = Spoken(told)
-    chosen = choose(source, rung, calibration, weights_budget=budget, checkpoints=checkpoint_folder(), told=spoken)
+    if rung == SPARSE:
+        chosen = keep_zeros(source)
+    elif calibration is None:
+        raise ConversionError(f"Core ML {rung} needs calibration images: pass --calibration-data.")
+    else:
+        chosen = choose(source, rung, calibration, weights_budget=budget, checkpoints=checkpoint_folder(), told=spoken)
     made = coreml.write(chosen.source, plain, destination, coded=chosen.coded)
     whole = sum(file.stat().st_size for file in destination.rglob("*") if file.is_file())
     if size is not None and whole > size:
         raise ConversionError(f"The package has {whole:,} bytes where {size:,} were planned. Report this, and allow some more.")
-    return replace(made, precision=settings.precision, chosen_weights=weight_digests(chosen.source))
+    return replace(
+        made,
+        precision=settings.precision,
+        chosen_weights=weight_digests(chosen.source),
+        uncompressed_weights=chosen.uncompressed,
+    )
 
 
 def checkpoint_folder() -> Path | None:
@@ -120,7 +155,7 @@ def choose(
     """Code every kernel of the source as the rung says, error-compensated on `calibration` (N, H, W, 3) uint8 crops.
 
     "auto" needs `weights_budget`, the bytes that all kernels may take. Raises UsageError for fewer than 8 images, images that are
-    all alike, a budget below the smallest reachable, or a sparse rung on weights without zeros.
+    all alike or of one colour each, a budget below the smallest reachable, or a sparse rung on weights without zeros.
     """
     import torch
 
@@ -132,6 +167,8 @@ def choose(
         raise UsageError(f"{len(calibration)} calibration images are too few: give at least {FEWEST_IMAGES}, better a hundred.")
     if not (calibration != calibration[0]).any():
         raise UsageError("The calibration images are all alike: nothing can be learnt from them. Give pictures that differ.")
+    if (calibration == calibration[:, :1, :1]).all():
+        raise UsageError("The calibration images are of one colour each: nothing can be learnt from them. Give photographs.")
     images = torch.from_numpy(normalise(calibration, source.preprocessing))
     if rung == AUTO:
         if weights_budget is None:
@@ -149,31 +186,74 @@ def choose(
     return _chosen(source, coded)
 
 
-def _codings(source: SourceModel, rung: str) -> dict[str, Coding]:
+def keep_zeros(source: SourceModel) -> Chosen:
+    """Every kernel in fp16, its zeros as a mask where that saves bytes; UsageError where it saves none in any layer."""
+    from squeeze_export.compression.network import CodedLayer, convolutions
+
+    layers = convolutions(source.module)
+    coded = {
+        name: CodedLayer(
+            name=name,
+            weight=_halved(layer.weight),
+            bias=np.zeros(len(layer.weight), np.float32) if layer.bias is None else _half(layer.bias).astype(np.float32),
+        )
+        for name, layer in layers.items()
+    }
+    zeros = {name: _zeros(layer.weight) for name, layer in layers.items()}
+    kept = [name for name, layer in coded.items() if isinstance(layer.weight, HalfWeight) and not layer.weight.sparse]
+    if len(kept) == len(coded):
+        most = max(zeros, key=lambda name: zeros[name])
+        raise UsageError(
+            f"Core ML sparse keeps zeros that the weights have, and no layer of {source.name} has enough of them to save a byte "
+            f"(the most: {most}, {zeros[most]:.1%}): take fp16, or weights that were pruned."
+        )
+    return _chosen(
+        source, coded, {name: f"only {zeros[name]:.1%} are zero: a mask takes more bytes than it saves" for name in kept}
+    )
+
+
+def _half(values: torch.Tensor) -> Array:
+    return np.asarray(values.detach().half().numpy())
+
+
+def _halved(kernel: torch.Tensor) -> HalfWeight:
+    # A negative zero decodes from a mask as a positive one.
+    values = np.where(_half(kernel) == 0, np.float16(0), _half(kernel))
+    alive = int((values != 0).sum())
+    sizes = {sparse: coreml_sizes.half(values.shape, alive, sparse=sparse) for sparse in (False, True)}
+    return HalfWeight(values=values, sparse=alive > 0 and sizes[True] < sizes[False])
+
+
+def _zeros(kernel: torch.Tensor) -> float:
+    return float((kernel == 0).float().mean())
+
+
+def _codings(source: SourceModel, rung: str) -> Mapping[str, Coding | Uniform]:
     from squeeze_export.compression.network import convolutions
 
-    coding, sparse = RUNGS[rung], 0
-    found: dict[str, Coding] = {}
-    for name, layer in convolutions(source.module).items():
-        zeros = float((layer.weight == 0).float().mean())
-        worth = coding.zeros is not None and zeros >= _SPARSE
-        sparse += worth
-        found[name] = coding if worth or coding.zeros is None else replace(coding, zeros=None)
-    if coding.zeros is not None and not sparse:
+    layers, coding = convolutions(source.module), RUNGS[rung]
+    if isinstance(coding, Uniform) or coding.zeros is None:
+        return dict.fromkeys(layers, coding)
+    if not serves(rung, [layer.weight for layer in layers.values()]):
         raise UsageError(
             f"Core ML {rung} keeps zeros that the weights have, and no layer of {source.name} has {_SPARSE:.0%} of them: "
             f"take {rung.removeprefix('sparse-')}, or weights that were pruned."
         )
-    return found
+    return {name: coding if _zeros(layer.weight) >= _SPARSE else replace(coding, zeros=None) for name, layer in layers.items()}
 
 
-def _chosen(source: SourceModel, coded: Mapping[str, CodedLayer]) -> Chosen:
-    from squeeze_export.compression.network import decoded
+def _chosen(source: SourceModel, coded: Mapping[str, CodedLayer], kept: Mapping[str, str] | None = None) -> Chosen:
+    from squeeze_export.compression.network import convolutions, decoded
 
-    kernels: dict[str, CodedWeight] = {}
+    kernels: dict[str, AnyWeight] = {}
     for name, layer in coded.items():
         values = layer.weight.decoded()
-        if not isinstance(layer.weight, CodedWeight) or not all(map(math.isfinite, (values.min(), values.max()))):
+        if not all(map(math.isfinite, (values.min(), values.max()))):
             raise ConversionError(f"{name} of {source.name} cannot be coded in fp16: its weights reach beyond 65504.")
         kernels[name] = layer.weight
-    return Chosen(source=replace(source, module=decoded(source.module, coded)), coded=kernels)
+    uncompressed = {f"{name}.weight": reason for name, reason in (kept or {}).items()}
+    for name, convolution in convolutions(source.module).items():
+        if convolution.bias is not None:
+            uncompressed[f"{name}.bias"] = "a bias: one number per channel"
+    changed = decoded(source.module, coded)
+    return Chosen(source=replace(source, module=changed), coded=kernels, uncompressed=uncompressed)

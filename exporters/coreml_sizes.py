@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # The operations' text in model.mlmodel once names are short, rounded up; the program's other parts do not change with the coding.
 _PALETTE_TEXT: Final = 330
 _JOINT_TEXT: Final = 550
+_SPARSE_TEXT: Final = 290
+_CONSTANT_TEXT: Final = 170
 _REFERENCE_TEXT: Final = 45  # a table in the blob file instead of in the program
 _INLINE_VALUES: Final = 10  # shorter tables stand in the program
 
@@ -34,6 +36,12 @@ def stored(coding: Coding, shape: tuple[int, ...], alive: int) -> int:
         return blob(-(-count // coding.vector * coding.bits // 8)) + table + _PALETTE_TEXT
     kept = alive if isinstance(coding.zeros, str) else min(alive, count - round(coding.zeros * count))
     return blob(-(-count // 8)) + blob(-(-kept * coding.bits // 8)) + table + _JOINT_TEXT
+
+
+def half(shape: tuple[int, ...], alive: int, *, sparse: bool) -> int:
+    """The bytes of one kernel (O, I, H, W) in fp16, `sparse`: its `alive` weights that are not zero, and a mask."""
+    count = shape[0] * shape[1] * shape[2] * shape[3]
+    return blob(2 * alive) + blob(-(-count // 8)) + _SPARSE_TEXT if sparse else blob(2 * count) + _CONSTANT_TEXT
 
 
 def fixed(source: SourceModel, settings: ExportSettings) -> int:

@@ -81,8 +81,8 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="[TARGET=]PRECISION",
-            help="fp32, fp16; for TFLite and TorchScript int8; for TFLite int8-dynamic, int8-weights, int4-mixed; for Core ML "
-            "pal8, pal6, pal4, pal3, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many bytes: coreml=auto:490KB); "
+            help="fp32, fp16, int8 (not onnx); for TFLite int8-dynamic, int8-weights, int4-mixed; for Core ML pal8, pal6, pal4, "
+            "pal3, pal2, sparse, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many bytes: coreml=auto:490KB); "
             "or ladder for all that need no such choice; for every target or one (coreml=fp32). Several, repeated or with commas "
             "(coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, fp32 elsewhere.",
             rich_help_panel=_WHAT,
@@ -92,8 +92,8 @@ def export_command(
         str | None,
         typer.Option(
             metavar="DIR",
-            help="Unlabelled pictures by which int8 chooses its ranges and compressed weights are chosen, some hundred; default: "
-            "drawn demo pictures.",
+            help="Unlabelled pictures by which int8 and compressed weights are chosen, some hundred; default: drawn demo "
+            "pictures.",
             rich_help_panel=_WHAT,
         ),
     ] = None,

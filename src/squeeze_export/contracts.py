@@ -28,6 +28,8 @@ Precision = Literal[
     "pal6",
     "pal4",
     "pal3",
+    "pal2",
+    "sparse",
     "sparse-pal6",
     "sparse-pal4",
     "auto",
@@ -209,6 +211,7 @@ class Artifact:
     `operators`: sorted names of the operations it holds. `notice`: a fact about the format the user must be told.
     `folded_weights`: source weights that were merged with the normalisation, so that they are not stored as they are.
     `chosen_weights`: where weights are compressed, the digests of what was chosen for each: it must decode to exactly that.
+    `uncompressed_weights`: where they are, the names of those that are stored in fp16 as before, each with the reason.
     `route`: the converter, where a format has several.
     """
 
@@ -223,6 +226,7 @@ class Artifact:
     notice: str | None = None
     folded_weights: tuple[str, ...] = ()
     chosen_weights: tuple[WeightDigest, ...] = ()
+    uncompressed_weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> ArtifactKey:

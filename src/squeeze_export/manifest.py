@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -145,6 +145,7 @@ class ArtifactRecord:
     notice: str | None
     folded_weights: tuple[str, ...]
     chosen_weights: tuple[WeightDigest, ...] = ()
+    uncompressed_weights: dict[str, str] = field(default_factory=dict)
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
     route: str | None = None

@@ -116,9 +116,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
                 for key, wanted in settings.items()
             ]
         )
-        refuse(results, allow_unproven=request.allow_unproven)
-        made = assemble(prepared, stage / "job", source, results, request, images)
         notes = images.notes if images else ()
+        refuse(results, allow_unproven=request.allow_unproven, notes=notes)
+        made = assemble(prepared, stage / "job", source, results, request, images)
         if pictures is not None:
             found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
@@ -264,8 +264,11 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
     return source, images
 
 
-def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
-    """Raise ExportFailed unless every artifact passed (or, where allowed, could only not be executed here)."""
+def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str, ...] = ()) -> None:
+    """Raise ExportFailed unless every artifact passed (or, where allowed, could only not be executed here).
+
+    `notes`: what is known of the calibration images, which may well be the cause.
+    """
     told = tuple(results)
     lines: list[str] = []
     codes: list[int] = []
@@ -284,7 +287,7 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool) -> None:
             codes.append(TargetUnavailableError.exit_code)
     if lines:
         worst = ParityError.exit_code if ParityError.exit_code in codes else codes[0]
-        raise ExportFailed("Nothing was written.\n" + "\n".join(lines), worst, told)
+        raise ExportFailed("\n".join(("Nothing was written.", *lines, *(f"note: {note}" for note in notes))), worst, told)
 
 
 def assemble(
@@ -360,6 +363,7 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         folded_weights=artifact.folded_weights,
         route=artifact.route,
         chosen_weights=artifact.chosen_weights,
+        uncompressed_weights=dict(artifact.uncompressed_weights),
         parity=result.reports[0],
         witnesses=result.reports[1:],
     )

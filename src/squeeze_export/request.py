@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
 from squeeze_export.contracts import (
     PHONE_TARGETS,
@@ -31,6 +32,9 @@ from squeeze_export.evaluation.limit import check_limit
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.source import check_name
 from squeeze_export.preprocessing import PRESETS, Preset, spec_for
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -180,7 +184,7 @@ def build_request(options: Options) -> ExportRequest:
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
     ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
-    precisions = _precisions(options.precision, targets, ios)
+    precisions = _precisions(options.precision, targets, ios, partial(_kernels, model, weights))
     if options.calibration_data is not None and not any(
         precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
     ):
@@ -264,7 +268,9 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
     return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
-def _precisions(written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget) -> Mapping[Target, tuple[Precision, ...]]:
+def _precisions(
+    written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
+) -> Mapping[Target, tuple[Precision, ...]]:
     """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
     general: list[str] = []
     chosen: dict[Target, list[str]] = {}
@@ -280,7 +286,7 @@ def _precisions(written: Iterable[str], targets: tuple[Target, ...], ios: IosTar
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
         chosen.setdefault(target, []).extend(named)
     asked = (dict.fromkeys(targets, general) if general else {}) | chosen
-    return {target: _expanded(target, names, ios) for target, names in asked.items()}
+    return {target: _expanded(target, names, ios, kernels) for target, names in asked.items()}
 
 
 def _is_auto(part: str) -> bool:
@@ -301,27 +307,44 @@ def _size_budget(written: Iterable[str]) -> int | None:
     return parse_size(parts[0].partition(":")[2])
 
 
-def _expanded(target: Target, names: list[str], ios: IosTarget) -> tuple[Precision, ...]:
+def _expanded(
+    target: Target, names: list[str], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
+) -> tuple[Precision, ...]:
     """Each precision once; `ladder` stands for all that the target has."""
     expanded: list[str] = []
     for name in names:
-        expanded += _rungs(target, ios) if name == LADDER else [name]
+        expanded += _rungs(target, ios, kernels) if name == LADDER else [name]
     return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
 
 
-def _rungs(target: Target, ios: IosTarget) -> Iterable[str]:
-    """Every precision of a target that needs no further choice and, of Core ML, that the deployment target has operations for."""
-    from squeeze_export.exporters.coreml_rungs import check_target
+def _rungs(target: Target, ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]) -> list[str]:
+    """Every precision of a target that needs no further choice; of Core ML, what deployment target and weights allow.
 
+    `kernels` is called for Core ML only: the weights, of which some precisions keep zeros.
+    """
+    if target != "coreml":
+        return list(EXPORTERS[target].PRECISIONS)
+    from squeeze_export.exporters.coreml_rungs import AUTO, check_target, serves
+
+    rungs: list[str] = []
     for precision in EXPORTERS[target].PRECISIONS:
-        if precision in ("auto", "sparse-pal6", "sparse-pal4"):  # a size, or weights with zeros
+        try:
+            check_target(precision, ios)
+        except UsageError:
             continue
-        if target == "coreml":
-            try:
-                check_target(precision, ios)
-            except UsageError:
-                continue
-        yield precision
+        if precision != AUTO:  # which wants a size
+            rungs.append(precision)
+    found = kernels()
+    return [rung for rung in rungs if serves(rung, found)]
+
+
+def _kernels(model: ModelName, weights: str) -> list[torch.Tensor]:
+    """The kernels of weights in a file; of others none, because none of those were pruned."""
+    if weights in _SPECIAL_WEIGHTS:
+        return []
+    from squeeze_export.models.weights import load_weights
+
+    return [value for value in load_weights(model, Path(weights), seed=0).state.values() if value.ndim == 4]
 
 
 def _input_size(written: str | None) -> tuple[int, int] | None:

@@ -6,10 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from squeeze_export.bundle import artifact_path
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
+from squeeze_export.models.weights import load_weights
 from squeeze_export.pipeline import plan
 from squeeze_export.request import Options, build_request, merge, read_config
 
@@ -53,14 +55,25 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     everything = request(precision=("ladder",))
     # Of Core ML what iOS 16 has operations for, without a size.
     assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in ("tflite", "torchscript")} | {
-        "coreml": ("fp32", "fp16", "pal8", "pal6", "pal4")
+        "coreml": ("fp32", "fp16", "int8", "pal8", "pal6", "pal4", "pal2")
     }
     assert "pal3" in request(precision=("ladder",), ios_target="iOS18").precisions["coreml"]
+    assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
     paths = [artifact_path("net", key, keys, ".x") for key in keys]
     assert paths == ["coreml/net-fp32.x", "coreml/net-fp16.x", "tflite/net.x"]
+
+
+def test_the_ladder_keeps_zeros_where_the_weights_have_some(tmp_path):
+    state = load_weights("squeezenet1_1", "random", seed=0, random_classes=2).state
+    for name in ("features.9.expand3x3.weight", "features.10.expand3x3.weight"):
+        state[name][:, ::2] = 0
+    save_file(state, tmp_path / "pruned.safetensors")
+    asked = {"target": ("coreml",), "weights": str(tmp_path / "pruned.safetensors"), "precision": ("ladder",)}
+    assert request(**asked).precisions["coreml"] == ("fp32", "fp16", "sparse", "int8", "pal8", "pal6", "pal4", "pal2")
+    assert request(**asked, ios_target="iOS18").precisions["coreml"][-2:] == ("sparse-pal6", "sparse-pal4")
 
 
 def test_auto_takes_a_size():
@@ -71,9 +84,15 @@ def test_auto_takes_a_size():
         "fp16": None,
         "auto": 490_000,
     }
-    for precision in ("pal3", "sparse-pal6", "auto:490KB"):
-        with pytest.raises(UsageError, match="pass --ios-target iOS18"):
-            plan(request(target=("coreml",), precision=(f"coreml={precision}",)))
+    for precision, ios, needed in (
+        ("pal3", "iOS16", "iOS18"),
+        ("sparse-pal6", "iOS17", "iOS18"),
+        ("auto:490KB", "iOS16", "iOS18"),
+        ("int8", "iOS15", "iOS16"),
+        ("sparse", "iOS15", "iOS16"),
+    ):
+        with pytest.raises(UsageError, match=f"pass --ios-target {needed}"):
+            plan(request(target=("coreml",), precision=(f"coreml={precision}",), ios_target=ios))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from squeeze_export.compression import budget as knapsack
 from squeeze_export.compression.checkpoint import Checkpoint, digest
-from squeeze_export.compression.codings import Coding
-from squeeze_export.compression.compensation import encode
+from squeeze_export.compression.codings import Coding, Uniform
+from squeeze_export.compression.compensation import encode, encode_uniform
 from squeeze_export.compression.network import CodedLayer, convolutions, hold, run, settle, stages, walk
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def menu(shape: tuple[int, ...], alive: int, total: int, bytes_of: BytesOf) -> d
 def code(
     module: torch.nn.Module,
     images: torch.Tensor,
-    chosen: Mapping[str, Coding],
+    chosen: Mapping[str, Coding | Uniform],
     *,
     seed: int,
     kept: Checkpoint,
@@ -132,11 +132,17 @@ def code(
     coded: dict[str, CodedLayer] = {}
     for visit in walk(module, images, seed=seed):
         found = kept.layer(plan, visit.name)
-        weight = encode(visit.problem, chosen[visit.name], seed=seed) if found is None else found.weight
+        how = chosen[visit.name]
+        if found is not None:
+            weight = found.weight
+        elif isinstance(how, Uniform):
+            weight = encode_uniform(visit.problem, how.bits, half=how.half)
+        else:
+            weight = encode(visit.problem, how, seed=seed)
         coded[visit.name] = settle(visit, weight)
         if found is None:
             kept.keep_layer(plan, coded[visit.name])
-        clock.advance(f"coding {visit.name} as {chosen[visit.name]}", work_of(visit.problem.target.size), free=found is not None)
+        clock.advance(f"coding {visit.name} as {how}", work_of(visit.problem.target.size), free=found is not None)
     return coded
 
 

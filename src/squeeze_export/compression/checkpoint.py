@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import re
+import shutil
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from squeeze_export.compression.codings import CodedWeight, Coding
+from squeeze_export.compression.codings import AnyWeight, CodedWeight, Coding, HalfWeight, UniformWeight
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from squeeze_export.compression.network import CodedLayer
 
 _NUMBERS: Final = "losses.json"
+MOST_BYTES: Final = 64_000_000  # of all folders together: some sixty rungs of a SqueezeNet
+_FOLDER: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def digest(module: torch.nn.Module, images: torch.Tensor, *parts: object) -> str:
@@ -44,7 +49,8 @@ def _code() -> str:
 class Checkpoint:
     """Results kept in a folder of their own inside `root`, named by the digest of what they depend on; None keeps nothing.
 
-    Whatever cannot be read (an interrupted write leaves none such) counts as not computed.
+    Whatever cannot be read (an interrupted write leaves none such) counts as not computed. Of all such folders in `root` those
+    used longest ago are removed beyond MOST_BYTES, when one is opened.
     """
 
     def __init__(self, root: Path | None, key: str) -> None:
@@ -52,6 +58,8 @@ class Checkpoint:
         self._losses: dict[str, dict[str, float]] = {}
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
+            os.utime(self._folder)
+            bound(self._folder.parent, self._folder)
             try:
                 read = json.loads((self._folder / _NUMBERS).read_text(encoding="utf-8"))
                 self._losses = {str(layer): {str(k): float(v) for k, v in row.items()} for layer, row in read.items()}
@@ -77,32 +85,51 @@ class Checkpoint:
         try:
             content = io.BytesIO((self._folder / f"{plan[:16]}-{name}.npz").read_bytes())  # np.load leaves damaged files open
             with np.load(content, allow_pickle=False) as stored:
-                mask = stored["mask"] if "mask" in stored.files else None
-                weight = CodedWeight(
-                    coding=Coding.parse(str(stored["coding"])), indices=stored["indices"], table=stored["table"], mask=mask
-                )
-                return CodedLayer(name=name, weight=weight, bias=stored["bias"])
+                return CodedLayer(name=name, weight=_weight(stored), bias=stored["bias"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
     def keep_layer(self, plan: str, layer: CodedLayer) -> None:
         """Keep one coded layer."""
-        if self._folder is None or not isinstance(layer.weight, CodedWeight):
+        if self._folder is None or isinstance(layer.weight, HalfWeight):  # which nothing had to be computed for
             return
-        arrays: dict[str, Any] = {
-            "coding": np.array(str(layer.weight.coding)),
-            "indices": layer.weight.indices,
-            "table": layer.weight.table,
-            "bias": layer.bias,
-        }
-        if layer.weight.mask is not None:
-            arrays["mask"] = layer.weight.mask
         content = io.BytesIO()
-        np.savez_compressed(content, **arrays)
+        np.savez_compressed(content, bias=layer.bias, **_arrays(layer.weight))
         _write(self._folder / f"{plan[:16]}-{layer.name}.npz", content.getvalue())
+
+
+def _arrays(weight: CodedWeight | UniformWeight) -> dict[str, Any]:
+    if isinstance(weight, UniformWeight):
+        return {"bits": np.array(weight.bits), "values": weight.values, "scales": weight.scales}
+    mask = {} if weight.mask is None else {"mask": weight.mask}
+    return {"coding": np.array(str(weight.coding)), "indices": weight.indices, "table": weight.table, **mask}
+
+
+def _weight(stored: Any) -> AnyWeight:
+    if "scales" in stored.files:
+        return UniformWeight(bits=int(stored["bits"]), values=stored["values"], scales=stored["scales"])
+    mask = stored["mask"] if "mask" in stored.files else None
+    return CodedWeight(coding=Coding.parse(str(stored["coding"])), indices=stored["indices"], table=stored["table"], mask=mask)
+
+
+def bound(root: Path, kept: Path, most: int | None = None) -> None:
+    """Remove the checkpoint folders in `root` used longest ago until all together have at most `most` bytes; never `kept`.
+
+    Where a run is still busy in one that is removed, it only has less to go on from. None: MOST_BYTES.
+    """
+    with contextlib.suppress(OSError):  # another run removes them too
+        folders = [path for path in root.iterdir() if _FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
+        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
+        for path in sorted(set(sizes) - {kept}, key=lambda path: (path.stat().st_mtime, path.name)):
+            if sum(sizes.values()) <= (MOST_BYTES if most is None else most):
+                break
+            shutil.rmtree(path, ignore_errors=True)
+            del sizes[path]
 
 
 def _write(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with contextlib.suppress(OSError):  # a full disk or a removed folder: the result is in memory, and will be computed again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)

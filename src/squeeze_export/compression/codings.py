@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -96,13 +96,45 @@ class CodedWeight:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """Symmetric integers of `bits` bits with a scale per output channel; `half`: scales and decoded weights are fp16 numbers."""
+
+    bits: int
+    half: bool = False
+
+    def __str__(self) -> str:
+        return f"int{self.bits}{'' if self.half else ' in fp32'}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class UniformWeight:
-    """Integer weights with one scale per output channel: `values` (O, I, H, W) int8, `scales` (O,) float32, symmetric."""
+    """Symmetric integers with one scale per output channel: `values` (O, I, H, W) int8, `scales` (O,) float32 or float16."""
 
     bits: int
     values: Array
-    scales: FloatArray
+    scales: Array
+
+    def decoded(self) -> FloatArray:
+        """The weights (O, I, H, W) in fp32; products of float16 scales are rounded to fp16 once, as who decodes them does."""
+        products = self.values.astype(np.float32) * self.scales.astype(np.float32).reshape(-1, 1, 1, 1)
+        with np.errstate(over="ignore"):  # beyond fp16 becomes infinity, and whoever writes it refuses it
+            return np.asarray(products.astype(self.scales.dtype), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfWeight:
+    """Weights as fp16 has them: `values` (O, I, H, W) float16. `sparse`: a bit per weight says which are not zero."""
+
+    values: Array
+    sparse: bool
+
+    def __post_init__(self) -> None:
+        if self.values.dtype != np.float16:
+            raise ValueError(f"{self.values.dtype} is not fp16")
 
     def decoded(self) -> FloatArray:
         """The weights (O, I, H, W) in fp32."""
-        return np.asarray(self.values.astype(np.float32) * self.scales.reshape(-1, 1, 1, 1), np.float32)
+        return np.asarray(self.values, np.float32)
+
+
+AnyWeight: TypeAlias = CodedWeight | UniformWeight | HalfWeight

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DAMPING: Final = 0.01  # of the mean diagonal: GPTQ's
 _BLOCK: Final = 64  # columns whose effect on the rest is applied at once
+_LEAST_HALF: Final = np.float16(2.0**-24)
 _PASSES: Final = 3  # of coordinate descent and of fitting the table anew
 
 
@@ -105,8 +106,11 @@ def encode(problem: Problem, coding: Coding, *, seed: int = 0, passes: int = _PA
     )
 
 
-def encode_uniform(problem: Problem, bits: int, *, passes: int = _PASSES) -> UniformWeight:
-    """Code a layer's weights as symmetric integers with the scale per output channel that leaves the smallest error."""
+def encode_uniform(problem: Problem, bits: int, *, passes: int = _PASSES, half: bool = False) -> UniformWeight:
+    """Code a layer's weights as symmetric integers with the scale per output channel that leaves the smallest error.
+
+    `half`: scales are fp16 numbers, and so is what the integers decode to.
+    """
     top = 2 ** (bits - 1) - 1
     weights = np.sqrt(np.diag(problem.hessian))
     largest = np.maximum(np.abs(problem.target).max(axis=1), 1e-12)
@@ -116,7 +120,8 @@ def encode_uniform(problem: Problem, bits: int, *, passes: int = _PASSES) -> Uni
         rounded = np.clip(np.rint(problem.target / trial[:, None]), -top, top) * trial[:, None]
         error = (((problem.target - rounded) * weights) ** 2).sum(axis=1)
         scales, best = np.where(error < best, trial, scales), np.minimum(error, best)
-    scales = scales.astype(np.float32)
+    # A scale of zero (a channel without weights) would decode to zeros, and divide nothing.
+    scales = np.maximum(scales.astype(np.float16), _LEAST_HALF).astype(np.float32) if half else scales.astype(np.float32)
 
     def quantise(column: FloatArray) -> FloatArray:
         return np.asarray(np.clip(np.rint(column / scales), -top, top) * scales, np.float32)
@@ -125,7 +130,8 @@ def encode_uniform(problem: Problem, bits: int, *, passes: int = _PASSES) -> Uni
     for _ in range(passes):
         decoded = _descended(problem, None, quantise, decoded)
     values = np.rint(decoded / scales[:, None]).astype(np.int8)
-    return UniformWeight(bits=bits, values=values.reshape(problem.shape), scales=scales)
+    stored = scales.astype(np.float16) if half else scales
+    return UniformWeight(bits=bits, values=values.reshape(problem.shape), scales=stored)
 
 
 class _Palette:

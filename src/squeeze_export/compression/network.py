@@ -15,7 +15,7 @@ from squeeze_export.compression.statistics import moments
 if TYPE_CHECKING:
     import torch
 
-    from squeeze_export.compression.codings import CodedWeight, Coding, UniformWeight
+    from squeeze_export.compression.codings import AnyWeight, Coding
     from squeeze_export.contracts import FloatArray
 
 _BATCH: Final = 8
@@ -26,7 +26,7 @@ class CodedLayer:
     """One convolution as it is stored: `weight`, and `bias` (O,) fp32 holding fp16 numbers, made up for what coding moved."""
 
     name: str
-    weight: CodedWeight | UniformWeight
+    weight: AnyWeight
     bias: FloatArray
 
 
@@ -155,7 +155,7 @@ def compress(
     return coded
 
 
-def settle(visit: Visit, weight: CodedWeight | UniformWeight) -> CodedLayer:
+def settle(visit: Visit, weight: AnyWeight) -> CodedLayer:
     """End a visit with this weight and the bias that goes with it."""
     decoded = weight.decoded()
     bias = visit.bias(decoded)

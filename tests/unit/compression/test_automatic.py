@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from squeeze_export.compression import automatic, budget
+from squeeze_export.compression import automatic, budget, checkpoint
 from squeeze_export.compression.automatic import compress_within
-from squeeze_export.compression.network import convolutions, decoded
+from squeeze_export.compression.checkpoint import Checkpoint
+from squeeze_export.compression.compensation import encode_uniform
+from squeeze_export.compression.network import CodedLayer, convolutions, decoded, walk
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters.coreml_sizes import stored
 from tests.unit.compression.tiny import tiny_images, tiny_network
@@ -104,6 +107,26 @@ def test_a_stopped_run_is_taken_up_again(tmp_path):
         file.write_bytes(b"PK\x03\x04 damaged")
     healed = compress_within(network, images, free, stored, checkpoints=tmp_path)
     assert all(np.array_equal(healed[name].bias, whole[name].bias) for name in whole)
+
+
+def test_old_checkpoints_go_when_there_are_too_many_bytes(tmp_path, monkeypatch):
+    """The folder of the run itself stays, then those used last; what is no checkpoint is left alone."""
+    weight = encode_uniform(next(walk(tiny_network(), tiny_images(), seed=0)).problem, 8, half=True)
+    layer = CodedLayer(name="features.0", weight=weight, bias=np.zeros(12, np.float32))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_bytes(bytes(5000))
+    for age, key in enumerate("abc"):
+        Checkpoint(tmp_path, key * 64).keep_layer("plan", layer)
+        os.utime(tmp_path / (key * 32), (age, age))
+    size = sum(file.stat().st_size for file in (tmp_path / ("a" * 32)).iterdir())
+    monkeypatch.setattr(checkpoint, "MOST_BYTES", 2 * size)
+    Checkpoint(tmp_path, "a" * 64)  # used again: now b is the oldest
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "c", "m"]
+    found = Checkpoint(tmp_path, "a" * 64).layer("plan", "features.0")
+    assert np.array_equal(found.weight.values, weight.values) and np.array_equal(found.weight.scales, weight.scales)
+    monkeypatch.setattr(checkpoint, "MOST_BYTES", 0)
+    Checkpoint(tmp_path, "d" * 64)
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["d", "m"]
 
 
 def test_more_bytes_give_better_answers():

@@ -99,6 +99,13 @@ def test_integers_per_channel():
     scales = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 7
     plain = np.rint(weight / scales) * scales
     assert posed.error(coded.decoded()) < 0.7 * posed.error(plain.astype(np.float32))
+    dead = posed.target.copy()
+    dead[0] = 0
+    halved = encode_uniform(dataclasses.replace(posed, target=dead), 8, half=True)
+    assert halved.scales.dtype == np.float16 and (halved.scales > 0).all()
+    assert np.array_equal(halved.decoded(), halved.decoded().astype(np.float16))
+    assert np.abs(halved.decoded()[0]).max() < 1e-6
+    assert np.abs(halved.decoded().reshape(dead.shape) - dead).max() < np.abs(dead).max() / 20
 
 
 def test_damaged_coded_weights_are_refused():

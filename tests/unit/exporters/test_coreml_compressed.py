@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import Counter
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from squeeze_export.compression.codings import CodedWeight, Coding
+from squeeze_export.compression.codings import CodedWeight, Coding, HalfWeight, UniformWeight
 from squeeze_export.compression.network import convolutions, hold
 from squeeze_export.contracts import LOGITS_TAP, ExportSettings
 from squeeze_export.errors import ConversionError, UsageError
@@ -17,18 +18,33 @@ from squeeze_export.exporters import coreml, coreml_blobs, coreml_sizes
 from squeeze_export.validation.mil.blobs import read_blobs
 from squeeze_export.validation.runners import mil_reference
 
-FORMS = ("pal6x2", "pal3", "pal1", "pal4", "pal8x4", "pal4g4", "keep-pal2", "pal8", "keep-pal6", "pal2", "pal3x2g2")
+FORMS = {
+    "iOS18": (
+        *("pal6x2", "pal3", "pal1", "pal4", "pal8x4", "int8", "pal4g4", "sparse", "keep-pal2", "fp16", "pal8", "keep-pal6"),
+        *("pal2", "pal3x2g2"),
+    ),
+    "iOS16": ("pal4", "int8", "pal6", "sparse", "pal8", "fp16", "pal2", "pal1"),
+}
 
 
 def settings(target):
     return ExportSettings(precision="fp16", input_kind="image", output_kind="logits", ios_target=target)
 
 
-def random_coding(coding, shape, generator):
-    """Any weights of this coding: what stands in a package does not depend on how they were chosen."""
+def random_weight(form, shape, generator):
+    """Any weights of this form: what stands in a package does not depend on how they were chosen."""
+    spread = 1 / np.sqrt(np.prod(shape[1:]))
+    if form == "int8":
+        values, scales = generator.integers(-127, 128, shape).astype(np.int8), generator.uniform(0.5, 1.5, shape[0]) * spread / 70
+        return UniformWeight(bits=8, values=values, scales=scales.astype(np.float16))
+    if form in ("sparse", "fp16"):
+        kept = generator.random(shape) < 0.4
+        return HalfWeight(values=(generator.normal(size=shape) * kept * spread).astype(np.float16) + 0, sparse=form == "sparse")
+    coding = Coding.parse(form)
+    if not coding.fits(shape):  # seven classes
+        coding = Coding.parse("keep-pal4")
     rows = shape[0] // coding.vector
     indices = generator.integers(0, 2**coding.bits, (rows, *shape[1:])).astype(np.uint8)
-    spread = 1 / np.sqrt(np.prod(shape[1:]))
     values = generator.normal(size=(coding.groups, 2**coding.bits, coding.vector))
     table = ((values - values.mean(axis=(1, 2), keepdims=True)) * spread).astype(np.float16)  # or a ReLU would see nothing
     mask = None
@@ -38,26 +54,32 @@ def random_coding(coding, shape, generator):
     return CodedWeight(coding=coding, indices=indices, table=table, mask=mask)
 
 
+def planned_bytes(weight):
+    shape, alive = weight.decoded().shape, int((weight.decoded() != 0).sum())
+    match weight:
+        case CodedWeight():
+            return coreml_sizes.stored(weight.coding, shape, alive)
+        case HalfWeight():
+            return coreml_sizes.half(shape, alive, sparse=weight.sparse)
+        case UniformWeight():  # which nothing plans with
+            return coreml_sizes.blob(weight.values.size) + coreml_sizes.blob(2 * len(weight.scales)) + 330
+
+
 def coded_network(source, forms):
     """A source whose weights are the decoded ones, and the coded ones by layer."""
-    import copy
-
     module, generator = copy.deepcopy(source.module), np.random.default_rng(2)
     coded = {}
     for place, (name, layer) in enumerate(convolutions(module).items()):
-        coding, shape = Coding.parse(forms[place % len(forms)]), tuple(layer.weight.shape)
-        if not coding.fits(shape):  # seven classes
-            coding = Coding.parse("keep-pal4" if "keep-pal2" in forms else "pal4")
-        coded[name] = random_coding(coding, shape, generator)
+        shape = tuple(layer.weight.shape)
+        coded[name] = random_weight(forms[place % len(forms)], shape, generator)
         bias = torch.linspace(-0.1, 0.1, shape[0]).half().float().numpy()
         hold(layer, coded[name].decoded(), bias + 0.5)
     return dataclasses.replace(source, module=module), coded
 
 
-@pytest.fixture(scope="module", params=["iOS18", "iOS16"])
+@pytest.fixture(scope="module", params=FORMS)
 def written(request, seven_classes, tmp_path_factory):
-    forms = FORMS if request.param == "iOS18" else ("pal4", "pal6", "pal8", "pal2", "pal1")
-    source, coded = coded_network(seven_classes, forms)
+    source, coded = coded_network(seven_classes, FORMS[request.param])
     path = tmp_path_factory.mktemp(request.param) / "small.mlpackage"
     artifact = coreml.write(source, settings(request.param), path, coded=coded)
     return source, coded, artifact
@@ -81,8 +103,19 @@ def test_the_file_holds_what_was_chosen(written):
 
 def test_the_program_is_small_and_its_size_is_planned(written, tmp_path):
     source, coded, artifact = written
-    operations = set(artifact.operators)
-    assert "constexpr_lut_to_dense" in operations
+    forms = {
+        "iOS18": {
+            CodedWeight: "constexpr_lut_to_dense",
+            UniformWeight: "constexpr_blockwise_shift_scale",
+            HalfWeight: "constexpr_sparse_to_dense",
+        },
+        "iOS16": {
+            CodedWeight: "constexpr_lut_to_dense",
+            UniformWeight: "constexpr_affine_dequantize",
+            HalfWeight: "constexpr_sparse_to_dense",
+        },
+    }[artifact.deployment_target]
+    assert {forms[type(weight)] for weight in coded.values()} <= set(artifact.operators)
     plain = coreml.write(source, settings(artifact.deployment_target), tmp_path / "plain.mlpackage")
 
     def text(package):
@@ -92,7 +125,7 @@ def test_the_program_is_small_and_its_size_is_planned(written, tmp_path):
     if artifact.deployment_target != "iOS18":
         return
     # The plan counts every byte of the kernels' blobs, and never less than the file takes.
-    planned = sum(coreml_sizes.stored(w.coding, w.shape, int((w.decoded() != 0).sum())) for w in coded.values())
+    planned = sum(map(planned_bytes, coded.values()))
     fixed = coreml_sizes.fixed(source, settings("iOS18"))
     whole = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())
     assert planned + fixed - 26 * 200 < whole <= planned + fixed
@@ -108,12 +141,13 @@ def test_the_bytes_are_the_same_again(written, tmp_path):
 
 def test_what_the_file_would_not_hold_is_refused(written, tmp_path):
     source, coded, artifact = written
-    name = next(iter(coded))
-    swapped = coded | {name: dataclasses.replace(coded[name], table=coded[name].table[:, ::-1])}
+    name, first = next(iter(coded.items()))
+    field = "scales" if isinstance(first, UniformWeight) else "table"
+    swapped = coded | {name: dataclasses.replace(first, **{field: -getattr(first, field)})}
     with pytest.raises(ConversionError, match="equals none of the compressed weights"):
         coreml.write(source, settings(artifact.deployment_target), tmp_path / "a.mlpackage", coded=swapped)
     assert not (tmp_path / "a.mlpackage").exists()
-    if artifact.deployment_target == "iOS18":
+    if any(isinstance(weight, CodedWeight) and weight.coding.needs_ios18 for weight in coded.values()):
         with pytest.raises(ConversionError, match="pal6x2 needs iOS18"):
             coreml.write(source, settings("iOS16"), tmp_path / "b.mlpackage", coded=coded)
 
@@ -142,7 +176,7 @@ def test_a_rung_from_calibration_images_to_the_judgement(seven_classes, tmp_path
     from squeeze_export.golden import demo_images, make_golden
     from squeeze_export.validation.judgement import judge_file
 
-    asked = dataclasses.replace(settings("iOS16"), precision="pal8")
+    asked = dataclasses.replace(settings("iOS16"), precision="int8")
     waves = np.indices((8, 65, 64, 3))
     calibration = (127 + 120 * np.sin(waves[1] / (2 + waves[0]) + waves[3]) * np.cos(waves[2] / 5)).astype(np.uint8)
     artifact = coreml.export(seven_classes, asked, tmp_path / "small.mlpackage", calibration)
@@ -150,7 +184,7 @@ def test_a_rung_from_calibration_images_to_the_judgement(seven_classes, tmp_path
 
     def judged(chosen):
         found = judge_file(
-            "coreml", artifact.path, artifact.signature, "pal8", pack, labels=seven_classes.labels, folded=(), chosen=chosen
+            "coreml", artifact.path, artifact.signature, "int8", pack, labels=seven_classes.labels, folded=(), chosen=chosen
         )
         return found[0].weights
 
@@ -162,7 +196,45 @@ def test_a_rung_from_calibration_images_to_the_judgement(seven_classes, tmp_path
         coreml.export(seven_classes, asked, tmp_path / "few.mlpackage", calibration[:7])
     with pytest.raises(UsageError, match="all alike"):
         coreml.export(seven_classes, asked, tmp_path / "grey.mlpackage", np.full_like(calibration, 128))
+    with pytest.raises(UsageError, match="of one colour each"):
+        coreml.export(seven_classes, asked, tmp_path / "flat.mlpackage", np.full_like(calibration, 9) * waves[0].astype(np.uint8))
     small = dataclasses.replace(settings("iOS18"), precision="auto", size_budget=50_000)
     with pytest.raises(UsageError, match="the smallest reachable has"):
         coreml.export(seven_classes, small, tmp_path / "auto.mlpackage", calibration)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.mlpackage"]
+    assert all(name.endswith(".bias") for name in artifact.uncompressed_weights)
+
+
+def test_sparse_keeps_zeros_and_is_refused_where_there_are_none(seven_classes, tmp_path):
+    """Half of the large kernels' weights are zero, some of them negative zeros; the small ones stay as they are, told why."""
+    from squeeze_export.models.source import weight_digests
+    from squeeze_export.validation.weights import compare_weights
+
+    pruned = copy.deepcopy(seven_classes.module)
+    layers = convolutions(pruned)
+    large = {name for name, layer in layers.items() if layer.weight.numel() > 2000}
+    for name in large:
+        weight = layers[name].weight.data
+        weight[weight.abs() < weight.abs().median()] *= 0
+    source = dataclasses.replace(seven_classes, module=pruned)
+    asked = dataclasses.replace(settings("iOS16"), precision="sparse")
+    artifact = coreml.export(source, asked, tmp_path / "sparse.mlpackage")
+    plain = coreml.export(source, settings("iOS16"), tmp_path / "plain.mlpackage")
+
+    def size(package):
+        return sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+
+    assert size(artifact.path) < 0.7 * size(plain.path)
+    assert {name for name in artifact.uncompressed_weights if name.endswith(".weight")} == {
+        f"{name}.weight" for name in set(layers) - large
+    }
+    assert "only 0.0% are zero" in artifact.uncompressed_weights["features.0.weight"]
+    stored = mil_reference.open(artifact.path, artifact.signature, "sparse").stored_weights()
+    assert compare_weights(stored, artifact.chosen_weights, "sparse").compared == 52
+    # Nothing was chosen: but for the sign of zeros these are the source's own weights in fp16.
+    positive = {name: value + 0 for name, value in pruned.state_dict().items()}
+    pruned.load_state_dict(positive)
+    assert [weight.fp16 for weight in weight_digests(source)] == [weight.fp16 for weight in artifact.chosen_weights]
+    with pytest.raises(UsageError, match=r"no layer of seven_classes has enough .* \(the most: .*0\.0%\): take fp16"):
+        coreml.export(seven_classes, asked, tmp_path / "none.mlpackage")
+    assert not (tmp_path / "none.mlpackage").exists()
