@@ -74,7 +74,9 @@ def export_command(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TARGET", help="coreml, tflite, torchscript, all (these three), or onnx; repeatable.", rich_help_panel=_WHAT
+            metavar="TARGET",
+            help="coreml, tflite, torchscript, all (these three) or onnx; several with commas.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     precision: Annotated[

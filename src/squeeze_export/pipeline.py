@@ -363,7 +363,9 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         folded_weights=artifact.folded_weights,
         route=artifact.route,
         chosen_weights=artifact.chosen_weights,
+        codings=dict(artifact.codings),
         uncompressed_weights=dict(artifact.uncompressed_weights),
+        size_budget=artifact.size_budget,
         parity=result.reports[0],
         witnesses=result.reports[1:],
     )

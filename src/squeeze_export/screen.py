@@ -309,7 +309,7 @@ def ladder_table(found: Ladder) -> Table:
         beside = rung.comparison
         table.add_row(
             rung.target,
-            rung.precision,
+            rung.name,
             f"{rung.bytes:,}",
             f"{rung.zip_bytes:,}",
             top1,
