@@ -90,7 +90,7 @@ def ladder(
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
     from squeeze_export.manifest import encode
-    from squeeze_export.pipeline import ExportFailed, export, plan
+    from squeeze_export.pipeline import ExportFailed, export, interrupted, plan
     from squeeze_export.request import Options, build_request, merge, read_config
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
@@ -167,8 +167,12 @@ def ladder(
         with screen.progress_lines(quiet=quiet) as lines:
             climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines)
     except signals.Signalled as signalled:
+        signalled.told = interrupted(request)
         if written is not None:
-            signalled.told = f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written"
+            signalled.told = (
+                f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written; the same command with "
+                "--force makes it, and what was evaluated is known"
+            )
         raise
     contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
     if no_picture is None:
@@ -186,6 +190,8 @@ def ladder(
             screen.note(text)
         if found.passed_over:
             screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
+        if found.doubt:
+            screen.note(found.doubt)
     if no_picture is not None:
         screen.note(f"{ladders.PNG} was not drawn: {no_picture}")
     if climbed.exit_code:
