@@ -43,6 +43,7 @@ FEWEST_IMAGES: Final = 8
 _SPARSE: Final = 0.3
 
 
+_FULL: Final = 0.9  # a package with less of its size than this had every coding it could use
 _ROOMY: Final = (
     "nothing had to be compressed for auto: with the weights as fp16 has them the package takes {whole:,} of {size:,} bytes."
 )
@@ -143,8 +144,21 @@ def export(
         },
         uncompressed_weights=chosen.uncompressed,
         size_budget=size,
-        notice=_ROOMY.format(whole=whole, size=size) if roomy else made.notice,
+        notice=_notice(rung, whole, size, roomy=roomy) or made.notice,
     )
+
+
+def _notice(rung: str, whole: int, size: int | None, *, roomy: bool) -> str | None:
+    """What a user must know of a rung that was made."""
+    if rung == "pal2":
+        return "pal2 leaves four values per kernel, and weights that were not trained for it lose much: measure it with evaluate."
+    if size is None:
+        return None
+    if roomy:
+        return _ROOMY.format(whole=whole, size=size)
+    if whole < _FULL * size:
+        return f"auto has nothing between palettes of 8 bits and fp16: the package takes {whole:,} of {size:,} bytes."
+    return None
 
 
 def checkpoint_folder() -> Path | None:

@@ -54,17 +54,7 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
     """
     import numpy as np
 
-    if not folder.is_dir():
-        raise UsageError(f"The calibration folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
-    relative = (
-        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
-    )
-    found = sorted((path for path in relative if not any(part.startswith(".") for part in path.parts)), key=Path.as_posix)
-    if len(found) < FEWEST:
-        raise UsageError(
-            f"The calibration folder {folder} has {len(found)} pictures; at least {FEWEST} are needed, some hundred are good. "
-            f"Their names end in {', '.join(IMAGE_SUFFIXES)}."
-        )
+    found = find_pictures(folder)
     if len(found) > MOST:
         found = [found[place * len(found) // MOST] for place in range(MOST)]
     crops = np.stack([load_pixels(folder / path, spec) for path in found])
@@ -79,10 +69,26 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
         )
     if len(_classes(folder, found)) == 1:
         notes.append(
-            f"all {len(found)} calibration pictures in {folder} are of one class: ranges and sensitivities of the others are not "
-            "seen. Take pictures of many classes."
+            f"all {len(found)} calibration pictures in {folder} are of one class, by labels or their one folder: ranges and "
+            "sensitivities of the others are not seen. Take pictures of many classes."
         )
     return Calibration(pixels=crops, record=_record("folder", crops), notes=tuple(notes))
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """The pictures of `folder` and its subfolders, relative to it, sorted; UsageError where it is none or has fewer than 8."""
+    if not folder.is_dir():
+        raise UsageError(f"The calibration folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
+    relative = (
+        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+    )
+    found = sorted((path for path in relative if not any(part.startswith(".") for part in path.parts)), key=Path.as_posix)
+    if len(found) < FEWEST:
+        raise UsageError(
+            f"The calibration folder {folder} has {len(found)} pictures; at least {FEWEST} are needed, some hundred are good. "
+            f"Their names end in {', '.join(IMAGE_SUFFIXES)}."
+        )
+    return found
 
 
 def _classes(folder: Path, found: list[Path]) -> set[str]:

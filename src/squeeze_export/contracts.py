@@ -390,7 +390,7 @@ class ExportRequest:
     demo's. `size_budget`: the bytes that a package of the precision "auto" may have. `starters`: the app projects to make;
     None makes those that the targets allow. `max_accuracy_drop`: how many points an artifact may be right less often than the
     reference, on the labels of `images` or, where they have none, taking the reference's best class for right; None measures
-    nothing.
+    nothing. `notes`: what the user must know of how the wish was understood; the bundle's notes begin with them.
     """
 
     targets: tuple[Target, ...]
@@ -414,6 +414,7 @@ class ExportRequest:
     size_budget: int | None = None
     starters: tuple[Starter, ...] | None = None
     max_accuracy_drop: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""

@@ -27,7 +27,7 @@ from squeeze_export.preprocessing import spec_for
 
 if TYPE_CHECKING:
     from squeeze_export.evaluation.report import Evaluation
-    from squeeze_export.pipeline import Bundle
+    from squeeze_export.pipeline import Bundle, ExportFailed
 
 CSV, JSON, PNG = "ladder.csv", "ladder.json", "ladder.png"
 FILES: Final = (CSV, JSON, PNG)
@@ -144,8 +144,37 @@ def check(
         check_images(max_drop, len(found.images))
 
 
-def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress, max_drop: float | None = None) -> Ladder:
-    """Weigh and time the artifacts, and lay that beside what the evaluation found. Raises ArtifactError as `timed` does."""
+def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportRequest, tuple[tuple[str, int], ...]]:
+    """The request without the artifacts that failed, and why each did, with its exit code; raises `error` where none is left."""
+    from squeeze_export.pipeline import troubles
+
+    found = {result.key: troubles(result, allow_unproven=request.allow_unproven) for result in error.results}
+    lost = tuple(trouble for told in found.values() for trouble in told)
+    kept = {
+        target: tuple(key.precision for key in request.keys if key.target == target and not found.get(key))
+        for target in request.targets
+    }
+    if not lost or not any(kept.values()):
+        raise error
+    targets = tuple(target for target in request.targets if kept[target])
+    return replace(request, targets=targets, precisions={target: kept[target] for target in targets}), lost
+
+
+def assemble(
+    bundle: Bundle,
+    found: Evaluation,
+    *,
+    runs: int,
+    progress: Progress,
+    max_drop: float | None = None,
+    lost: Sequence[tuple[str, int]] = (),
+) -> Ladder:
+    """Weigh and time the artifacts, and lay that beside what the evaluation found. Raises ArtifactError as `timed` does.
+
+    `lost`: the rungs that could not be made, each with its exit code.
+    """
+    from squeeze_export.pipeline import worst
+
     rows = {row.path: row for row in found.artifacts}
     rungs = []
     for entry in bundle.manifest.artifacts:
@@ -185,8 +214,8 @@ def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress
         max_accuracy_drop=max_drop,
         reference=found.reference.accuracy,
         rungs=fronted(rungs),
-        exit_code=found.exit_code,
-        problems=found.problems,
+        exit_code=worst([code for _, code in lost] + [found.exit_code] * (found.exit_code != 0)) if lost else found.exit_code,
+        problems=(*(line for line, _ in lost), *found.problems),
     )
 
 

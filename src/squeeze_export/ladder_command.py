@@ -141,16 +141,22 @@ def ladder(
     ladders.check(request, shown, limit=limit, runs=runs, max_drop=max_accuracy_drop)
     no_picture = ladder_plot.unavailable()
     written: Path | None = None
+    lost: tuple[tuple[str, int], ...] = ()
     try:
-        try:
-            with screen.progress_lines(quiet=quiet) as lines:
-                bundle = export(request, lines)
-        except ExportFailed as error:
-            if not quiet and not json:
-                screen.out().print(screen.result_table("Nothing was written", screen.rows_of(error.results)))
-            if verbose:
-                screen.print_tracebacks(error.results, error.logs)
-            raise
+        while True:
+            try:
+                with screen.progress_lines(quiet=quiet) as lines:
+                    bundle = export(request, lines)
+                break
+            except ExportFailed as error:
+                if verbose:
+                    screen.print_tracebacks(error.results, error.logs)
+                if not quiet and not json:
+                    screen.out().print(screen.result_table("Not all can be written", screen.rows_of(error.results)))
+                request, failed = ladders.without_failed(request, error)
+                lost += failed
+                named = "\n".join(line for line, _ in failed)
+                screen.note(f"left out of the ladder:\n{named}\nThe others are exported again.")
         written = bundle.path
         with screen.evaluation_bars(quiet=quiet) as bars:
             found = evaluate(
@@ -165,7 +171,7 @@ def ladder(
                 bars,
             )
         with screen.progress_lines(quiet=quiet) as lines:
-            climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines)
+            climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines, lost=lost)
     except signals.Signalled as signalled:
         signalled.told = interrupted(request)
         if written is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals
-from squeeze_export.calibration import Calibration
+from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
     MODELS,
     STARTERS,
@@ -128,7 +128,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         with signals.held():  # whoever interrupts here is told whether the bundle stands
             path = bundle.publish(prepared, request.output, name)
             progress.published(path)
-        return Bundle(path=path, manifest=made, notes=notes)
+        return Bundle(path=path, manifest=made, notes=(*request.notes, *notes))
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
@@ -139,6 +139,8 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
     _check_words(request)
     accuracy_gate.check(request)
+    if request.calibration is not None:
+        find_pictures(request.calibration)
     output_kind = _output_kind(request)
     for starter in starters_of(request):
         if not set(targets_of(starter)) & set(request.targets):
@@ -150,7 +152,9 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
     for key in request.keys:
         if key.precision not in EXPORTERS[key.target].PRECISIONS:
             known = ", ".join(EXPORTERS[key.target].PRECISIONS)
-            raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.")
+            having = [target for target in request.targets if key.precision in EXPORTERS[target].PRECISIONS]
+            only = f" For {having[0]} alone write --precision {having[0]}={key.precision}." if having else ""
+            raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.{only}")
         if key.target == "coreml":
             check_target(key.precision, request.ios_target)
         if key.precision == "auto" and request.size_budget is None:
@@ -270,24 +274,31 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str,
     `notes`: what is known of the calibration images, which may well be the cause.
     """
     told = tuple(results)
-    lines: list[str] = []
-    codes: list[int] = []
-    for result in told:
-        if result.failure is not None:
-            error = result.failure.revive()
-            lines.append(f"{result.key}: {error}")
-            codes.append(error.exit_code)
-            continue
-        for report in result.reports:
-            if report.verdict == "FAILED":
-                lines.append(f"{result.key}: parity FAILED in the {report.executor}: {report.reason}")
-                codes.append(ParityError.exit_code)
-        if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
-            lines.append(f"{result.key}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same.")
-            codes.append(TargetUnavailableError.exit_code)
-    if lines:
-        worst = ParityError.exit_code if ParityError.exit_code in codes else codes[0]
-        raise ExportFailed("\n".join(("Nothing was written.", *lines, *(f"note: {note}" for note in notes))), worst, told)
+    found = [trouble for result in told for trouble in troubles(result, allow_unproven=allow_unproven)]
+    if found:
+        lines = ("Nothing was written.", *(line for line, _ in found), *(f"note: {note}" for note in notes))
+        raise ExportFailed("\n".join(lines), worst([code for _, code in found]), told)
+
+
+def troubles(result: Result, *, allow_unproven: bool) -> list[tuple[str, int]]:
+    """Why this artifact is not to be written, a line and an exit code each; nothing where it passed."""
+    if result.failure is not None:
+        error = result.failure.revive()
+        return [(f"{result.key}: {error}", error.exit_code)]
+    found = [
+        (f"{result.key}: parity FAILED in the {report.executor}: {report.reason}", ParityError.exit_code)
+        for report in result.reports
+        if report.verdict == "FAILED"
+    ]
+    if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
+        line = f"{result.key}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same."
+        found.append((line, TargetUnavailableError.exit_code))
+    return found
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of a run in which artifacts ended with these: failed parity above all."""
+    return ParityError.exit_code if ParityError.exit_code in codes else codes[0]
 
 
 def assemble(

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
@@ -184,7 +184,8 @@ def build_request(options: Options) -> ExportRequest:
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
     ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
-    precisions = _precisions(options.precision, targets, ios, partial(_kernels, model, weights))
+    kernels = cache(partial(_kernels, model, weights))
+    precisions = _precisions(options.precision, targets, ios, kernels)
     if options.calibration_data is not None and not any(
         precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
     ):
@@ -230,6 +231,7 @@ def build_request(options: Options) -> ExportRequest:
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
         max_accuracy_drop=options.max_accuracy_drop,
+        notes=_left_out(options.precision, targets, ios, kernels),
     )
 
 
@@ -285,6 +287,11 @@ def _precisions(
         if target not in targets:
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
         chosen.setdefault(target, []).extend(named)
+    if general and set(chosen) >= set(targets):
+        raise UsageError(
+            f"--precision {','.join(general)} is for the targets that have none of their own, and every target has: write "
+            f"{targets[0]}={','.join(general)}, or leave it out."
+        )
     asked = (dict.fromkeys(targets, general) if general else {}) | chosen
     return {target: _expanded(target, names, ios, kernels) for target, names in asked.items()}
 
@@ -304,7 +311,10 @@ def _size_budget(written: Iterable[str]) -> int | None:
         raise UsageError(f"--precision auto stands with several sizes, {', '.join(parts)}: one bundle has one.")
     if ":" not in parts[0]:
         raise UsageError("--precision auto needs a size: write coreml=auto:490KB.")
-    return parse_size(parts[0].partition(":")[2])
+    try:
+        return parse_size(parts[0].partition(":")[2])
+    except UsageError as error:
+        raise UsageError(f"--precision {parts[0]}: {error}") from error
 
 
 def _expanded(
@@ -336,6 +346,23 @@ def _rungs(target: Target, ios: IosTarget, kernels: Callable[[], list[torch.Tens
             rungs.append(precision)
     found = kernels()
     return [rung for rung in rungs if serves(rung, found)]
+
+
+def _left_out(
+    written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
+) -> tuple[str, ...]:
+    """A note where `ladder` means fewer precisions of Core ML than a newer deployment target has."""
+    entries = [
+        (left if equals else "coreml", right if equals else left) for left, equals, right in (e.partition("=") for e in written)
+    ]
+    if "coreml" not in targets or not any(target == "coreml" and LADDER in named.split(",") for target, named in entries):
+        return ()
+    newest = get_args(IosTarget)[-1]
+    have = set(_rungs("coreml", ios, kernels))
+    lacking = [rung for rung in _rungs("coreml", newest, kernels) if rung not in have]
+    if not lacking:
+        return ()
+    return (f"the ladder of Core ML for {ios} leaves out {', '.join(lacking)}: pass --ios-target {newest} for them.",)
 
 
 def _kernels(model: ModelName, weights: str) -> list[torch.Tensor]:

@@ -11,9 +11,11 @@ from importlib.util import find_spec
 import pytest
 
 from squeeze_export import ladder, ladder_plot, screen
-from squeeze_export.contracts import ExportRequest
+from squeeze_export.contracts import ExportRequest, ParityReport
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.report import Accuracy, Comparison
+from squeeze_export.jobs import Result
+from squeeze_export.pipeline import ExportFailed
 from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 
@@ -136,6 +138,30 @@ def test_the_picture_follows_from_the_figures(climbed):
     without = replace(climbed, rungs=tuple(replace(found, ms_1_thread=None, ms_2_threads=None) for found in climbed.rungs))
     assert ladder_plot.draw(without) != drawn
     assert ladder_plot.draw(replace(climbed, rungs=climbed.rungs[-1:], reference=None))  # nothing measured is no crash
+
+
+def test_rungs_that_failed_leave_the_others(tmp_path):
+    passed, not_run, wrong = (
+        ParityReport(verdict=verdict, executor="it", reason=reason, tolerance=None, outputs=(), weights=None)
+        for verdict, reason in (("PASSED", None), ("NOT_RUN", "not installed."), ("FAILED", "21 dB instead of 40"))
+    )
+    request = ExportRequest(targets=("coreml", "tflite"), precisions={"tflite": ("fp32", "int8")}, output=tmp_path)
+
+    def ended(**reports):
+        results = tuple(
+            Result(key=key, artifact=None, reports=(reports.get(key.precision, passed),), failure=None, seconds=1.0)
+            for key in request.keys
+        )
+        return ExportFailed("Nothing was written.", 5, results)
+
+    rest, lost = ladder.without_failed(request, ended(int8=wrong))
+    assert [str(key) for key in rest.keys] == ["coreml fp16", "tflite fp32"]
+    ((line, code),) = lost
+    assert code == 5 and line.startswith("tflite int8: parity FAILED") and "21 dB" in line
+    rest, lost = ladder.without_failed(request, ended(int8=wrong, fp32=not_run))
+    assert (rest.targets, [code for _, code in lost]) == (("coreml",), [6, 5])
+    with pytest.raises(ExportFailed):
+        ladder.without_failed(request, ended(int8=wrong, fp32=wrong, fp16=wrong))
 
 
 def test_files_are_replaced_together_and_an_old_picture_does_not_stay(tmp_path):

@@ -58,7 +58,10 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in ("tflite", "torchscript")} | {
         "coreml": ("fp32", "fp16", "int8", "pal8", "pal6", "pal4", "pal2")
     }
-    assert "pal3" in request(precision=("ladder",), ios_target="iOS18").precisions["coreml"]
+    assert everything.notes == ("the ladder of Core ML for iOS16 leaves out pal3: pass --ios-target iOS18 for them.",)
+    newest = request(precision=("ladder",), ios_target="iOS18")
+    assert "pal3" in newest.precisions["coreml"] and newest.notes == ()
+    assert request(precision=("tflite=ladder",)).notes == ()
     assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
@@ -100,7 +103,8 @@ def test_auto_takes_a_size():
     ("options", "told"),
     [
         ({"precision": ("coreml=auto",)}, "--precision auto needs a size"),
-        ({"precision": ("coreml=auto:much",)}, "'much' is no size"),
+        ({"precision": ("coreml=auto:much",)}, "--precision auto:much: 'much' is no size"),
+        ({"target": ("coreml",), "precision": ("int8", "coreml=fp16")}, "every target has: write coreml=int8"),
         ({"precision": ("coreml=auto:1KB,auto:2KB",)}, "stands with several sizes"),
         ({"target": ()}, "No target was named"),
         ({"target": ("cormel",)}, "Did you mean coreml"),
