@@ -155,7 +155,7 @@ def ladder(
                     screen.out().print(screen.result_table("Not all can be written", screen.rows_of(error.results)))
                 request, failed = ladders.without_failed(request, error)
                 lost += failed
-                named = "\n".join(line for line, _ in failed)
+                named = "\n".join((*(line for line, _ in failed), *error.notes))
                 screen.note(f"left out of the ladder:\n{named}\nThe others are exported again.")
         written = bundle.path
         with screen.evaluation_bars(quiet=quiet) as bars:

@@ -54,7 +54,8 @@ class Bundle:
 class ExportFailed(SqueezeExportError):
     """Not every artifact passed: nothing was written. `results` has what is known about each; the worst one is the exit code.
 
-    `accuracy`: what --max-accuracy-drop found, where it came to that; `logs`: what was printed by what failed in it.
+    `accuracy`: what --max-accuracy-drop found, where it came to that; `logs`: what was printed by what failed in it; `notes`:
+    what is known of the calibration images.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class ExportFailed(SqueezeExportError):
         results: tuple[Result, ...],
         accuracy: manifest.AccuracyRecord | None = None,
         logs: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.results = results
         self.accuracy = accuracy
         self.logs = logs or {}
+        self.notes = notes
 
 
 class Silent:
@@ -277,7 +280,7 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str,
     found = [trouble for result in told for trouble in troubles(result, allow_unproven=allow_unproven)]
     if found:
         lines = ("Nothing was written.", *(line for line, _ in found), *(f"note: {note}" for note in notes))
-        raise ExportFailed("\n".join(lines), worst([code for _, code in found]), told)
+        raise ExportFailed("\n".join(lines), worst([code for _, code in found]), told, notes=notes)
 
 
 def troubles(result: Result, *, allow_unproven: bool) -> list[tuple[str, int]]:
