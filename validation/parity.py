@@ -4,7 +4,8 @@ One allowed logit error E = max_error_of_peak * max |reference logit| rules ever
     logits                 |error| <= E
     log-probabilities      |error| <= 2 E                    (the normaliser may move against the logit)
     probabilities          |error| <= min(1/2, 2 peak) E     (peak: the largest reference probability; |dp| <= p (1 - p) 2 E)
-The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing.
+The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing. Integers are
+judged as what they stand for.
 
 Features are judged like logits, E being that share of the largest feature; as they rank nothing, there is no top-1 or top-5.
 """
@@ -22,7 +23,7 @@ from squeeze_export.validation import metrics
 from squeeze_export.validation.weights import compare_weights, different_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from squeeze_export.contracts import (
         Array,
@@ -107,7 +108,7 @@ def answers(runner: Runner, signature: Signature, pack: GoldenPack) -> dict[str,
     results = [_run(runner, signature, pixels) for pixels in pack.pixels]
     found: dict[str, Array] = {}
     for spec in signature.outputs:
-        rows, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+        rows, problems = _stack(spec.name, results, spec.shape, spec.dtype, spec.decode)
         if rows is None or problems:
             raise ArtifactError(f"The output {spec.name} {'; '.join(problems)}. Run squeeze-export verify on the bundle.")
         found[spec.name] = rows
@@ -185,7 +186,7 @@ def _judge_output(
     reference = pack.reference
     rows = reference.features if isinstance(reference, Features) else reference.logits
     shape, columns = (1, rows.shape[1]), "channels" if isinstance(reference, Features) else "classes"
-    found, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+    found, problems = _stack(spec.name, results, spec.shape, spec.dtype, spec.decode)
     if spec.shape != shape:
         problems.append(f"the declared shape {spec.shape} is not one row of the reference's {rows.shape[1]} {columns}")
     if (spec.kind == "features") != isinstance(reference, Features):
@@ -228,9 +229,13 @@ def _judge_output(
 
 
 def _stack(
-    name: str, results: list[Mapping[str, Array]], shape: tuple[int, ...], dtype: str | None
+    name: str,
+    results: list[Mapping[str, Array]],
+    shape: tuple[int, ...],
+    dtype: str | None,
+    decode: Callable[[Array], Array] | None = None,
 ) -> tuple[Array | None, list[str]]:
-    """Put the rows of one output together, or say why they do not fit the declaration."""
+    """Put the rows of one output together, decoded, or say why they do not fit the declaration."""
     missing = sum(name not in result for result in results)
     if missing:
         return None, [f"missing from {missing} of {len(results)} results"]
@@ -240,6 +245,7 @@ def _stack(
     )
     if wrong:
         return None, [f"is {', '.join(wrong)} where {dtype or 'any float'} {shape} is declared"]
+    rows = rows if decode is None else [decode(row) for row in rows]
     if any(row.dtype.kind != "f" for row in rows):
         return None, [f"is {rows[0].dtype.name} where a float is needed"]
     scores = np.concatenate(rows)

@@ -60,6 +60,7 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert "pal3" in request(precision=("ladder",), ios_target="iOS18").precisions["coreml"]
     assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
+    assert "int8-uint8" not in request(precision=("ladder",), input_kind="tensor").precisions["tflite"]
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
     paths = [artifact_path("net", key, keys, ".x") for key in keys]
