@@ -161,6 +161,9 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
             f"The TFLite file holds operations that this artifact must not hold: {', '.join(surplus)}. Allowed: "
             f"{', '.join(sorted(allowed))}."
         )
+    ports = {file.types[index] for index in (*file.inputs.values(), *file.outputs.values())}
+    if ports != {form.ports}:
+        raise ArtifactError(f"The file is declared {precision}, but takes and gives {', '.join(sorted(ports)).lower()}.")
     last = _writer(file, set(file.outputs.values()))
     if last is not None and last.name == "QUANTIZE" and form.ports == "UINT8":
         last = _writer(file, set(last.inputs))
@@ -178,9 +181,6 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
         raise ArtifactError(f"The file is declared {precision}, but its convolutions read {told}.")
     if missing := sorted(form.adds - found):
         raise ArtifactError(f"The file is declared {precision}, but has no {', '.join(missing)}.")
-    ports = {file.types[index] for index in (*file.inputs.values(), *file.outputs.values())}
-    if ports != {form.ports}:
-        raise ArtifactError(f"The file is declared {precision}, but takes and gives {', '.join(sorted(ports)).lower()}.")
     if form.ports == "UINT8":
         _check_levels(file, signature)
 
