@@ -97,7 +97,8 @@ _INT8_UINT8: Final = replace(
     reason=(
         "int8 inside, and int8's bar but for the scores' own rounding: a probability has a level of 1/256, and what is below "
         "counts as that. On 8 photographs log-probabilities 46 dB, 18 dB centred and 1.3e-2 of the peak (torchvision's weights). "
-        "As most classes are at that floor on both sides, the centred SNR and the best class judge, hardly the SNR. Weights are exact."
+        "As most classes are at that floor on both sides, the centred SNR and the best class judge, hardly the SNR. Weights are "
+        "exact."
     ),
 )
 _INT4_MIXED: Final = Tolerance(
