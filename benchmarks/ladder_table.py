@@ -32,7 +32,10 @@ def rows(ladder: dict[str, Any]) -> list[str]:
             made.append(f"| {name} | {size} | {rung['status']}: {rung['reason']} | | | | |")
             continue
         beside = rung["comparison"]
-        difference = f"{100 * beside['top1_difference']['value']:+.2f} ± {100 * beside['top1_difference']['standard_error']:.2f}"
+        paired = beside["top1_difference"]
+        difference = f"{100 * paired['value']:+.2f} ± {100 * paired['standard_error']:.2f}"
+        if not paired["gained"] and not paired["lost"]:
+            difference = "no picture differs"  # a standard error of 0 would claim too much
         top1 = f"{100 * rung['accuracy']['top1']['value']:.1f} %"
         same = f"{100 * beside['agreement']['value']:.1f} %"
         times = " | ".join("" if rung[key] is None else f"{rung[key]:.1f}" for key in ("ms_1_thread", "ms_2_threads"))

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.compression.codings import HalfWeight, UniformWeight
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import coreml_blobs
 from squeeze_export.exporters.coreml_package import blocks
 
 if TYPE_CHECKING:
-    from squeeze_export.compression.codings import AnyWeight, CodedWeight
+    from squeeze_export.compression.codings import AnyWeight, CodedWeight, HalfWeight, UniformWeight
     from squeeze_export.contracts import Array
 
 WEIGHTS_FILE: Final = "weight.bin"
@@ -28,6 +27,8 @@ def replace_weights(spec: Any, weights: Path, coded: Mapping[str, AnyWeight], *,
     the form of the operations, which must be that of the program's opset.
     """
     import numpy as np
+
+    from squeeze_export.compression.codings import HalfWeight
 
     old = (weights / WEIGHTS_FILE).read_bytes()
     new = coreml_blobs.BlobFile()
@@ -82,6 +83,8 @@ def _move(operation: Any, stored: Array | None, new: coreml_blobs.BlobFile) -> N
 
 
 def _operations(output: Any, weight: AnyWeight, new: coreml_blobs.BlobFile, *, ios18: bool) -> list[Any]:
+    from squeeze_export.compression.codings import HalfWeight, UniformWeight
+
     if isinstance(weight, UniformWeight):
         return [_shift_scale(output, weight, new) if ios18 else _affine_ios16(output, weight, new)]
     if isinstance(weight, HalfWeight):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.sdks import missing
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
 _COLOURS: Final[dict[Target, str]] = {"coreml": "#0072b2", "tflite": "#d55e00", "torchscript": "#009e73", "onnx": "#cc79a7"}
 _MARKERS: Final[dict[Target, str]] = {"coreml": "o", "tflite": "s", "torchscript": "^", "onnx": "D"}
 _FRONT: Final = "#555555"
+_SHOWN_POINTS: Final = 12.0  # of accuracy, below the best
+_FONT: Final = 7.5
+# Where a name may stand: points away from the edge of its marker, and directions, the nearest and most usual first.
+_DISTANCES: Final = (5.0, 9.0, 16.0, 26.0, 38.0, 52.0)
+_DIRECTIONS: Final = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 def unavailable() -> str | None:
@@ -30,52 +38,89 @@ def draw(ladder: Ladder) -> bytes:
     figure = Figure(figsize=(13, 5.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _accuracy(left, ladder)
-    _speed(right, ladder)
-    for axes in (left, right):
+    spots = {left: _accuracy(left, ladder), right: _speed(right, ladder)}
+    for axes, own in spots.items():
         axes.set_xlabel("file, MB")
         axes.grid(alpha=0.25)
-        axes.margins(x=0.14, y=0.16)
+        if own:
+            _by_size(axes, [spot.x for spot in own])
     figure.suptitle(f"{ladder.name}: precision ladder on {ladder.images} images", fontsize=12)
+    figure.draw_without_rendering()  # where a point comes to lie is known only now
+    figure.set_layout_engine("none")
+    for axes, own in spots.items():
+        _name(axes, own)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
     return drawn.getvalue()
 
 
-def _accuracy(axes: Any, ladder: Ladder) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Spot:
+    """A point of the picture and what it is called."""
+
+    x: float
+    y: float
+    words: str
+    colour: str
+
+
+def _accuracy(axes: Any, ladder: Ladder) -> list[_Spot]:
     axes.set_title("accuracy against bytes", fontsize=10)
     axes.set_ylabel("top-1, %")
     rungs = [rung for rung in ladder.rungs if rung.accuracy is not None]
+    # One rung that is good for nothing must not press all others into a line: it stands at the edge, with its figure.
+    highest = max((_top1(rung) for rung in rungs), default=0.0)
+    floor = max(min((_top1(rung) for rung in rungs), default=0.0), highest - _SHOWN_POINTS)
+    spots = []
     for target in dict.fromkeys(rung.target for rung in rungs):
-        own = [(rung.bytes / 1e6, _top1(rung)) for rung in rungs if rung.target == target]
-        axes.plot(*zip(*own, strict=True), _MARKERS[target], color=_COLOURS[target], label=target, alpha=0.85)
+        own = [rung for rung in rungs if rung.target == target]
+        places = [(rung.bytes / 1e6, max(_top1(rung), floor)) for rung in own]
+        axes.plot(*zip(*places, strict=True), _MARKERS[target], color=_COLOURS[target], label=target, alpha=0.85)
+        for rung, (x, y) in zip(own, places, strict=True):
+            words = rung.precision if _top1(rung) >= floor else f"{rung.precision} ↓ {_top1(rung):.1f} %"
+            spots.append(_Spot(x=x, y=y, words=words, colour=_COLOURS[target]))
+    if rungs:
+        room = 0.12 * max(highest - floor, 1.0)
+        axes.set_ylim(floor - room, highest + 2 * room)
     best = sorted((rung.bytes / 1e6, _top1(rung)) for rung in rungs if rung.best_accuracy)
     if best:
         _front(axes, best, max(rung.bytes for rung in rungs) / 1e6, "Pareto front")
     if ladder.reference is not None:
         value = 100 * ladder.reference.top1.value
         axes.axhline(value, color="black", lw=0.8, ls=":", zorder=0, label=f"reference {value:.1f} %")
-    _name(axes, [(rung.bytes / 1e6, _top1(rung), rung.precision, _COLOURS[rung.target]) for rung in rungs])
     if rungs:
-        axes.legend(fontsize=8, loc="best")
+        axes.legend(fontsize=8, loc="lower right")
+    return spots
 
 
-def _speed(axes: Any, ladder: Ladder) -> None:
+def _speed(axes: Any, ladder: Ladder) -> list[_Spot]:
     axes.set_title(f"time against bytes: LiteRT here, median of {ladder.runs}", fontsize=10)
     axes.set_ylabel("ms per image")
     rungs = [rung for rung in ladder.rungs if rung.ms_1_thread is not None and rung.ms_2_threads is not None]
     if not rungs:
         axes.text(0.5, 0.5, "no TFLite file to time", ha="center", va="center", transform=axes.transAxes)
-        return
+        return []
     colour = _COLOURS["tflite"]
     sizes = [rung.bytes / 1e6 for rung in rungs]
     axes.plot(sizes, [rung.ms_1_thread for rung in rungs], "s", color=colour, label="tflite, 1 thread")
     axes.plot(sizes, [rung.ms_2_threads for rung in rungs], "s", color=colour, mfc="none", label="tflite, 2 threads")
     best = sorted((rung.bytes / 1e6, rung.ms_1_thread or 0.0) for rung in rungs if rung.best_speed)
     _front(axes, best, max(sizes), "Pareto front, 1 thread")
-    _name(axes, [(rung.bytes / 1e6, rung.ms_1_thread or 0.0, rung.precision, colour) for rung in rungs])
     axes.set_ylim(0, 1.2 * max(max(rung.ms_1_thread or 0.0, rung.ms_2_threads or 0.0) for rung in rungs))
-    axes.legend(fontsize=8, loc="best")
+    axes.legend(fontsize=8, loc="lower right")
+    return [_Spot(x=rung.bytes / 1e6, y=rung.ms_1_thread or 0.0, words=rung.precision, colour=colour) for rung in rungs]
+
+
+def _by_size(axes: Any, sizes: Sequence[float]) -> None:
+    """Each doubling takes the same room: the small rungs are what the ladder is about."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
+    powers = range(math.floor(math.log2(min(sizes) / 1.35)), math.ceil(math.log2(max(sizes) * 1.35)) + 1)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
 
 
 def _front(axes: Any, best: Sequence[tuple[float, float]], largest: float, label: str) -> None:
@@ -84,17 +129,39 @@ def _front(axes: Any, best: Sequence[tuple[float, float]], largest: float, label
     axes.plot(*zip(*points, strict=True), drawstyle="steps-post", color=_FRONT, lw=1, zorder=0, label=label)
 
 
-def _name(axes: Any, spots: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each point's precision beside it; points that lie close take turns above and below."""
-    heights = (7, -13, 18, -24)
-    wide = (max(spot[0] for spot in spots) - min(spot[0] for spot in spots)) if spots else 0.0
-    near: list[tuple[float, int]] = []
-    for x, y, words, colour in sorted(spots):
-        taken = {turn for other, turn in near if x - other < 0.09 * wide}
-        turn = next((turn for turn in range(len(heights)) if turn not in taken), 0)
-        near.append((x, turn))
+def _name(axes: Any, spots: Sequence[_Spot]) -> None:
+    """Write what each point is beside it, where neither a point nor another name stands; a thin line leads there from afar."""
+    scale = axes.figure.dpi / 72
+    half = 4.5 * scale
+    points = [tuple(axes.transData.transform((spot.x, spot.y))) for spot in spots]
+    taken = [(x - half, y - half, x + half, y + half) for x, y in points]
+    inside = axes.bbox
+    legend = axes.get_legend()
+    if legend is not None:
+        box = legend.get_window_extent()
+        taken.append((box.x0, box.y0, box.x1, box.y1))
+    for spot, (x, y) in sorted(zip(spots, points, strict=True), key=lambda known: (known[0].x, known[0].y, known[0].words)):
+        wide, high = 0.3 * _FONT * scale * len(spot.words), 0.6 * _FONT * scale
+        for far, (right, up) in itertools.product(_DISTANCES, _DIRECTIONS):
+            middle = x + right * (far * scale + wide), y + up * (far * scale + high)
+            frame = (middle[0] - wide, middle[1] - high, middle[0] + wide, middle[1] + high)
+            free = all(frame[2] < o[0] or o[2] < frame[0] or frame[3] < o[1] or o[3] < frame[1] for o in taken)
+            if free and inside.x0 < frame[0] and frame[2] < inside.x1 and inside.y0 < frame[1] and frame[3] < inside.y1:
+                break
+        else:
+            far, middle, frame = _DISTANCES[0], (x, y + 8 * scale), (x, y, x, y)  # so many that some must overlap
+        taken.append(frame)
         axes.annotate(
-            words, (x, y), xytext=(0, heights[turn]), textcoords="offset points", ha="center", fontsize=7.5, color=colour
+            spot.words,
+            (x, y),
+            xycoords="figure pixels",
+            xytext=middle,
+            textcoords="figure pixels",
+            ha="center",
+            va="center",
+            fontsize=_FONT,
+            color=spot.colour,
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": spot.colour} if far > _DISTANCES[1] else None,
         )
 
 

@@ -1,7 +1,8 @@
-"""One real bundle per test process, made by the command that a user types; tests copy it before they damage it."""
+"""One real bundle, made by the command that a user types; tests copy it before they damage it."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -39,10 +40,15 @@ def run_tool(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = Non
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
-    """`squeeze-export --target all` with the defaults. Never change it: copy it."""
-    folder = tmp_path_factory.mktemp("bundle")
-    ended = run_tool("--target", "all", "--name", "net", cwd=folder)
-    assert ended.code == 0, ended.err
+    """`squeeze-export --target all` with the defaults, made once for all test processes. Never change it: copy it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes of this run
+    with (folder / "bundle.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "dist" / "net").exists():
+            ended = run_tool("--target", "all", "--name", "net", cwd=folder)
+            assert ended.code == 0, ended.err
     return folder / "dist" / "net"
 
 

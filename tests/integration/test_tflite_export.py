@@ -219,11 +219,10 @@ def test_mediapipe_feeds_pixels_to_a_uint8_file_and_reads_its_levels(tmp_path):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_mediapipe_gives_pytorchs_top_5_on_photographs(tmp_path, precision):
+def test_mediapipe_gives_pytorchs_top_5_on_photographs(tmp_path):
     python = mediapipe_python()
     source, pixels = real_source(), photographs(16)
-    artifact = tflite.export(source, settings(precision), tmp_path / "net.tflite")
+    artifact = tflite.export(source, settings("fp16"), tmp_path / "net.tflite")  # fp16 has all that fp32 has, and DEQUANTIZE
     reference = softmax(torch.from_numpy(eager(source, pixels)).numpy())
     for row, (_, categories) in zip(reference, classified(python, artifact.path, pixels, tmp_path), strict=True):
         assert [index for index, _, _ in categories] == np.argsort(-row)[:5].tolist()
