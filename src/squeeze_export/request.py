@@ -185,8 +185,7 @@ def build_request(options: Options) -> ExportRequest:
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
     ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
-    input_kind = cast("InputKind", _one_of("--input-kind", options.input_kind or "image", get_args(InputKind)))
-    precisions = _precisions(options.precision, targets, partial(_rungs, ios, input_kind, partial(_kernels, model, weights)))
+    precisions = _precisions(options.precision, targets, ios, partial(_kernels, model, weights))
     if options.calibration_data is not None and not any(
         precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
     ):
@@ -218,7 +217,7 @@ def build_request(options: Options) -> ExportRequest:
             if options.color_order
             else None,
         ),
-        input_kind=input_kind,
+        input_kind=cast("InputKind", _one_of("--input-kind", options.input_kind or "image", get_args(InputKind))),
         head=cast("Head", _one_of("--head", options.head or "classifier", get_args(Head))),
         output_kind=cast("ScoreKind", _one_of("--output-kind", options.output_kind, get_args(ScoreKind)))
         if options.output_kind
@@ -272,12 +271,9 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
 
 
 def _precisions(
-    written: Iterable[str], targets: tuple[Target, ...], rungs: Callable[[Target], list[str]]
+    written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
 ) -> Mapping[Target, tuple[Precision, ...]]:
-    """The precisions per target, in the order written; what is said of one target stands instead of what is said of all.
-
-    `rungs`: what `ladder` stands for.
-    """
+    """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
     general: list[str] = []
     chosen: dict[Target, list[str]] = {}
     for entry in written:
@@ -292,7 +288,7 @@ def _precisions(
             raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
         chosen.setdefault(target, []).extend(named)
     asked = (dict.fromkeys(targets, general) if general else {}) | chosen
-    return {target: _expanded(target, names, rungs) for target, names in asked.items()}
+    return {target: _expanded(target, names, ios, kernels) for target, names in asked.items()}
 
 
 def _is_auto(part: str) -> bool:
@@ -313,23 +309,24 @@ def _size_budget(written: Iterable[str]) -> int | None:
     return parse_size(parts[0].partition(":")[2])
 
 
-def _expanded(target: Target, names: list[str], rungs: Callable[[Target], list[str]]) -> tuple[Precision, ...]:
+def _expanded(
+    target: Target, names: list[str], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
+) -> tuple[Precision, ...]:
     """Each precision once; `ladder` stands for all that the target has."""
     expanded: list[str] = []
     for name in names:
-        expanded += rungs(target) if name == LADDER else [name]
+        expanded += _rungs(target, ios, kernels) if name == LADDER else [name]
     return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
 
 
-def _rungs(ios: IosTarget, input_kind: InputKind, kernels: Callable[[], list[torch.Tensor]], target: Target) -> list[str]:
+def _rungs(target: Target, ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]) -> list[str]:
     """Every precision of a target that needs no further choice; of Core ML, what deployment target and weights allow.
-
-    A tensor input leaves out what takes pixels.
 
     `kernels` is called for Core ML only: the weights, of which some precisions keep zeros.
     """
     if target != "coreml":
-        return [rung for rung in EXPORTERS[target].PRECISIONS if input_kind == "image" or rung != PIXELS_IN]
+        # int8's network once more, with another input and output: a choice of the app, and no further size, speed or accuracy.
+        return [rung for rung in EXPORTERS[target].PRECISIONS if rung != PIXELS_IN]
     from squeeze_export.exporters.coreml_rungs import AUTO, check_target, serves
 
     rungs: list[str] = []

@@ -89,7 +89,7 @@ def test_each_of_the_256_pixels_is_a_level_of_its_own(artifact):
     assert np.array_equal(within["image.int8"], pixels.astype(np.int16) - 128)
     # The kernels without XNNPACK say the same, up to a level or two of rounding inside.
     runner = litert.open(artifact.path, artifact.signature, UINT8)
-    (found,) = runner.run({"image": pixels}).values()
+    found = runner.run({"image": pixels})[artifact.signature.outputs[0].name]
     plain = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     assert np.abs(found.astype(int) - plain).max() <= 3
 
@@ -178,6 +178,25 @@ def test_parity_judges_what_the_levels_stand_for(artifact, pack):
     rolled = np.roll(pack.reference.logits, 1, axis=1)
     scores = Scores(logits=rolled, probabilities=softmax(rolled).astype(np.float32))
     assert judged(artifact, replace(pack, reference=scores)).verdict == "FAILED"
+
+
+def test_what_a_file_and_its_declaration_have_wrong_together_fails(artifact, pack, tmp_path):
+    """The gate sees by numbers: levels too fine to reach the highest score, a zero too high, a scale inside of the network."""
+    (given,) = artifact.signature.outputs
+    own = given.quantisation
+    for number, wrong in enumerate((replace(own, scale=own.scale / 16), replace(own, zero_point=250))):
+        path = rewritten(artifact, tmp_path / f"{number}.tflite", scaled(given.name, scale=wrong.scale, zero=wrong.zero_point))
+        signature = replace(artifact.signature, outputs=(replace(given, quantisation=wrong),))
+        report = judged(replace(artifact, path=path), pack, signature)
+        assert report.verdict == "FAILED" and f"{given.name} as {given.name}: " in report.reason
+
+    def inside(graph, tensors):
+        codes = [operator for operator in graph.operators if graph.tensors[operator.outputs[0]].name.endswith(b".fp32")]
+        last = graph.tensors[codes[1].inputs[0]].quantization  # behind the pixels' own, the scores in front of the mean
+        last.scale = last.scale * np.float32(1.2)
+
+    report = judged(replace(artifact, path=rewritten(artifact, tmp_path / "inside.tflite", inside)), pack)
+    assert report.verdict == "FAILED" and {output.name for output in report.outputs if output.problems} == {given.name}
 
 
 def test_it_needs_pictures_to_calibrate_and_pixels_to_take(tmp_path):

@@ -27,11 +27,7 @@ def test_a_bar_is_no_looser_than_the_fields_and_gives_a_measured_reason(target, 
     lower = 2 if (target, precision) == ("torchscript", "int8") else 0  # qnnpack loses more than XNNPACK
     assert bar.min_snr_db >= LOWEST[precision] - lower
     # Centred, a logit is about 10 dB smaller, and so is its SNR where errors do not follow the logits.
-    assert (
-        bar.min_snr_db - (5 if precision in ("fp32", "fp16", "sparse") else 16 if precision == "int8-uint8" else 11)
-        <= bar.min_centred_snr_db
-        <= bar.min_snr_db
-    )
+    assert bar.min_snr_db - (5 if precision in ("fp32", "fp16", "sparse") else 11) <= bar.min_centred_snr_db <= bar.min_snr_db
     # An error of the whole allowed size on every logit would be this far down: the two bars agree in size.
     assert 0 < bar.max_error_of_peak <= 10 ** (-bar.min_snr_db / 20) * 2
     assert re.search(r"\d+ dB", bar.reason)
@@ -39,7 +35,7 @@ def test_a_bar_is_no_looser_than_the_fields_and_gives_a_measured_reason(target, 
 
 def test_only_core_ml_computes_in_fp16():
     for target, precision in CASES:
-        if precision == "int8-uint8":  # a level of its probabilities is 1/256
+        if precision == "int8-uint8":  # between executions, compare sees nothing below its level; the gate sees the logits
             assert tolerance_for(target, precision).probability_floor == 1 / 256
             continue
         computes_in_fp16 = target == "coreml" and precision != "fp32"
