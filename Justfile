@@ -54,6 +54,11 @@ bench:
 bench-evaluate bundle images:
     {{bin}}/python benchmarks/evaluate.py {{bundle}} --images {{images}}
 
+# Measure a run of the Core ML executor against eager PyTorch: just bench-coreml dist/NAME
+[group('release')]
+bench-coreml bundle:
+    {{bin}}/python -m benchmarks.mil_reference {{bundle}}
+
 # Measure the Android preprocessing of a 12-megapixel picture on the JVM against Pillow.
 [group('release')]
 bench-android:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any, Final
+
+from benchmarks.marked import write_between
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "README.md"
 HEADER: Final = """\
@@ -57,12 +58,7 @@ def main() -> None:
     made = table([json.loads(path.read_text(encoding="utf-8")) for path in chosen.ladders])
     print(made)
     if chosen.write:
-        page = PAGE.read_text(encoding="utf-8")
-        marked = f"<!-- ladder -->\n{made}\n<!-- /ladder -->"
-        written, count = re.subn(r"<!-- ladder -->.*<!-- /ladder -->", lambda _: marked, page, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"{PAGE} has no place for the table")
-        PAGE.write_text(written, encoding="utf-8")
+        write_between(PAGE, "ladder", made)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
+
+from benchmarks.marked import write_between
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "onnx.md"
 ROADS: Final = {
@@ -177,12 +178,7 @@ def main() -> None:
         found[road] = json.loads(done.stdout.splitlines()[-1])
     print(table(found))
     if chosen.write:
-        page = PAGE.read_text(encoding="utf-8")
-        marked = f"<!-- routes -->\n{table(found)}\n<!-- /routes -->"
-        made, count = re.subn(r"<!-- routes -->.*<!-- /routes -->", lambda _: marked, page, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"{PAGE} has no place for the table")
-        PAGE.write_text(made, encoding="utf-8")
+        write_between(PAGE, "routes", table(found))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ import pytest
 if TYPE_CHECKING:
     from squeeze_export.contracts import SourceModel
 
+# Two test processes share the cores, and each thread more than cores only spins: before torch and numpy are imported, and for
+# every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -46,9 +46,13 @@ def test_the_python_example_runs(folder):
 
 def test_the_options_that_the_readme_names_exist():
     helped = ""
-    for command in ((), ("verify",), ("evaluate",), ("compare",), ("starter",), ("targets",)):
-        program = [sys.executable, "-m", "squeeze_export", *command, "--help"]
-        helped += subprocess.run(program, capture_output=True, text=True, timeout=60, check=True).stdout
+    commands = ("", "verify", "evaluate", "compare", "ladder", "starter", "targets")
+    programs = [["squeeze_export", command] if command else ["squeeze_export"] for command in commands]
+    programs += [[name] for name in sorted(set(re.findall(r"python -m (benchmarks\.\w+)", README)))]
+    assert ["benchmarks.ladder_table"] in programs
+    for words in programs:
+        program = [sys.executable, "-m", *words, "--help"]
+        helped += subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert {option for option in named if option not in helped} == set()
 

@@ -12,8 +12,8 @@ from squeeze_export.errors import UsageError
 
 Choice = TypeVar("Choice")
 
-_SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(B|KB|KiB|MB|MiB)?", re.ASCII | re.IGNORECASE)
-_FACTORS: Final = {"b": 1, "kb": 1000, "kib": 1024, "mb": 1_000_000, "mib": 1 << 20}
+_SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(B|KB|KiB|MB|MiB|GB|GiB)?", re.ASCII | re.IGNORECASE)
+_FACTORS: Final = {"b": 1, "kb": 1000, "kib": 1024, "mb": 1_000_000, "mib": 1 << 20, "gb": 1_000_000_000, "gib": 1 << 30}
 _UNIT: Final = 16  # bytes; costs are rounded up to it, so the budget is never exceeded
 
 
@@ -34,7 +34,8 @@ def choose(options: Mapping[str, Mapping[Choice, tuple[float, int]]], budget: in
     smallest = smallest_bytes(options)
     if smallest > budget:
         raise UsageError(f"{budget:,} bytes cannot be reached: the smallest coding of all weights takes {smallest:,} bytes")
-    states = budget // _UNIT + 1
+    # More than the largest options together take helps nothing, and would cost memory.
+    states = min(budget // _UNIT, sum(max(_units(cost) for _, cost in table.values()) for table in options.values())) + 1
     loss = np.zeros(states)  # the least loss of the layers so far within so many units
     taken: list[tuple[str, list[Choice], np.ndarray[tuple[int], np.dtype[np.int64]]]] = []
     for layer, table in options.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from squeeze_export.errors import TargetUnavailableError, UsageError
 from squeeze_export.evaluation.cache import AnswerCache, answer_key
@@ -30,13 +30,32 @@ from squeeze_export.validation.accuracy import TOP
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array, PixelArray, PreprocessingSpec
     from squeeze_export.evaluation.jobs import Lost
-    from squeeze_export.evaluation.walk import Watcher
     from squeeze_export.validation.accuracy import ClassArray
 
 # Pictures travel in chunks: small enough to lose little and to show progress, large enough that talk costs nothing.
 _CHUNK_IMAGES: Final = 16
 _CHUNK_BYTES: Final = 4 * 2**20
 _WINDOW_BYTES: Final = 128 * 2**20
+
+
+class Watcher(Protocol):
+    """Is told how an evaluation goes; the screen draws it, a program may ignore it."""
+
+    def notice(self, text: str) -> None:
+        """A fact that the user must know."""
+        ...
+
+    def begin(self, subject: str, known: int, total: int) -> None:
+        """`subject` (an artifact's path, or "reference") has `known` of `total` images from the cache."""
+        ...
+
+    def advance(self, subject: str, count: int) -> None:
+        """`count` more images are done."""
+        ...
+
+    def end(self, subject: str, status: Status) -> None:
+        """`subject` will advance no further."""
+        ...
 
 
 @dataclass

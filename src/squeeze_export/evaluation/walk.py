@@ -8,36 +8,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.cache import AnswerCache
 from squeeze_export.evaluation.crew import WORKER
 from squeeze_export.evaluation.images import DEMO_COUNT, ImageSet, demo_images, limited, read_images
 from squeeze_export.evaluation.limit import OPTION, check_images, check_limit
-from squeeze_export.evaluation.report import Evaluation, Status
-from squeeze_export.evaluation.run import Run
+from squeeze_export.evaluation.report import Evaluation
+from squeeze_export.evaluation.run import Run, Watcher
 from squeeze_export.evaluation.subjects import OpenBundle, Subject, artifact_subjects, open_bundle, reference_subject
-
-
-class Watcher(Protocol):
-    """Is told how an evaluation goes; the screen draws it, a program may ignore it."""
-
-    def notice(self, text: str) -> None:
-        """A fact that the user must know."""
-        ...
-
-    def begin(self, subject: str, known: int, total: int) -> None:
-        """`subject` (an artifact's path, or "reference") has `known` of `total` images from the cache."""
-        ...
-
-    def advance(self, subject: str, count: int) -> None:
-        """`count` more images are done."""
-        ...
-
-    def end(self, subject: str, status: Status) -> None:
-        """`subject` will advance no further."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def test_imagenet_without_an_answer_gives_up_soon(hub, monkeypatch):
         start = time.monotonic()
         with pytest.raises(SourceError, match="could not be downloaded"):
             load_weights("squeezenet1_1", "imagenet", seed=0)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # and not for ever
     assert list(folder.iterdir()) == []
 
 

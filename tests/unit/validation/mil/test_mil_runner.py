@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from squeeze_export.contracts import LOGITS_TAP, InputSpec, OutputSpec, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import load_coremltools
+from squeeze_export.validation.mil import program
 from squeeze_export.validation.runners import mil_reference
 
 SHAPE = (1, 3, 22, 24)
@@ -53,6 +55,21 @@ def test_stored_weights_are_the_sources_rounded_to_fp16_in_program_order(origina
     assert stored is not None
     for ours, theirs in zip(stored, seven_classes.parameters(), strict=True):
         np.testing.assert_array_equal(ours, theirs.detach().numpy().astype(np.float16))
+
+
+def test_weights_are_read_decoded_and_made_tensors_at_opening_only(original, signature, pixels, tmp_path, monkeypatch):
+    """So a run costs about what eager torch costs; by how much is what benchmarks/mil_reference.py measures."""
+    package = Path(shutil.copytree(original, tmp_path / "net.mlpackage"))
+    runner = mil_reference.open(package, signature, "fp16")
+    shutil.rmtree(package)
+    made = []
+    from_numpy = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: made.append(array.shape) or from_numpy(array))
+    monkeypatch.setattr(program, "_decode", None)
+    monkeypatch.setattr(program, "_constant", None)
+    first, second = (runner.run({"image": pixels})[LOGITS_TAP] for _ in range(2))
+    assert made == [pixels.shape] * 2  # the image of either run, no weight
+    np.testing.assert_array_equal(first, second)
 
 
 def _input(signature: Signature, **changes: Any) -> Signature:
