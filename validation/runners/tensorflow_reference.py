@@ -39,7 +39,6 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
         raise ArtifactError(f"{path.name} cannot be read: {error.strerror}. Export it again.") from error
     file = litert_file.read(content)
     litert_file.check_declared(file, signature, precision)
-    logits = litert_tap.hidden_logits(file)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with warnings.catch_warnings():
         # TensorFlow advises to move to LiteRT, which is the executor that this one is the witness for.
@@ -51,6 +50,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
                 f"TensorFlow {getattr(tf, '__version__', '(no version)')} has no tf.lite.Interpreter: "
                 "pip install --force-reinstall 'squeeze-export[witness]'."
             )
+        logits = litert_tap.hidden_logits(file)
         try:
             interpreter = tf.lite.Interpreter(
                 # Without a delegate a further output changes nothing of what is computed.

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from squeeze_export.contracts import GoldenPack, Scores
+from squeeze_export.contracts import LOGITS_TAP, GoldenPack, Scores
 from squeeze_export.errors import ArtifactError, ConversionError
 from squeeze_export.exporters import tflite, tflite_flatbuffer
 from squeeze_export.models.source import weight_digests
 from squeeze_export.validation.parity import answers, judge
-from squeeze_export.validation.runners import litert
+from squeeze_export.validation.runners import litert, litert_file, litert_tap
 from squeeze_export.validation.tolerances import tolerance_for
 from tests.tflite_cases import eager, pictures, settings, seven_classes, softmax
 
@@ -117,6 +117,13 @@ def scaled(name, scale=None, zero=None):
     return change
 
 
+def clipped(graph, _):
+    """A range inside of the network, of the scores in front of the mean, that is an eighth of what it must be."""
+    widened = [operator for operator in graph.operators if graph.tensors[operator.outputs[0]].name.endswith(b".fp32")]
+    last = graph.tensors[widened[1].inputs[0]].quantization  # the first are the pixels
+    last.scale = last.scale / np.float32(8)
+
+
 def straight(graph, _):
     """QUANTIZE from uint8 to int8, which XNNPACK leaves to slower code."""
     graph.operators[1].inputs = graph.operators[0].inputs
@@ -190,13 +197,26 @@ def test_what_a_file_and_its_declaration_have_wrong_together_fails(artifact, pac
         report = judged(replace(artifact, path=path), pack, signature)
         assert report.verdict == "FAILED" and f"{given.name} as {given.name}: " in report.reason
 
-    def inside(graph, tensors):
-        widened = [operator for operator in graph.operators if graph.tensors[operator.outputs[0]].name.endswith(b".fp32")]
-        last = graph.tensors[widened[1].inputs[0]].quantization  # the scores in front of the mean; the first are pixels
-        last.scale = last.scale / np.float32(8)
-
-    report = judged(replace(artifact, path=rewritten(artifact, tmp_path / "inside.tflite", inside)), pack)
+    report = judged(replace(artifact, path=rewritten(artifact, tmp_path / "inside.tflite", clipped)), pack)
     assert report.verdict == "FAILED" and {output.name for output in report.outputs if output.problems} == {given.name}
+
+
+def test_the_logits_are_shown_by_the_same_network_or_not_at_all(artifact, pack, tmp_path, monkeypatch):
+    content, file = artifact.path.read_bytes(), litert_file.read(artifact.path.read_bytes())
+    index = litert_tap.hidden_logits(file)
+    assert (index is None) == (artifact.signature.outputs[0].kind == "logits")
+    if index is None:
+        return
+    copy = litert_tap.tapped(content, file, index)
+    differs = np.flatnonzero(np.frombuffer(copy[: len(content)], np.uint8) != np.frombuffer(content, np.uint8))
+    assert 0 < np.ptp(differs) + 1 <= 4  # one offset
+    given = {"image": pack.pixels[:1]}
+    shown = litert.open(artifact.path, artifact.signature, UINT8).run(given)
+    assert np.abs(shown[LOGITS_TAP] - pack.reference.logits[:1]).max() < 0.05 * np.abs(pack.reference.logits).max()
+    other = rewritten(artifact, tmp_path / "other.tflite", clipped).read_bytes()
+    monkeypatch.setattr(litert_tap, "tapped", lambda *_, make=litert_tap.tapped: make(other, file, index))
+    with pytest.raises(ArtifactError, match="gives other scores where it shows the logits"):
+        litert.open(artifact.path, artifact.signature, UINT8).run(given)
 
 
 def test_it_needs_pictures_to_calibrate_and_pixels_to_take(tmp_path):
