@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from benchmarks.marked import write_between
 
+from squeeze_export.ladder import rung_name
+
 PAGE: Final = Path(__file__).resolve().parents[1] / "README.md"
 HEADER: Final = """\
 | | bytes | as ZIP | top-1 | difference, points | same top-1 | ms, 1 thread | ms, 2 threads |
@@ -26,7 +28,7 @@ def rows(ladder: dict[str, Any]) -> list[str]:
     first = f"| *{ladder['name']}* in PyTorch, {images} pictures | | | {100 * reference['top1']['value']:.1f} % | | | | |"
     made = [first]
     for rung in sorted(ladder["rungs"], key=lambda rung: -rung["bytes"]):
-        name = f"{rung['target']} {rung['precision']}"
+        name = f"{rung['target']} {rung_name(rung['precision'], rung.get('size_budget'))}"
         name = f"**{name}**" if rung["best_accuracy"] else name
         size = f"{rung['bytes']:,} | {rung['zip_bytes']:,}"
         if rung["accuracy"] is None:

@@ -43,6 +43,11 @@ FEWEST_IMAGES: Final = 8
 _SPARSE: Final = 0.3
 
 
+_ROOMY: Final = (
+    "nothing had to be compressed for auto: with the weights as fp16 has them the package takes {whole:,} of {size:,} bytes."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
     """What the weights became: the source that holds them decoded, which is what is exported, and their coded form by layer.
@@ -91,7 +96,8 @@ def export(
 ) -> Artifact:
     """Compress the source as the settings say and write the package; see coreml.export.
 
-    UsageError also where an "auto" budget is below the smallest package, which it names.
+    UsageError also where an "auto" budget is below the smallest package, which it names. Where every weight fits as
+    fp16 has it (zeros as a mask), nothing is chosen, which the notice says.
     """
     from squeeze_export.compression import automatic
     from squeeze_export.models.source import weight_digests
@@ -99,7 +105,7 @@ def export(
     rung, size = settings.precision, settings.size_budget
     check_target(rung, settings.ios_target)
     plain = replace(settings, precision="fp16")
-    budget = None
+    budget, roomy = None, False
     if rung == AUTO:
         if size is None:
             raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
@@ -111,9 +117,13 @@ def export(
                 f"--precision coreml=auto:{-(-smallest // 1000)}KB or more."
             )
         budget = size - fixed
+        roomy = budget >= _bytes(_halves(source))
     spoken = Spoken(told)
     if rung == SPARSE:
         chosen = keep_zeros(source)
+    elif roomy:
+        halves = _halves(source)
+        chosen = _kept(source, halves, dict.fromkeys(halves, "fp16 fits the size"))
     elif calibration is None:
         raise ConversionError(f"Core ML {rung} needs calibration images: pass --calibration-data.")
     else:
@@ -126,7 +136,14 @@ def export(
         made,
         precision=settings.precision,
         chosen_weights=weight_digests(chosen.source),
+        codings={
+            f"{name}.weight": weight.stored_as
+            for name, weight in chosen.coded.items()
+            if f"{name}.weight" not in chosen.uncompressed
+        },
         uncompressed_weights=chosen.uncompressed,
+        size_budget=size,
+        notice=_ROOMY.format(whole=whole, size=size) if roomy else made.notice,
     )
 
 
@@ -188,28 +205,47 @@ def choose(
 
 def keep_zeros(source: SourceModel) -> Chosen:
     """Every kernel in fp16, its zeros as a mask where that saves bytes; UsageError where it saves none in any layer."""
-    from squeeze_export.compression.network import CodedLayer, convolutions
+    from squeeze_export.compression.network import convolutions
 
-    layers = convolutions(source.module)
-    coded = {
-        name: CodedLayer(
-            name=name,
-            weight=_halved(layer.weight),
-            bias=np.zeros(len(layer.weight), np.float32) if layer.bias is None else _half(layer.bias).astype(np.float32),
-        )
-        for name, layer in layers.items()
-    }
-    zeros = {name: _zeros(layer.weight) for name, layer in layers.items()}
-    kept = [name for name, layer in coded.items() if isinstance(layer.weight, HalfWeight) and not layer.weight.sparse]
-    if len(kept) == len(coded):
+    halves = _halves(source)
+    zeros = {name: _zeros(layer.weight) for name, layer in convolutions(source.module).items()}
+    if not any(half.sparse for half in halves.values()):
         most = max(zeros, key=lambda name: zeros[name])
         raise UsageError(
             f"Core ML sparse keeps zeros that the weights have, and no layer of {source.name} has enough of them to save a byte "
             f"(the most: {most}, {zeros[most]:.1%}): take fp16, or weights that were pruned."
         )
-    return _chosen(
-        source, coded, {name: f"only {zeros[name]:.1%} are zero: a mask takes more bytes than it saves" for name in kept}
+    reasons = {name: f"only {share:.1%} are zero: a mask takes more bytes than it saves" for name, share in zeros.items()}
+    return _kept(source, halves, reasons)
+
+
+def _halves(source: SourceModel) -> dict[str, HalfWeight]:
+    """Every kernel in fp16, with a mask of its zeros where that saves bytes."""
+    from squeeze_export.compression.network import convolutions
+
+    return {name: _halved(layer.weight) for name, layer in convolutions(source.module).items()}
+
+
+def _bytes(halves: Mapping[str, HalfWeight]) -> int:
+    return sum(
+        coreml_sizes.half(half.values.shape, int((half.values != 0).sum()), sparse=half.sparse) for half in halves.values()
     )
+
+
+def _kept(source: SourceModel, halves: Mapping[str, HalfWeight], reasons: Mapping[str, str]) -> Chosen:
+    """The source with fp16 kernels; `reasons`: why those without a mask have none."""
+    from squeeze_export.compression.network import CodedLayer, convolutions
+
+    biases = {name: layer.bias for name, layer in convolutions(source.module).items()}
+    layers = {
+        name: CodedLayer(
+            name=name,
+            weight=half,
+            bias=np.zeros(len(half.values), np.float32) if (bias := biases[name]) is None else _half(bias).astype(np.float32),
+        )
+        for name, half in halves.items()
+    }
+    return _chosen(source, layers, {name: reasons[name] for name, half in halves.items() if not half.sparse})
 
 
 def _half(values: torch.Tensor) -> Array:

@@ -113,6 +113,8 @@ def storage_error(error: OSError, folder: Path) -> SqueezeExportError:
         return UsageError(f"No space is left for {folder}. Free some (an export needs about 100 MB) or choose another --output.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UsageError(f"{error.filename or folder} cannot be written: {error.strerror}. Choose another --output.")
+    if error.errno is None:  # numpy's own, of a write that was cut short
+        return UsageError(f"{folder} could not be written to the end ({error}): is its disk full? Choose another --output.")
     return UsageError(f"{error.filename or folder}: {error.strerror or error}.")
 
 

@@ -49,8 +49,8 @@ def demo_calibration(spec: PreprocessingSpec, *, of_demo: bool) -> Calibration:
 def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
     """Read at most 256 pictures of `folder` and its subfolders, evenly spread over the sorted names; labels are not used.
 
-    Raises UsageError for a folder that is none, for fewer than 8 pictures, and for one that cannot be read. Pictures of one
-    colour, and of one class where that can be known, are in the notes.
+    Raises UsageError for a folder that is none, for fewer than 8 pictures, and for one that cannot be read. Pictures that are
+    all alike, of one colour, or of one class where that can be known, are in the notes.
     """
     import numpy as np
 
@@ -69,6 +69,8 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
         found = [found[place * len(found) // MOST] for place in range(MOST)]
     crops = np.stack([load_pixels(folder / path, spec) for path in found])
     notes = []
+    if not (crops != crops[0]).any():
+        notes.append(f"all {len(found)} calibration pictures in {folder} are alike, as good as one. Take pictures that differ.")
     flat = int((crops == crops[:, :1, :1]).all(axis=(1, 2, 3)).sum())
     if flat:
         notes.append(

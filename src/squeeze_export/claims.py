@@ -110,12 +110,15 @@ def _who(report: ParityReport) -> str:
 
 
 def of_artifact(entry: ArtifactRecord) -> list[str]:
-    """What an exporter would never declare of an artifact, a line each: more weights excused from comparison than it changes."""
+    """What an exporter would never declare of an artifact, a line each: more weights excused than it changes, a size broken."""
     may = FOLDABLE if entry.target == "tflite" else frozenset()
     excused = sorted({*entry.folded_weights, *(entry.parity.weights.exempt if entry.parity.weights else ())} - may)
-    if not excused:
-        return []
-    return [f"folded_weights excuses {', '.join(excused)} from comparison: no exporter of {entry.target} changes these"]
+    told = []
+    if excused:
+        told.append(f"folded_weights excuses {', '.join(excused)} from comparison: no exporter of {entry.target} changes these")
+    if entry.size_budget is not None and entry.size_bytes > entry.size_budget:
+        told.append(f"size_budget is {entry.size_budget:,} bytes, the artifact has {entry.size_bytes:,}")
+    return told
 
 
 def of_accuracy(record: Manifest) -> list[str]:

@@ -74,7 +74,7 @@ def export_command(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TARGET", help="coreml, tflite, torchscript, all (these three), or onnx; repeatable.", rich_help_panel=_WHAT
+            metavar="TARGET", help="coreml, tflite, torchscript, onnx, or all (but onnx); with commas.", rich_help_panel=_WHAT
         ),
     ] = None,
     precision: Annotated[
@@ -287,7 +287,7 @@ def export_command(
 def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
     from squeeze_export.accuracy_table import accuracy_table
-    from squeeze_export.pipeline import ExportFailed, export
+    from squeeze_export.pipeline import ExportFailed, export, interrupted
     from squeeze_export.request import Options, build_request, merge, read_config
 
     options = merge(flags, read_config(config) if config is not None else Options())
@@ -302,7 +302,7 @@ def _export(flags: Options, config: Path | None) -> None:
         with screen.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)
     except signals.Signalled as signalled:
-        signalled.told = f"{screen.shown(lines.written)} stands complete" if lines.written else "nothing was written"
+        signalled.told = f"{screen.shown(lines.written)} stands complete" if lines.written else interrupted(request)
         raise
     except ExportFailed as error:
         if not quiet and not json:

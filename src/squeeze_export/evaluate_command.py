@@ -88,6 +88,8 @@ def evaluate(
         screen.out().print(screen.evaluation_table(found))
         if found.passed_over:
             screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
+        if found.doubt and not found.undecided:
+            screen.note(found.doubt)
     if found.exit_code:
         if not json:
             told = "An artifact is not accurate enough." if found.dropped else "The evaluation is not complete."

@@ -42,7 +42,8 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One artifact. `bytes` of the file (or of all files of a package), `zip_bytes` packed for a download.
+    """One artifact. `bytes` of the file (or of all files of a package), `zip_bytes` packed for a download; `size_budget`: how
+    many the precision "auto" was allowed.
 
     `accuracy` is None where `status` is not MEASURED (`reason` says why), `comparison` is beside the reference. `ms_*`: median
     milliseconds of one image in LiteRT, None where it does not execute this format. `best_accuracy` and `best_speed`: no rung
@@ -52,6 +53,7 @@ class Rung:
 
     target: Target
     precision: Precision
+    size_budget: int | None = None
     path: str
     bytes: int
     zip_bytes: int
@@ -65,6 +67,11 @@ class Rung:
     best_accuracy: bool = False
     best_speed: bool = False
     within_max_drop: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """Its precision as one asks for it."""
+        return rung_name(self.precision, self.size_budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +94,14 @@ class Ladder:
     problems: tuple[str, ...]
 
 
+def rung_name(precision: str, size_budget: int | None) -> str:
+    """A precision as one asks for it: with the size, where it has one."""
+    if size_budget is None:
+        return precision
+    thousands, rest = divmod(size_budget, 1000)
+    return f"{precision}:{size_budget if rest else f'{thousands}KB'}"
+
+
 def check(
     request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int, max_drop: float | None = None
 ) -> None:
@@ -99,6 +114,10 @@ def check(
             raise UsageError(f"{option} {value}: it must be at least 1.")
     if max_drop is not None:
         check_limit(max_drop)
+    if request.head != "classifier":
+        raise UsageError(
+            f"A ladder holds classifiers against each other, and --head {request.head} has no classes. Leave it out."
+        )
     name = request.name or default_name(request.model, request.weights, request.head)
     if name in FILES:
         raise UsageError(f"--name {name} is the name of one of the ladder's own files. Choose another.")
@@ -135,6 +154,7 @@ def assemble(bundle: Bundle, found: Evaluation, *, runs: int, progress: Progress
             Rung(
                 target=entry.target,
                 precision=entry.precision,
+                size_budget=entry.size_budget,
                 path=entry.path,
                 bytes=entry.size_bytes,
                 zip_bytes=zip_size(bundle.path / entry.path),
@@ -222,7 +242,7 @@ def timed(paths: Sequence[Path], runs: int) -> list[tuple[float, float]]:
 
 
 COLUMNS: Final = (
-    *("target", "precision", "path", "bytes", "zip_bytes", "status", "images"),
+    *("target", "precision", "size_budget", "path", "bytes", "zip_bytes", "status", "images"),
     *("top1", "top1_low", "top1_high", "top1_difference", "top1_difference_error"),
     *("top5", "top5_low", "top5_high", "top5_difference", "top5_difference_error", "agreement"),
     *("ms_1_thread", "ms_2_threads", "best_accuracy", "best_speed", "within_max_drop"),
@@ -244,7 +264,16 @@ def table(ladder: Ladder) -> str:
             figures += [difference.value, difference.standard_error] if difference else [None] * 2
         writer.writerow(
             [
-                *(rung.target, rung.precision, rung.path, rung.bytes, rung.zip_bytes, rung.status, ladder.images),
+                *(
+                    rung.target,
+                    rung.precision,
+                    rung.size_budget,
+                    rung.path,
+                    rung.bytes,
+                    rung.zip_bytes,
+                    rung.status,
+                    ladder.images,
+                ),
                 *(f"{figure:.6f}" if isinstance(figure, float) else figure for figure in figures),
                 f"{rung.comparison.agreement.value:.6f}" if rung.comparison else None,
                 *(rung.ms_1_thread, rung.ms_2_threads),

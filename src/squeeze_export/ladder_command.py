@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -52,6 +53,15 @@ def ladder(
     preprocessing: Annotated[
         str | None, typer.Option(metavar="PRESET", help="torchvision (default), caffe or inception.")
     ] = None,
+    resize: Annotated[int | None, typer.Option(metavar="N", help="Short side before the crop, as in an export.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's mean.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's std.")] = None,
+    scale: Annotated[float | None, typer.Option(metavar="X", help="Multiplies 0..255 pixels before mean and std.")] = None,
+    color_order: Annotated[str | None, typer.Option(metavar="RGB|BGR", help="Order of the model's channels.")] = None,
+    input_kind: Annotated[str | None, typer.Option(metavar="image|tensor", help="As in an export; default image.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Read what no flag says from the config file of an export.")
+    ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The bundle's name; default: model and weights.")] = None,
     limit: Annotated[
         int | None,
@@ -80,27 +90,51 @@ def ladder(
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
     from squeeze_export.manifest import encode
-    from squeeze_export.pipeline import ExportFailed, export, plan
-    from squeeze_export.request import Options, build_request
+    from squeeze_export.pipeline import ExportFailed, export, interrupted, plan
+    from squeeze_export.request import Options, build_request, merge, read_config
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
+    flags = Options(
+        target=tuple(target or ()),
+        precision=tuple(precision or ()),
+        images=images,
+        output=output,
+        model=model,
+        weights=weights,
+        seed=seed,
+        labels=labels,
+        calibration_data=calibration_data,
+        ios_target=ios_target,
+        input_size=input_size,
+        preprocessing=preprocessing,
+        resize=resize,
+        mean=mean,
+        std=std,
+        scale=scale,
+        color_order=color_order,
+        input_kind=input_kind,
+        name=name,
+        max_accuracy_drop=max_accuracy_drop,
+        force=force or None,
+        json=json or None,
+        quiet=quiet or None,
+        verbose=verbose or None,
+    )
+    options = merge(flags, read_config(config) if config is not None else Options())
+    json, quiet, verbose, max_accuracy_drop = (
+        bool(options.json),
+        bool(options.quiet),
+        bool(options.verbose),
+        options.max_accuracy_drop,
+    )
     request = build_request(
-        Options(
-            target=tuple(target or ("all",)),
-            precision=tuple(precision or ("ladder",)),
+        replace(
+            options,
+            target=options.target or ("all",),
+            precision=options.precision or ("ladder",),
             starter=("none",),
             images=None if shown == "demo" else images,
-            output=output,
-            model=model,
-            weights=weights,
-            seed=seed,
-            labels=labels,
-            calibration_data=calibration_data,
-            ios_target=ios_target,
-            input_size=input_size,
-            preprocessing=preprocessing,
-            name=name,
-            force=force or None,
+            max_accuracy_drop=None,  # a rung that drops more is marked, not refused
         )
     )
     plan(request)
@@ -133,8 +167,12 @@ def ladder(
         with screen.progress_lines(quiet=quiet) as lines:
             climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines)
     except signals.Signalled as signalled:
+        signalled.told = interrupted(request)
         if written is not None:
-            signalled.told = f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written"
+            signalled.told = (
+                f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written; the same command with "
+                "--force makes it, and what was evaluated is known"
+            )
         raise
     contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
     if no_picture is None:
@@ -152,6 +190,8 @@ def ladder(
             screen.note(text)
         if found.passed_over:
             screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
+        if found.doubt:
+            screen.note(found.doubt)
     if no_picture is not None:
         screen.note(f"{ladders.PNG} was not drawn: {no_picture}")
     if climbed.exit_code:

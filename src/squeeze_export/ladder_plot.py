@@ -65,7 +65,7 @@ class _Spot:
 
 
 def _accuracy(axes: Any, ladder: Ladder) -> list[_Spot]:
-    axes.set_title("accuracy against bytes", fontsize=10)
+    axes.set_title("accuracy against bytes (± standard error of the paired difference)", fontsize=10)
     axes.set_ylabel("top-1, %")
     rungs = [rung for rung in ladder.rungs if rung.accuracy is not None]
     # One rung that is good for nothing must not press all others into a line: it stands at the edge, with its figure.
@@ -77,7 +77,10 @@ def _accuracy(axes: Any, ladder: Ladder) -> list[_Spot]:
         places = [(rung.bytes / 1e6, max(_top1(rung), floor)) for rung in own]
         axes.plot(*zip(*places, strict=True), _MARKERS[target], color=_COLOURS[target], label=target, alpha=0.85)
         for rung, (x, y) in zip(own, places, strict=True):
-            words = rung.precision if _top1(rung) >= floor else f"{rung.precision} ↓ {_top1(rung):.1f} %"
+            error = rung.comparison.top1_difference.standard_error if rung.comparison else None
+            if error is not None and _top1(rung) >= floor:
+                axes.errorbar(x, y, yerr=100 * error, fmt="none", ecolor=_COLOURS[target], elinewidth=0.8, alpha=0.45, zorder=0)
+            words = rung.name if _top1(rung) >= floor else f"{rung.name} ↓ {_top1(rung):.1f} %"
             spots.append(_Spot(x=x, y=y, words=words, colour=_COLOURS[target]))
     if rungs:
         room = 0.12 * max(highest - floor, 1.0)
@@ -108,7 +111,7 @@ def _speed(axes: Any, ladder: Ladder) -> list[_Spot]:
     _front(axes, best, max(sizes), "Pareto front, 1 thread")
     axes.set_ylim(0, 1.2 * max(max(rung.ms_1_thread or 0.0, rung.ms_2_threads or 0.0) for rung in rungs))
     axes.legend(fontsize=8, loc="lower right")
-    return [_Spot(x=rung.bytes / 1e6, y=rung.ms_1_thread or 0.0, words=rung.precision, colour=colour) for rung in rungs]
+    return [_Spot(x=rung.bytes / 1e6, y=rung.ms_1_thread or 0.0, words=rung.name, colour=colour) for rung in rungs]
 
 
 def _by_size(axes: Any, sizes: Sequence[float]) -> None:
@@ -136,6 +139,12 @@ def _name(axes: Any, spots: Sequence[_Spot]) -> None:
     points = [tuple(axes.transData.transform((spot.x, spot.y))) for spot in spots]
     taken = [(x - half, y - half, x + half, y + half) for x, y in points]
     inside = axes.bbox
+    for line in axes.lines:
+        if line.get_drawstyle() == "steps-post":
+            corners = axes.transData.transform(line.get_xydata())
+            for (x, y), (further, other) in itertools.pairwise(corners):
+                taken.append((x, y - 1, further, y + 1))
+                taken.append((further - 1, min(y, other), further + 1, max(y, other)))
     legend = axes.get_legend()
     if legend is not None:
         box = legend.get_window_extent()

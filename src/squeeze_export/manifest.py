@@ -145,7 +145,9 @@ class ArtifactRecord:
     notice: str | None
     folded_weights: tuple[str, ...]
     chosen_weights: tuple[WeightDigest, ...] = ()
+    codings: dict[str, str] = field(default_factory=dict)
     uncompressed_weights: dict[str, str] = field(default_factory=dict)
+    size_budget: int | None = None
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
     route: str | None = None

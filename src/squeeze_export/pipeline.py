@@ -347,6 +347,13 @@ def refuse_drop(
         raise ExportFailed("Nothing was written.\n" + "\n".join(found.problems), found.exit_code, results, record, found.logs)
 
 
+def interrupted(request: ExportRequest) -> str:
+    """What a stopped export left, in words for the user."""
+    # Only what takes minutes is kept: Core ML's weights that are chosen by pictures, layer by layer.
+    kept = set(EXPORTERS["coreml"].CALIBRATED) & set(request.precisions.get("coreml", ()))
+    return "nothing was written" + ("; the same command goes on with the weights compressed so far" if kept else "")
+
+
 def complete(prepared: Path, made: manifest.Manifest, request: ExportRequest) -> None:
     """Make the app projects, and write manifest.json last."""
     add_starters(prepared, made, starters_of(request), allow_unproven=request.allow_unproven)
@@ -371,7 +378,9 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         folded_weights=artifact.folded_weights,
         route=artifact.route,
         chosen_weights=artifact.chosen_weights,
+        codings=dict(artifact.codings),
         uncompressed_weights=dict(artifact.uncompressed_weights),
+        size_budget=artifact.size_budget,
         parity=result.reports[0],
         witnesses=result.reports[1:],
     )

@@ -248,7 +248,7 @@ def _one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
-    named = {_one_of("--target", value, (*TARGETS, "all")) for value in written}
+    named = {_one_of("--target", part, (*TARGETS, "all")) for value in written for part in value.split(",")}
     if "all" in named:
         named.update(PHONE_TARGETS)
     return tuple(target for target in TARGETS if target in named)

@@ -288,15 +288,15 @@ def ladder_table(found: Ladder) -> Table:
         title=f"{found.name}: precision ladder on {found.images} images of {found.source}, in percent",
         title_justify="left",
         title_style="bold",
-        caption="Δ: accuracy less the reference's on the same images ± its standard error. ●: on the Pareto front of its column "
-        f"against bytes.{dropped} {NOT_TIMED} Here of {found.runs} executions.",
+        caption="Δ: accuracy less the reference's on the same images ± its standard error; same top-1: as the reference's. "
+        f"●: on the Pareto front of its column against bytes.{dropped} {NOT_TIMED} Here of {found.runs} executions.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("target", no_wrap=True)
     table.add_column("precision", no_wrap=True)
-    for heading in ("bytes", "as ZIP", "top-1", "top-5", "Δ top-1", "Δ top-5", "ms, 1\nthread", "ms, 2\nthreads"):
+    for heading in ("bytes", "as ZIP", "top-1", "top-5", "Δ top-1", "same\ntop-1", "ms, 1\nthread", "ms, 2\nthreads"):
         table.add_column(heading, justify="right", no_wrap=heading in ("bytes", "as ZIP", "top-1"))
     if found.reference is not None:
         top5 = "–" if found.reference.top5 is None else f"{100 * found.reference.top5.value:.1f}"
@@ -309,13 +309,13 @@ def ladder_table(found: Ladder) -> Table:
         beside = rung.comparison
         table.add_row(
             rung.target,
-            rung.precision,
+            rung.name,
             f"{rung.bytes:,}",
             f"{rung.zip_bytes:,}",
             top1,
             top5,
             ("✗ " if rung.within_max_drop is False else "") + difference_text(beside.top1_difference if beside else None),
-            difference_text(beside.top5_difference if beside else None),
+            "–" if beside is None else f"{100 * beside.agreement.value:.1f}",
             "–" if rung.ms_1_thread is None else f"{rung.ms_1_thread:.2f} {'●' if rung.best_speed else ' '}",
             _number(rung.ms_2_threads, "{:.2f}"),
         )

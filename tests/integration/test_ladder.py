@@ -24,7 +24,10 @@ def test_two_rungs_are_exported_evaluated_weighed_and_timed(tmp_path):
     (pictures / "labels.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "ladder.csv").write_text("of a run before")
-    what = ("ladder", "--weights", "random", "--input-size", "64", "--name", "net", "--target", "tflite", "--runs", "3")
+    # A model with a normalisation of its own, as the config file of its exports has it.
+    own = 'weights = "random"\ninput-size = 64\nmean = [0.4, 0.5, 0.6]\nstd = "0.3,0.3,0.3"\nstarter = "android"\n'
+    (tmp_path / "net.toml").write_text(own, encoding="utf-8")
+    what = ("ladder", "--config", "net.toml", "--std", "0.2,0.3,0.4", "--name", "net", "--target", "tflite", "--runs", "3")
     what = (*what, "--precision", "fp32,int8-dynamic", "--images", pictures, "--output", "out")
     hidden = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     ended = run_tool(*what, cwd=tmp_path, env=hidden)
@@ -36,6 +39,11 @@ def test_two_rungs_are_exported_evaluated_weighed_and_timed(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ladder.csv", "ladder.json", *drawn, "net"]
     assert ended.out == (tmp_path / "out" / "ladder.json").read_text(encoding="utf-8")
     found = json.loads(ended.out)
+    manifest = json.loads((tmp_path / "out" / "net" / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["source"]["preprocessing"]["mean"], manifest["source"]["preprocessing"]["std"]) == (
+        [0.4, 0.5, 0.6],
+        [0.2, 0.3, 0.4],
+    )
     assert (found["images"], found["runs"], found["exit_code"], found["problems"]) == (8, 3, 0, [])
     assert found["reference"]["top1"]["images"] == 8
     full, small = found["rungs"]

@@ -253,6 +253,8 @@ def test_weights_excused_without_need_and_loosened_bars_are_told(bundle, proven)
     assert [claims.of_artifact(entry) for entry in record.artifacts] == [[]] * 3
     (line,) = claims.of_artifact(replace(entries["torchscript"], folded_weights=("features.0.weight",)))
     assert "folded_weights excuses features.0.weight" in line
+    (line,) = claims.of_artifact(replace(entries["coreml"], size_budget=1000))
+    assert "size_budget is 1,000 bytes" in line
     (line,) = claims.of_artifact(replace(entries["tflite"], folded_weights=("features.0.weight", "classifier.1.bias")))
     assert "excuses classifier.1.bias" in line
     bars = read_tolerances(bundle / "golden")

@@ -180,6 +180,12 @@ def test_what_the_file_system_refuses_is_said_in_words(tmp_path, number, told):
     assert names(tmp_path) == []
 
 
+def test_a_write_that_numpy_found_cut_short_is_said_in_words(tmp_path):
+    with pytest.raises(UsageError, match=r"to the end.*disk full"), bundle.staging(tmp_path, "net"):
+        raise OSError("10235904 requested and 630656 written")
+    assert names(tmp_path) == []
+
+
 def test_the_lock_is_taken_at_once(tmp_path):
     began = time.monotonic()
     with bundle.staging(tmp_path, "net"), pytest.raises(UsageError, match="right now"), bundle.staging(tmp_path, "net"):

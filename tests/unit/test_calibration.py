@@ -55,6 +55,15 @@ def test_pictures_of_one_colour_are_told(tmp_path):
     assert told.startswith("9 of the 9 calibration pictures") and "one colour" in told
 
 
+def test_pictures_that_are_all_alike_are_told(tmp_path):
+    folder = photographs(tmp_path / "one", 8)
+    one = (folder / "0000.png").read_bytes()
+    for path in folder.iterdir():
+        path.write_bytes(one)
+    (told,) = read_calibration(folder, SPEC).notes
+    assert told.startswith("all 8 calibration pictures") and "are alike" in told
+
+
 @pytest.mark.parametrize("by", ["folder", "table"])
 def test_pictures_of_one_class_are_told(tmp_path, by):
     folder = photographs(tmp_path / "set" / "cat", 8)

@@ -106,6 +106,13 @@ def test_the_exit_code_is_that_of_the_worst(codes, reference, unreadable, missin
     assert bool(found.problems) is (expected != 0)
 
 
+def test_a_reference_that_is_never_right_is_told():
+    never = replace(REFERENCE, accuracy=accuracy_of(RIGHT, (LABELS + 6) % 8, 8))
+    assert FOUND.doubt is None
+    assert "not one of 40 images" in str(replace(FOUND, reference=never).doubt)
+    assert replace(FOUND, reference=never, labelled=False).doubt is None  # there the reference's answers are the labels
+
+
 def test_a_terminal_shows_a_bar_with_the_time_left():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     clock = [0.0]

@@ -21,11 +21,12 @@ def proportion(hits):
     return Proportion(hits=hits, images=200, value=hits / 200, low=hits / 200 - 0.05, high=hits / 200 + 0.05)
 
 
-def rung(target, precision, size, hits, ms=None):
+def rung(target, precision, size, hits, ms=None, size_budget=None):
     lost = PairedDifference(value=(hits - 120) / 200, standard_error=0.01, gained=0, lost=120 - hits)
     return ladder.Rung(
         target=target,
         precision=precision,
+        size_budget=size_budget,
         path=f"{target}/{precision}",
         bytes=size,
         zip_bytes=size - 100,
@@ -44,7 +45,7 @@ def rung(target, precision, size, hits, ms=None):
 def climbed():
     rungs = (
         rung("coreml", "fp16", 2_500_000, 120),
-        rung("coreml", "pal6", 950_000, 117),
+        rung("coreml", "auto", 950_000, 117, size_budget=990_000),
         rung("coreml", "pal8", 1_250_000, 117),  # dearer than pal6, and no better
         rung("tflite", "fp32", 5_000_000, 120, 3.5),
         rung("tflite", "int8", 1_400_000, 118, 1.0),
@@ -77,7 +78,7 @@ def test_the_front_keeps_what_no_other_point_beats(points, kept):
 
 
 def test_a_rung_without_a_figure_is_on_no_front(climbed):
-    assert [found.precision for found in climbed.rungs if found.best_accuracy] == ["fp16", "pal6", "int8"]
+    assert [found.precision for found in climbed.rungs if found.best_accuracy] == ["fp16", "auto", "int8"]
     assert [(found.target, found.precision) for found in climbed.rungs if found.best_speed] == [("tflite", "int8")]
 
 
@@ -107,6 +108,7 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
     assert (fast["top1_difference_error"], fast["ms_1_thread"], fast["ms_2_threads"]) == ("0.010000", "1.0", "0.5")
     assert (fast["best_accuracy"], fast["best_speed"], fast["top5"]) == ("yes", "yes", "")
     assert (gone["status"], gone["top1"], gone["agreement"], gone["ms_1_thread"]) == ("NOT_RUN", "", "", "")
+    assert [row["size_budget"] for row in rows] == ["", "990000", "", "", "", ""]
     marks = [row["within_max_drop"] for row in rows]
     assert marks == ["yes", "no", "no", "yes", "yes", ""]
     console = screen.out()
@@ -122,6 +124,7 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
         "✗ -1.5 ± 1.0",
         "by more than 1 points",
         "TFLite files only",
+        "coreml auto:990KB 950,000",
     ):
         assert expected in words, words
 
@@ -152,6 +155,7 @@ def test_what_cannot_end_well_is_refused_first(tmp_path, image_folder):
             ladder.check(replace(request, **changed), images, limit=limit, runs=runs, max_drop=max_drop)
 
     ladder.check(request, "demo", limit=1, runs=1)
+    refused("no classes", head="features")
     refused("--limit 0", limit=0)
     refused("--runs 0", runs=0)
     refused("at least 0", max_drop=-1)

@@ -27,6 +27,7 @@ def config(tmp_path, text):
 
 
 def test_all_means_every_target_once_in_a_fixed_order():
+    assert request(target=("tflite,onnx", "coreml")).targets == ("coreml", "tflite", "onnx")
     assert request(target=("tflite", "all")).targets == ("coreml", "tflite", "torchscript")
     assert request(target=("torchscript", "coreml", "coreml")).targets == ("coreml", "torchscript")
 

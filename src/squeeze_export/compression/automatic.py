@@ -43,15 +43,19 @@ class Clock:
     told: Callable[[str, float, float], None]
     _done: float = 0.0
     _counted: float = 0.0
-    _began: float = field(default_factory=time.monotonic)
+    _spent: float = 0.0
+    _last: float = field(default_factory=time.monotonic)
 
     def advance(self, what: str, work: float, *, free: bool = False) -> None:
         """`work` of the total is done; `free`: it was found in a checkpoint and says nothing about speed."""
         self._done += work
-        self._counted += 0.0 if free else work
-        spent = time.monotonic() - self._began
+        now = time.monotonic()
+        if not free:
+            self._counted += work
+            self._spent += now - self._last
+        self._last = now
         left = max(self.total - self._done, 0.0)
-        self.told(what, min(self._done / self.total, 1.0), left * spent / self._counted if self._counted else float("nan"))
+        self.told(what, min(self._done / self.total, 1.0), left * self._spent / self._counted if self._counted else float("nan"))
 
 
 def quiet(what: str, done: float, seconds_left: float) -> None:

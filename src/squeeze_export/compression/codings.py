@@ -86,6 +86,11 @@ class CodedWeight:
         """(O, I, H, W) of the decoded weights."""
         return (self.indices.shape[0] * self.coding.vector, *self.indices.shape[1:])
 
+    @property
+    def stored_as(self) -> str:
+        """The kind of storage in a word: its coding."""
+        return str(self.coding)
+
     def decoded(self) -> FloatArray:
         """The weights (O, I, H, W) as every artifact must hold them: fp16 numbers, here in fp32."""
         groups, rows = self.table.shape[0], self.indices.shape[0]
@@ -114,6 +119,11 @@ class UniformWeight:
     values: Array
     scales: Array
 
+    @property
+    def stored_as(self) -> str:
+        """The kind of storage in a word."""
+        return f"int{self.bits}"
+
     def decoded(self) -> FloatArray:
         """The weights (O, I, H, W) in fp32; products of float16 scales are rounded to fp16 once, as who decodes them does."""
         products = self.values.astype(np.float32) * self.scales.astype(np.float32).reshape(-1, 1, 1, 1)
@@ -131,6 +141,11 @@ class HalfWeight:
     def __post_init__(self) -> None:
         if self.values.dtype != np.float16:
             raise ValueError(f"{self.values.dtype} is not fp16")
+
+    @property
+    def stored_as(self) -> str:
+        """The kind of storage in a word."""
+        return "sparse" if self.sparse else "fp16"
 
     def decoded(self) -> FloatArray:
         """The weights (O, I, H, W) in fp32."""

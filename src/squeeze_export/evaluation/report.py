@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export.contracts import Precision, Target
 from squeeze_export.evaluation.limit import OPTION, drop_words, exceeds
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import ClassArray
 
 Status = Literal["MEASURED", "FAILED", "NOT_RUN"]
+
+
+_DOUBTED: Final = 20  # of so few images a good model may have none right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +138,17 @@ class Evaluation:
         return (
             f"{OPTION} {self.max_accuracy_drop:g}: the reference itself is right on {right.hits} of {right.images} images, so no "
             "artifact could drop by more. Are the labels those of this model, and the preprocessing its own?"
+        )
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the figures may say nothing, or None: where the reference is never right, nothing can be worse than it."""
+        right = self.reference.accuracy.top1 if self.reference.accuracy and self.labelled else None
+        if right is None or right.hits or right.images < _DOUBTED:
+            return None
+        return (
+            f"the reference has not one of {right.images} images right, so the differences to it say nothing. "
+            "Are the labels those of this model, and the preprocessing its own?"
         )
 
     @property

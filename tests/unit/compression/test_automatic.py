@@ -71,6 +71,17 @@ def test_what_is_small_is_coded_finely_and_zeros_only_where_there_are_many():
         assert costs == sorted(costs, reverse=True)  # finer is larger, or it is not offered
 
 
+def test_what_a_checkpoint_had_says_nothing_of_the_time_left(monkeypatch):
+    now, heard = [0.0], []
+    monkeypatch.setattr(automatic.time, "monotonic", lambda: now[0])
+    clock = automatic.Clock(total=100.0, told=lambda what, part, left: heard.append((part, left)))
+    for seconds, work, free in ((30.0, 60.0, True), (1.0, 10.0, False), (2.0, 20.0, False)):
+        now[0] += seconds
+        clock.advance("layer", work, free=free)
+    assert np.isnan(heard[0][1])  # walking over known layers took 30 s
+    assert heard[1:] == [(0.7, pytest.approx(3.0)), (0.9, pytest.approx(1.0))]
+
+
 class Stopped(Exception):
     pass
 

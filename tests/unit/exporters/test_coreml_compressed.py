@@ -203,6 +203,7 @@ def test_a_rung_from_calibration_images_to_the_judgement(seven_classes, tmp_path
         coreml.export(seven_classes, small, tmp_path / "auto.mlpackage", calibration)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.mlpackage"]
     assert all(name.endswith(".bias") for name in artifact.uncompressed_weights)
+    assert artifact.codings == {f"{name}.weight": "int8" for name in convolutions(seven_classes.module)}
 
 
 def test_sparse_keeps_zeros_and_is_refused_where_there_are_none(seven_classes, tmp_path):
@@ -235,6 +236,12 @@ def test_sparse_keeps_zeros_and_is_refused_where_there_are_none(seven_classes, t
     positive = {name: value + 0 for name, value in pruned.state_dict().items()}
     pruned.load_state_dict(positive)
     assert [weight.fp16 for weight in weight_digests(source)] == [weight.fp16 for weight in artifact.chosen_weights]
+    assert artifact.codings == {f"{name}.weight": "sparse" for name in large}
+    # auto with room for every weight as fp16 has it takes just that, whatever the pictures, and says so.
+    roomy = dataclasses.replace(settings("iOS18"), precision="auto", size_budget=2_000_000)
+    free = coreml.export(source, roomy, tmp_path / "free.mlpackage")
+    assert free.notice is not None and "nothing had to be compressed" in free.notice and free.size_budget == 2_000_000
+    assert free.chosen_weights == artifact.chosen_weights and free.codings == artifact.codings
     with pytest.raises(UsageError, match=r"no layer of seven_classes has enough .* \(the most: .*0\.0%\): take fp16"):
         coreml.export(seven_classes, asked, tmp_path / "none.mlpackage")
     assert not (tmp_path / "none.mlpackage").exists()
