@@ -1,4 +1,4 @@
-"""Makes a `.tflite` file: NHWC, float32 in and out, one named signature, nothing that XNNPACK does not execute."""
+"""Makes a `.tflite` file: NHWC, float32 (or uint8) in and out, one named signature, nothing that XNNPACK does not execute."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts import (
+    PIXELS_IN,
     Artifact,
     ExportSettings,
     InputSpec,
@@ -46,8 +48,12 @@ if TYPE_CHECKING:
     from squeeze_export.contracts import Array, PixelArray
 
 SUFFIX: Final = ".tflite"
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-mixed")
-CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "int4-mixed")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-uint8", "int8-dynamic", "int8-weights", "int4-mixed")
+CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "int8-uint8", "int4-mixed")
+NOTICE: Final = (
+    "TFLite int8-uint8 takes pixels and gives scores as uint8; what a level of the output stands for is in the manifest. No "
+    "starter holds it: the apps feed float32."
+)
 PACKAGES: Final = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
 ROUTES: Final[Mapping[TfliteRoute, tuple[str, ...]]] = {"litert-torch": PACKAGES, "onnx-tf": tflite_onnx_tf.PACKAGES}
 
@@ -71,12 +77,11 @@ def export(
 ) -> Artifact:
     """Write the artifact at `destination`, which does not exist yet, and describe it.
 
-    Image inputs take (pixel - 127.5) / 127.5 in RGB, the source's own normalisation being folded into the first
-    convolution; tensor inputs take what the source takes. Raises ConversionError; then nothing stands at `destination`.
+    Image inputs take (pixel - 127.5) / 127.5 in RGB, or with int8-uint8 the pixels themselves, the source's own normalisation
+    being folded into the first convolution; tensor inputs take what the source takes. Raises ConversionError; then nothing stands
+    at `destination`.
     """
-    spec = input_spec(
-        source.preprocessing, settings.input_kind, name="image", layout="NHWC", image_scale=1 / 127.5, image_bias=-1.0
-    )
+    spec = _input(source, settings)
     output = output_spec(source, settings.output_kind)
     with _quiet() as said:
         try:
@@ -96,9 +101,10 @@ def export(
         target="tflite",
         precision=settings.precision,
         path=destination,
-        signature=Signature(input=spec, outputs=(output,)),
+        signature=Signature(input=spec, outputs=(made.output,)),
         operators=tuple(sorted(set(made.operators))),
         route=settings.tflite_route,
+        notice=NOTICE if settings.precision == PIXELS_IN else None,
         folded_weights=made.folded,
         chosen_weights=made.chosen,
     )
@@ -106,12 +112,26 @@ def export(
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """A file's content, its operations in order, the source weights that hold the normalisation too, and int8's choices."""
+    """A file's content, its output, its operations in order, the source weights that hold the normalisation, int8's choices."""
 
     content: bytes
+    output: OutputSpec
     operators: tuple[str, ...]
     folded: tuple[str, ...]
     chosen: tuple[WeightDigest, ...]
+
+
+def _input(source: SourceModel, settings: ExportSettings) -> InputSpec:
+    """Declare the input. One of uint8 takes pixels as they are: then nobody can get a scale or a zero point wrong."""
+    take = partial(input_spec, source.preprocessing, settings.input_kind, name="image", layout="NHWC")
+    if settings.precision != PIXELS_IN:
+        return take(image_scale=1 / 127.5, image_bias=-1.0)
+    if settings.input_kind != "image":
+        raise ConversionError(
+            "TFLite int8-uint8 takes the pixels of an image: a tensor that the app has normalised has no such levels. "
+            "Leave --input-kind tensor out, or export int8."
+        )
+    return replace(take(image_scale=1.0, image_bias=0.0), dtype="uint8")
 
 
 def _make(
@@ -128,7 +148,7 @@ def _make(
     if settings.precision == "int4-mixed":
         network, coded = _coded(network, spec, calibration, told)
     if settings.tflite_route == "onnx-tf":
-        content = tflite_onnx_tf.convert(network, spec, output)
+        content = tflite_onnx_tf.convert(network, replace(spec, dtype="float32"), output)
     else:
         content = _convert(tflite_network.as_signature(network, output.kind), spec)
     model = tflite_flatbuffer.parse(_halve(content) if half else content)
@@ -136,7 +156,7 @@ def _make(
     if settings.precision not in ("fp32", "fp16"):
         tflite_flatbuffer.separate_constants(model)
     tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
-    chosen = _quantise(model, settings, spec, calibration, coded)
+    chosen, output = _quantise(model, settings, spec, output, calibration, coded)
     if chosen:
         operators = tflite_flatbuffer.operators(model)
     labels = None if output.kind == "features" else source.labels
@@ -146,7 +166,7 @@ def _make(
     if labels:
         written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})
     digests = tuple(weight_digest(name, chosen[name]) for name in network.state_dict() if name in chosen)
-    return _Made(content=written, operators=tuple(operators), folded=folded, chosen=digests)
+    return _Made(content=written, output=output, operators=tuple(operators), folded=folded, chosen=digests)
 
 
 def _coded(
@@ -168,24 +188,28 @@ def _quantise(
     model: Any,
     settings: ExportSettings,
     spec: InputSpec,
+    output: OutputSpec,
     calibration: PixelArray | None,
     coded: Mapping[str, CodedLayer] | None = None,
-) -> dict[str, Array]:
+) -> tuple[dict[str, Array], OutputSpec]:
     """Quantise a named fp32 model as asked for, in place; what each weight of the source decodes to, in the source's layout.
 
-    `coded`: for int4-mixed, the integers whose decoded values the model holds.
+    Beside it the output as it then is. `coded`: for int4-mixed, the integers whose decoded values the model holds.
     """
     import numpy as np
 
     match settings.precision:
         case "int8-dynamic" | "int8-weights":
             chosen = tflite_quantized.quantise_filters(model, widen=settings.precision == "int8-weights")
-        case "int8":
+        case "int8" | "int8-uint8":
             if calibration is None:
-                raise ConversionError("TFLite int8 needs calibration images: pass --calibration-data.")
+                raise ConversionError(f"TFLite {settings.precision} needs calibration images: pass --calibration-data.")
             measured = tflite_flatbuffer.serialise(copy.deepcopy(model), description="", metadata={})
-            ranges = tflite_quantized.measure(measured, [spec.encode(crop[None]) for crop in calibration])
-            chosen = tflite_quantized.quantise_all(model, ranges)
+            ranges = tflite_quantized.measure(measured, [spec.encode(crop[None]).astype(np.float32) for crop in calibration])
+            chosen = tflite_quantized.quantise_all(model, ranges, pixels=settings.precision == PIXELS_IN)
+            if settings.precision == PIXELS_IN:
+                levels = tflite_quantized.give_uint8(model, output.kind, ranges)
+                output = replace(output, dtype="uint8", quantisation=levels)
         case "int4-mixed":
             from squeeze_export.compression.codings import UniformWeight
 
@@ -194,10 +218,10 @@ def _quantise(
             tflite_int4.replace_filters(model, weights)
             tflite_products.as_products(model)
             kernels: dict[str, Array] = {f"{name}.weight": weight.decoded() for name, weight in weights.items()}
-            return kernels | {f"{name}.bias": layer.bias for name, layer in layers.items()}
+            return kernels | {f"{name}.bias": layer.bias for name, layer in layers.items()}, output
         case _:
-            return {}
-    return {name: np.ascontiguousarray(w.transpose(0, 3, 1, 2)) if w.ndim == 4 else w for name, w in chosen.items()}
+            return {}, output
+    return {name: np.ascontiguousarray(w.transpose(0, 3, 1, 2)) if w.ndim == 4 else w for name, w in chosen.items()}, output
 
 
 def _convert(network: torch.nn.Module, spec: InputSpec) -> bytes:

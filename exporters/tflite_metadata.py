@@ -109,10 +109,11 @@ def _input(spec: InputSpec) -> _Table:
         text = f"{width}x{height} {order} image, normalised per channel from pixels in 0..255: {formula}."
         return {**common, 1: text, 3: {0: _Byte(_FEATURE_PROPERTIES), 1: {}}}
     scale, bias = spec.scale[0], spec.bias[0]
-    mean, std = -bias / scale, 1 / scale
+    mean, std = (0 - bias) / scale, 1 / scale
+    taken = "pixels in 0..255 as they are" if spec.dtype == "uint8" else f"(pixel - {mean:g}) / {std:g} for pixels in 0..255"
     return {
         **common,
-        1: f"{width}x{height} RGB image, (pixel - {mean:g}) / {std:g} for pixels in 0..255.",
+        1: f"{width}x{height} RGB image, {taken}.",
         3: {0: _Byte(_IMAGE_PROPERTIES), 1: {0: _Byte(_COLOR_SPACE_RGB), 1: {0: width, 1: height}}},
         4: [{0: _Byte(_NORMALIZATION_OPTIONS), 1: {0: [mean], 1: [std]}}],
         5: {0: [255 * scale + bias], 1: [bias]},

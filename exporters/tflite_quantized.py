@@ -2,7 +2,8 @@
 
 Filters are symmetric per output channel. `int8-dynamic` leaves activations to the runtime, `int8-weights` widens the filters
 when the file is loaded, `int8` quantises activations as well, by the smallest and largest value that calibration saw. (A moving
-average instead, as ai-edge-quantizer has it, clips: 29 points of top-1 on torchvision's 1.1.)
+average instead, as ai-edge-quantizer has it, clips: 29 points of top-1 on torchvision's 1.1.) `int8-uint8` is the same inside and
+takes and gives uint8.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from squeeze_export.contracts import Quantisation
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import tflite_flatbuffer
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts import Array, OutputKind
 
 _LEVELS: Final = 127  # of a filter, to both sides of 0: -128 is left out, as every int8 kernel demands
 # These only move or select values: what goes in and what comes out must have one scale.
@@ -76,10 +78,11 @@ def quantise_filters(model: Any, *, widen: bool) -> dict[str, Array]:
     return chosen
 
 
-def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Array]:
+def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]], *, pixels: bool = False) -> dict[str, Array]:
     """Make filters, biases and activations int8, in place, up to the mean in front of the scores; float32 in and out stay.
 
-    `ranges`: smallest and largest value by tensor name. Mean and softmax are left in float32: the mean of 8-bit numbers has more
+    `ranges`: smallest and largest value by tensor name; with `pixels` the input's is 0..255 whatever was seen, so that every
+    pixel is a level of its own. Mean and softmax are left in float32: the mean of 8-bit numbers has more
     than 8 bits, and the order of close classes is decided by them. Returns what the convolutions compute with, by name: decoded
     filters and biases, float32.
     """
@@ -92,6 +95,9 @@ def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[
     head = [operator for kind, operator in zip(kinds, graph.operators, strict=True) if kind in ("MEAN", "SOFTMAX")]
     if not head or len(graph.inputs) != 1:
         raise ConversionError("The network does not end in a mean over the picture: it cannot be written in int8.")
+    (taken,) = graph.inputs
+    if pixels:
+        ranges = {**ranges, graph.tensors[taken].name.decode(): (0.0, 255.0)}
     scales = _activations(model, body, ranges)
     chosen: dict[str, Array] = {}
     for operator in _convolutions(model):
@@ -109,7 +115,6 @@ def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[
         _replace(model, bias, levels.astype(np.int32), schema.TensorType.INT32)
         graph.tensors[bias].quantization = _parameters(steps, np.zeros(len(steps), np.int64))
     # The file keeps its float32 input and output: one QUANTIZE behind the input, one DEQUANTIZE in front of the mean.
-    (taken,) = graph.inputs
     inner = _twin(model, taken, b".int8")
     for operator in body:
         operator.inputs = [inner if index == taken else index for index in operator.inputs]
@@ -130,6 +135,37 @@ def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[
     return chosen
 
 
+def give_uint8(model: Any, kind: OutputKind, ranges: Mapping[str, tuple[float, float]]) -> Quantisation:
+    """Make the float32 input of a file, which is pixels, and its float32 output, in place, uint8; what the output stands for.
+
+    Probabilities have 256 levels of 1/256, as readers of such files expect (1 itself becomes 255/256); other scores have 255
+    steps between their extremes in `ranges`. XNNPACK goes from uint8 to int8 through float32 only (a QUANTIZE alone stays
+    outside of its partition): DEQUANTIZE, then the QUANTIZE that stands there. Both are exact for pixels.
+    """
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    (taken,), (given,) = graph.inputs, graph.outputs
+    low, high = ranges[graph.tensors[given].name.decode()]
+    scale, zero = (1 / 256, -128) if kind == "probabilities" else _levels(low, high)
+    scores = Quantisation(scale=scale, zero_point=zero + 128)
+    opened, closed = _twin(model, taken, b".fp32"), _twin(model, given, b".fp32")
+    for operator in graph.operators:
+        operator.inputs = [opened if index == taken else index for index in operator.inputs]
+        operator.outputs = [closed if index == given else index for index in operator.outputs]
+    for index, made in ((taken, Quantisation(scale=1.0, zero_point=0)), (given, scores)):
+        tensor = graph.tensors[index]
+        tensor.type = schema.TensorType.UINT8
+        tensor.quantization = _parameters(np.asarray([made.scale], np.float32), np.asarray([made.zero_point], np.int64))
+    graph.operators = [
+        _operator(model, "DEQUANTIZE", taken, opened),
+        *graph.operators,
+        _operator(model, "QUANTIZE", closed, given),
+    ]
+    return scores
+
+
 def measure(content: bytes, images: Sequence[Array]) -> dict[str, tuple[float, float]]:
     """Run a float32 file over the inputs (1, H, W, 3) and give the smallest and largest value of every tensor by name."""
     import numpy as np
@@ -144,7 +180,9 @@ def measure(content: bytes, images: Sequence[Array]) -> dict[str, tuple[float, f
     )
     interpreter.allocate_tensors()
     (given,) = interpreter.get_input_details()
-    floats = [entry for entry in interpreter.get_tensor_details() if entry["dtype"] == np.float32 and len(entry["shape"]) == 4]
+    floats = [
+        entry for entry in interpreter.get_tensor_details() if entry["dtype"] == np.float32 and len(entry["shape"]) in (2, 4)
+    ]
     found: dict[str, tuple[float, float]] = {}
     for image in images:
         interpreter.set_tensor(given["index"], image)
@@ -161,8 +199,6 @@ def measure(content: bytes, images: Sequence[Array]) -> dict[str, tuple[float, f
 
 def _activations(model: Any, body: list[Any], ranges: Mapping[str, tuple[float, float]]) -> dict[int, tuple[float, int]]:
     """Scale and zero point of every activation that the operations of `body` read or write, by tensor index."""
-    import numpy as np
-
     graph = model.subgraphs[0]
     kinds = {id(operator): kind for kind, operator in zip(tflite_flatbuffer.operators(model), graph.operators, strict=True)}
     groups: dict[int, set[int]] = {}
@@ -178,11 +214,17 @@ def _activations(model: Any, body: list[Any], ranges: Mapping[str, tuple[float, 
     scales: dict[int, tuple[float, int]] = {}
     for index, group in groups.items():
         bounds = [ranges[graph.tensors[member].name.decode()] for member in group]
-        # 0 must have a level of its own: padding is made of it.
-        low, high = min(0.0, *(low for low, _ in bounds)), max(0.0, *(high for _, high in bounds))
-        scale = float(np.float32((high - low or 1.0) / 255))
-        scales[index] = scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
+        scales[index] = _levels(min(low for low, _ in bounds), max(high for _, high in bounds))
     return scales
+
+
+def _levels(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point of int8 for values from `low` to `high`. 0 has a level of its own: padding is made of it."""
+    import numpy as np
+
+    low, high = min(0.0, low), max(0.0, high)
+    scale = float(np.float32((high - low or 1.0) / 255))
+    return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
 def _convolutions(model: Any) -> list[Any]:

@@ -6,12 +6,15 @@ One allowed logit error E = max_error_of_peak * max |reference logit| rules ever
     probabilities          |error| <= min(1/2, 2 peak) E     (peak: the largest reference probability; |dp| <= p (1 - p) 2 E)
 The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing.
 
+Integers are judged as what they stand for. Integer probabilities hide what is behind them, whatever floor one puts below them: so
+the runner must show the logits, whose log-probabilities are judged, and the integers must be their softmax to the level.
+
 Features are judged like logits, E being that share of the largest feature; as they rank nothing, there is no top-1 or top-5.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,7 +25,7 @@ from squeeze_export.validation import metrics
 from squeeze_export.validation.weights import compare_weights, different_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from squeeze_export.contracts import (
         Array,
@@ -83,7 +86,9 @@ def judge(
     outputs: list[OutputParity] = []
     for spec in signature.outputs:
         outputs += _judge_output(spec, results, pack, tolerance)
-        if spec.name in results[0] and spec.name in inverted and np.array_equal(results[0][spec.name], inverted[spec.name]):
+        # Integer probabilities are the same for two pictures of one class of which the model is sure.
+        seen = LOGITS_TAP if spec.quantisation is not None and LOGITS_TAP in results[0] else spec.name
+        if seen in results[0] and seen in inverted and np.array_equal(results[0][seen], inverted[seen]):
             problems.append(f"{spec.name} is the same for {pack.names[0]} and its negative: the input is ignored")
     weights = None
     if stored is not None and chosen_weights:
@@ -107,7 +112,7 @@ def answers(runner: Runner, signature: Signature, pack: GoldenPack) -> dict[str,
     results = [_run(runner, signature, pixels) for pixels in pack.pixels]
     found: dict[str, Array] = {}
     for spec in signature.outputs:
-        rows, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+        rows, problems = _stack(spec.name, results, spec.shape, spec.dtype, spec.decode)
         if rows is None or problems:
             raise ArtifactError(f"The output {spec.name} {'; '.join(problems)}. Run squeeze-export verify on the bundle.")
         found[spec.name] = rows
@@ -185,7 +190,7 @@ def _judge_output(
     reference = pack.reference
     rows = reference.features if isinstance(reference, Features) else reference.logits
     shape, columns = (1, rows.shape[1]), "channels" if isinstance(reference, Features) else "classes"
-    found, problems = _stack(spec.name, results, spec.shape, spec.dtype)
+    found, problems = _stack(spec.name, results, spec.shape, spec.dtype, spec.decode)
     if spec.shape != shape:
         problems.append(f"the declared shape {spec.shape} is not one row of the reference's {rows.shape[1]} {columns}")
     if (spec.kind == "features") != isinstance(reference, Features):
@@ -213,7 +218,21 @@ def _judge_output(
         tapped, problems = _stack(LOGITS_TAP, results, shape, None)
         if tapped is None or problems:
             return [*judged, _unmeasured(spec.name, LOGITS_TAP, len(results), problems)]
-        behind = _View(observed=LOGITS_TAP, reference=rows, target=tapped, scale=peak, judge_snr=True)
+        if spec.quantisation is None:
+            behind = _View(observed=LOGITS_TAP, reference=rows, target=tapped, scale=peak, judge_snr=True)
+        else:
+            # As if the file gave the float probabilities that it rounds: the view in which its bar was measured.
+            judged = [replace(judged[0], problems=(*judged[0].problems, *_level_problems(spec, found, tapped)))]
+            behind = _View(
+                observed="log-probabilities",
+                reference=_log_softmax(rows),
+                target=_log_softmax(tapped),
+                scale=2 * peak,
+                judge_snr=True,
+            )
+    elif spec.quantisation is not None:
+        hidden = "integers hide the logits behind them, and this executor does not show them"
+        return [*judged, _unmeasured(spec.name, LOGITS_TAP, len(results), [hidden])]
     else:
         # Below the floor both sides count as the floor: equal where both are below, and far apart where one is not.
         floor = tolerance.probability_floor
@@ -227,10 +246,34 @@ def _judge_output(
     return [*judged, _compare(spec.name, behind, pack, tolerance)]
 
 
+def _level_problems(spec: OutputSpec, found: Array, tapped: Array) -> list[str]:
+    """Of integers: whether they stand for the softmax of their own logits, to one level, and tell any class from another.
+
+    Rounding takes half a level, and a probability of 1, which has none, a whole one.
+    """
+    if spec.quantisation is None:
+        return []
+    step = spec.quantisation.scale
+    problems = []
+    error = float(np.abs(found - np.exp(_log_softmax(tapped))).max())
+    if error > step + _SOFTMAX_SLACK:
+        problems.append(f"{error / step:.1f} levels from the softmax of the logits behind them; 1 is what rounding takes")
+    blank = int((found == found[:, :1]).all(axis=1).sum()) if found.shape[1] > 1 else 0
+    if blank:
+        problems.append(
+            f"one and the same for all classes on {blank} of {len(found)} images: levels of {step:g} are too coarse here"
+        )
+    return problems
+
+
 def _stack(
-    name: str, results: list[Mapping[str, Array]], shape: tuple[int, ...], dtype: str | None
+    name: str,
+    results: list[Mapping[str, Array]],
+    shape: tuple[int, ...],
+    dtype: str | None,
+    decode: Callable[[Array], Array] | None = None,
 ) -> tuple[Array | None, list[str]]:
-    """Put the rows of one output together, or say why they do not fit the declaration."""
+    """Put the rows of one output together, decoded, or say why they do not fit the declaration."""
     missing = sum(name not in result for result in results)
     if missing:
         return None, [f"missing from {missing} of {len(results)} results"]
@@ -240,6 +283,7 @@ def _stack(
     )
     if wrong:
         return None, [f"is {', '.join(wrong)} where {dtype or 'any float'} {shape} is declared"]
+    rows = rows if decode is None else [decode(row) for row in rows]
     if any(row.dtype.kind != "f" for row in rows):
         return None, [f"is {rows[0].dtype.name} where a float is needed"]
     scores = np.concatenate(rows)

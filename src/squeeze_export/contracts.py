@@ -21,6 +21,7 @@ Precision = Literal[
     "fp32",
     "fp16",
     "int8",
+    "int8-uint8",
     "int8-dynamic",
     "int8-weights",
     "int4-mixed",
@@ -61,6 +62,8 @@ MODELS: Final[tuple[ModelName, ...]] = (
 FEATURE_CHANNELS: Final = 512  # what the last fire module of every model gives
 # Core ML is an fp16 runtime first (the Neural Engine computes nothing else); the others compute in fp32.
 DEFAULT_PRECISION: Final[Mapping[Target, Precision]] = {"coreml": "fp16", "tflite": "fp32", "torchscript": "fp32", "onnx": "fp32"}
+# int8 inside as well, but uint8 pixels go in and uint8 scores come out: neither a tensor input nor an app that feeds floats fits.
+PIXELS_IN: Final[Precision] = "int8-uint8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,8 @@ class PreprocessingSpec:
 class InputSpec:
     """The one input of an artifact, and how 0..255 pixels become it: `value = pixel * scale + bias` per channel.
 
-    `shape` has the batch dimension (1); `scale` and `bias` follow `color_order`. `dtype` is numpy's name.
+    `shape` has the batch dimension (1); `scale` and `bias` follow `color_order`. `dtype` is numpy's name; a "uint8" input takes
+    the pixels as they are (scale 1, bias 0).
     """
 
     name: str
@@ -125,11 +129,19 @@ class InputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantisation:
+    """What the integers of a tensor stand for: `value = (integer - zero_point) * scale`."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputSpec:
     """One output of an artifact: a score per class, shape (1, classes), or the features, shape (1, channels).
 
     In a "dictionary" the scores stand by label (a Core ML classifier); `shape` and `dtype` are those of the scores in index
-    order.
+    order. `quantisation`: of an integer `dtype`, what its values stand for; None of a float.
     """
 
     name: str
@@ -137,6 +149,17 @@ class OutputSpec:
     dtype: str
     kind: OutputKind
     container: Literal["array", "dictionary"] = "array"
+    quantisation: Quantisation | None = None
+
+    def decode(self, values: Array) -> Array:
+        """Turn what the artifact gives, in `dtype`, into scores: floats as they are, integers as what they stand for, float32."""
+        import numpy as np
+
+        if self.quantisation is None:
+            return values
+        shifted = values.astype(np.int64) - self.quantisation.zero_point
+        decoded: Array = shifted.astype(np.float32) * np.float32(self.quantisation.scale)
+        return decoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +325,8 @@ class Tolerance:
 class OutputParity:
     """The differences between the reference and one output of an artifact, over the whole golden pack.
 
-    `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax.
+    `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax, those of an
+    output of integers in front of their rounding.
     `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not
     finite or not defined). Agreements are fractions of the images (None: features rank nothing); `top1_ties` counts flips
     where the reference's margin is below the error.

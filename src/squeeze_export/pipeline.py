@@ -12,6 +12,7 @@ from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals
 from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
     MODELS,
+    PIXELS_IN,
     STARTERS,
     TARGETS,
     ArtifactKey,
@@ -35,7 +36,7 @@ from squeeze_export.exporters.coreml_rungs import check_target
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
-from squeeze_export.starter_template import starter_folders, targets_of
+from squeeze_export.starter_template import fed_targets, starter_folders, targets_of
 from squeeze_export.starters import add_starters
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
@@ -146,8 +147,10 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         find_pictures(request.calibration)
     output_kind = _output_kind(request)
     for starter in starters_of(request):
-        if not set(targets_of(starter)) & set(request.targets):
+        if not set(targets_of(starter)) & fed_targets(request.keys):
             needed = " or ".join(targets_of(starter))
+            if set(targets_of(starter)) & set(request.targets):
+                raise UsageError(f"--starter {starter} feeds float32, and {PIXELS_IN} takes uint8. Add --precision tflite=fp32.")
             raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
     if lacking := _lacking(request):
         raise TargetUnavailableError("\n".join(lacking))
@@ -160,6 +163,11 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
             raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.{only}")
         if key.target == "coreml":
             check_target(key.precision, request.ios_target)
+        if key.precision == PIXELS_IN and request.input_kind == "tensor":
+            raise UsageError(
+                f"{key} takes the pixels of an image as they are, --input-kind tensor what an app has normalised. Leave one of "
+                "them out."
+            )
         if key.precision == "auto" and request.size_budget is None:
             raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
         settings[key] = ExportSettings(
@@ -206,7 +214,7 @@ def _lacking(request: ExportRequest) -> list[str]:
 def starters_of(request: ExportRequest) -> tuple[Starter, ...]:
     """The app projects that this export makes: those asked for, else those that its targets and its head allow."""
     if request.starters is None:
-        fitting = (starter for starter in STARTERS if set(targets_of(starter)) & set(request.targets))
+        fitting = (starter for starter in STARTERS if set(targets_of(starter)) & fed_targets(request.keys))
         return () if request.head == "features" else tuple(fitting)
     if request.starters and request.head == "features":
         raise UsageError("--starter makes an app that shows classes, and --head features has none. Leave one of them out.")
@@ -338,7 +346,7 @@ def assemble(
         labels=labels,
         golden=manifest.file_record(prepared, prepared / bundle.GOLDEN),
         parity=manifest.file_record(prepared, prepared / bundle.PARITY),
-        starters=starter_folders({record.target for record in records}, starters_of(request)),
+        starters=starter_folders(fed_targets(record.key for record in records), starters_of(request)),
         artifacts=records,
         calibration=images.record if images else None,
     )

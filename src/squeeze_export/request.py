@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
 from squeeze_export.contracts import (
     PHONE_TARGETS,
+    PIXELS_IN,
     STARTERS,
     TARGETS,
     ColorOrder,
@@ -191,7 +192,8 @@ def build_request(options: Options) -> ExportRequest:
     ):
         raise UsageError(
             f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
-            "(int8, int4-mixed, Core ML's compressed ones), and none is exported. Leave it out, or add one with --precision."
+            "(int8, int8-uint8, int4-mixed, Core ML's compressed ones), and none is exported. Leave it out, or add one with "
+            "--precision."
         )
     if options.max_accuracy_drop is not None:
         check_limit(options.max_accuracy_drop)
@@ -333,7 +335,8 @@ def _rungs(target: Target, ios: IosTarget, kernels: Callable[[], list[torch.Tens
     `kernels` is called for Core ML only: the weights, of which some precisions keep zeros.
     """
     if target != "coreml":
-        return list(EXPORTERS[target].PRECISIONS)
+        # int8's network once more, with another input and output: a choice of the app, and no further size, speed or accuracy.
+        return [rung for rung in EXPORTERS[target].PRECISIONS if rung != PIXELS_IN]
     from squeeze_export.exporters.coreml_rungs import AUTO, check_target, serves
 
     rungs: list[str] = []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final, Literal
 
 import msgspec
 
-from squeeze_export.contracts import Starter, Target
+from squeeze_export.contracts import PIXELS_IN, ArtifactKey, Starter, Target
 from squeeze_export.errors import UsageError
 
 TEMPLATE: Final = "template.toml"
@@ -47,6 +47,11 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def targets_of(template: Starter) -> tuple[Target, ...]:
     """The targets that a template has a variant for, the preferred one first."""
     return tuple(variant.target for variant in read_template(template).variants)
+
+
+def fed_targets(keys: Iterable[ArtifactKey]) -> frozenset[Target]:
+    """The targets with an artifact that an app can feed: every precision but the one that takes uint8."""
+    return frozenset(key.target for key in keys if key.precision != PIXELS_IN)
 
 
 def starter_folders(targets: Set[Target], starters: Sequence[Starter]) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from squeeze_export import starter_names
-from squeeze_export.contracts import DEFAULT_PRECISION, STARTERS, Precision, Starter, Target
+from squeeze_export.contracts import DEFAULT_PRECISION, PIXELS_IN, STARTERS, Precision, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.manifest import damage, encode, open_bundle
-from squeeze_export.starter_template import Copies, Template, Variant, read_template, targets_of, template_root
+from squeeze_export.starter_template import Copies, Template, Variant, fed_targets, read_template, targets_of, template_root
 
 if TYPE_CHECKING:
     import jinja2
@@ -100,6 +100,8 @@ def render_bundle(
 ) -> Path:
     """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
     manifest = open_bundle(bundle)
+    if precision == PIXELS_IN:
+        raise UsageError(f"No starter is made for {precision}: the apps feed float32 pictures. Choose another --precision.")
     if target is None:
         possible = variants(manifest, template)
         if not possible:
@@ -107,7 +109,8 @@ def render_bundle(
             wanted = " or ".join(targets_of(template))
             raise TargetUnavailableError(
                 f"{bundle} has no artifact for the {template} starter: it needs {wanted}, the bundle has {there}. "
-                f"Export again with --target {wanted.split(' ')[0]}."
+                f"Export again with --target {wanted.split(' ')[0]}"
+                f"{' --precision fp32: the apps feed float32.' if PIXELS_IN in there else '.'}"
             )
         target = possible[0]
     return render(
@@ -124,8 +127,8 @@ def render_bundle(
 
 
 def variants(manifest: Manifest, template: Starter) -> tuple[Target, ...]:
-    """The targets of the bundle that a template has a variant for, in the template's order."""
-    there = {record.target for record in manifest.artifacts}
+    """The targets of the bundle that a template has a variant for and whose input an app can feed, in the template's order."""
+    there = fed_targets(record.key for record in manifest.artifacts)
     return tuple(target for target in targets_of(template) if target in there)
 
 
@@ -165,10 +168,12 @@ def add_starters(
 def proven(manifest: Manifest, target: Target, precision: Precision | None = None, *, allow_unproven: bool) -> ArtifactRecord:
     """The record of the target's artifact, refused unless its parity PASSED.
 
-    Of several the one in `precision`; without it the one in the target's default precision, or else the one first asked for.
+    Of several the one in `precision`; without it the one in the target's default precision, or else the one first asked for
+    that an app can feed.
     """
     records = {record.precision: record for record in manifest.artifacts if record.target == target}
-    record = records.get(precision or DEFAULT_PRECISION[target]) or (None if precision else next(iter(records.values()), None))
+    fed = [record for record in records.values() if record.precision != PIXELS_IN] or list(records.values())
+    record = records.get(precision or DEFAULT_PRECISION[target]) or (None if precision else next(iter(fed), None))
     if record is None:
         there = ", ".join(str(record.key) for record in manifest.artifacts) or "none"
         raise TargetUnavailableError(
@@ -209,7 +214,8 @@ def _check_classifies(manifest: Manifest, record: ArtifactRecord) -> None:
     if taken.dtype != "float32" or pictures.get(taken.layout) != taken.shape:
         raise UsageError(
             f"No starter is made for {record.path}: the app feeds float32 pictures of {crop.height} x {crop.width}; the input is "
-            f"{taken.dtype}, {' x '.join(map(str, taken.shape))} in {taken.layout}. Export it again."
+            f"{taken.dtype}, {' x '.join(map(str, taken.shape))} in {taken.layout}. Choose another artifact with --precision, or "
+            "export it again."
         )
 
 
@@ -297,7 +303,8 @@ def _contract(
         },
         "preprocessing": {"resize": spec.resize, "height": spec.height, "width": spec.width},
         "input": asdict(record.signature.input),
-        "outputs": [asdict(output) for output in record.signature.outputs],
+        # No app holds an output of integers: see fed_targets.
+        "outputs": [{k: v for k, v in asdict(output).items() if k != "quantisation"} for output in record.signature.outputs],
     }
 
 

@@ -205,6 +205,19 @@ def test_mediapipe_reads_normalisation_and_labels_from_the_file(tmp_path, preset
         assert all(name == source.labels[index] and abs(score - row[index]) < 1e-5 for index, name, score in categories)
 
 
+def test_mediapipe_feeds_pixels_to_a_uint8_file_and_reads_its_levels(tmp_path):
+    python = mediapipe_python()
+    source = seven_classes()
+    pixels = pictures(source.preprocessing, 8)
+    artifact = tflite.export(source, settings("int8-uint8"), tmp_path / "net.tflite", pixels)
+    runner, spec = litert.open(artifact.path, artifact.signature, "int8-uint8"), artifact.signature.outputs[0]
+    for image, (head, categories) in zip(pixels, classified(python, artifact.path, pixels, tmp_path), strict=True):
+        row = spec.decode(runner.run({"image": image[None]})["probabilities"])[0]
+        assert (head, categories[0][0]) == ("probabilities", int(row.argmax()))
+        assert all(name == source.labels[index] and abs(score - row[index]) < 1e-6 for index, name, score in categories)
+        assert [score for _, _, score in categories] == pytest.approx(np.sort(row)[:-6:-1].tolist(), abs=1e-6)
+
+
 @pytest.mark.realdata
 def test_mediapipe_gives_pytorchs_top_5_on_photographs(tmp_path):
     python = mediapipe_python()

@@ -54,9 +54,11 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    # Of Core ML what iOS 16 has operations for, without a size.
-    assert everything.precisions == {target: EXPORTERS[target].PRECISIONS for target in ("tflite", "torchscript")} | {
-        "coreml": ("fp32", "fp16", "int8", "pal8", "pal6", "pal4", "pal2")
+    # Of Core ML what iOS 16 has operations for, without a size; of TFLite int8 with one kind of input.
+    assert everything.precisions == {
+        "coreml": ("fp32", "fp16", "int8", "pal8", "pal6", "pal4", "pal2"),
+        "tflite": ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-mixed"),
+        "torchscript": EXPORTERS["torchscript"].PRECISIONS,
     }
     assert everything.notes == ("the ladder of Core ML for iOS16 leaves out pal3: pass --ios-target iOS18 for them.",)
     newest = request(precision=("ladder",), ios_target="iOS18")
@@ -64,6 +66,7 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert request(precision=("tflite=ladder",)).notes == ()
     assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
+    assert request(target=("tflite",), precision=("ladder,int8-uint8",)).precisions["tflite"][-2:] == ("int4-mixed", "int8-uint8")
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
     paths = [artifact_path("net", key, keys, ".x") for key in keys]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from squeeze_export import manifest, starter_names, starter_template, starters
+from squeeze_export.contracts import ExportRequest
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
+from squeeze_export.pipeline import plan, starters_of
 from tests.starter_bundles import LABELS_7, make_bundle
 
 TOML = """
@@ -357,3 +359,34 @@ def test_of_several_precisions_the_default_one_is_taken_or_else_the_first_asked_
     assert chosen(replace(made[1], artifacts=(fp16, fp32)), precision="fp16") == fp16
     with pytest.raises(TargetUnavailableError, match="has no tflite fp16; it has tflite fp32"):
         chosen(replace(made[1], artifacts=(fp32,)), precision="fp16")
+
+
+def test_an_artifact_that_takes_uint8_is_no_apps(made, tmp_path):
+    record = made[1].artifacts[0]
+    spec = replace(record.signature.input, dtype="uint8", scale=(1.0,) * 3, bias=(0.0,) * 3)
+    pixels, int8, lite = (
+        replace(record, precision="int8-uint8", signature=replace(record.signature, input=spec)),
+        replace(record, precision="int8"),
+        replace(record, target="torchscript"),
+    )
+    alone, both, other = (replace(made[1], artifacts=(pixels, *more)) for more in ((), (int8,), (lite,)))
+    assert starters.proven(both, "tflite", allow_unproven=False) == int8
+    assert [starters.variants(bundle, "android") for bundle in (alone, both, other)] == [(), ("tflite",), ("torchscript",)]
+    with pytest.raises(UsageError, match=r"feeds float32 .* is uint8, 1 x .* Choose another artifact with --precision"):
+        render(made, tmp_path / "out", manifest=alone, precision="int8-uint8")
+    (tmp_path / "manifest.json").write_bytes(manifest.encode(alone))
+    write = partial(
+        starters.render_bundle, tmp_path, template="android", target=None, app_id=None, app_name=None, destination=tmp_path / "x"
+    )
+    with pytest.raises(TargetUnavailableError, match=r"bundle has tflite int8-uint8.* the apps feed float32"):
+        write()
+    with pytest.raises(UsageError, match="No starter is made for int8-uint8: the apps feed float32"):
+        write(precision="int8-uint8")
+    assert not (tmp_path / "x").exists()
+    asked = {"targets": ("tflite", "torchscript"), "precisions": {"tflite": ("int8-uint8",)}}
+    assert starters_of(ExportRequest(**asked)) == ("android",)  # with TorchScript's file
+    assert starters_of(ExportRequest(**asked | {"targets": ("tflite",)})) == ()
+    with pytest.raises(UsageError, match="feeds float32, and int8-uint8 takes uint8"):
+        plan(ExportRequest(**asked | {"targets": ("tflite",)}, starters=("android",)))
+    with pytest.raises(UsageError, match="--input-kind tensor what an app has normalised"):
+        plan(ExportRequest(**asked, input_kind="tensor"))

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import Precision, Runner, Signature
+from squeeze_export.contracts import LOGITS_TAP, Precision, Runner, Signature
 from squeeze_export.errors import ArtifactError
-from squeeze_export.validation.runners import litert_file, litert_metadata
+from squeeze_export.validation.runners import litert_file, litert_metadata, litert_tap
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -43,12 +43,17 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     file = litert_file.read(content)
     litert_file.check_declared(file, signature, precision)
     metadata = _check_metadata(file, content, signature)
+    logits = litert_tap.hidden_logits(file)
+    tap: Any = None
     with _quiet() as said:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
             interpreter = Interpreter(model_path=str(path), num_threads=1)
             interpreter.allocate_tensors()
+            if logits is not None:
+                tap = Interpreter(model_content=litert_tap.tapped(content, file, logits), num_threads=1)
+                tap.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             said.flush()
             said.seek(0)
@@ -60,15 +65,21 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
         labels=metadata.labels,
         interpreter=interpreter,
         file=file,
+        logits=logits,
+        tap=tap,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _LiteRtRunner:
+    """`tap`: the same file with its tensor `logits` as one more output, where the file's own are too coarse to judge."""
+
     executor: str
     labels: tuple[str, ...] | None
     interpreter: Any
     file: litert_file.TfliteFile
+    logits: int | None
+    tap: Any
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Execute once, one image; ArtifactError where names, shape or dtype are not the file's."""
@@ -76,13 +87,22 @@ class _LiteRtRunner:
         given = {name: (tuple(value.shape), str(value.dtype)) for name, value in inputs.items()}
         if given != wanted:
             raise ArtifactError(f"The TFLite file takes {wanted}, but was given {given}.")
+        results = self._invoke(self.interpreter, inputs)
+        if self.logits is None:
+            return results
+        beside = self._invoke(self.tap, inputs)
+        if not all((beside[name] == value).all() for name, value in results.items()):
+            raise ArtifactError("LiteRT gives other scores where it shows the logits as well: they cannot be judged.")
+        return {**results, LOGITS_TAP: self.tap.get_tensor(self.logits)}
+
+    def _invoke(self, interpreter: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
         for name, index in self.file.inputs.items():
-            self.interpreter.set_tensor(index, inputs[name])
+            interpreter.set_tensor(index, inputs[name])
         try:
-            self.interpreter.invoke()
+            interpreter.invoke()
         except RuntimeError as error:
             raise ArtifactError(f"LiteRT could not execute the file: {error}. Export it again.") from error
-        return {name: self.interpreter.get_tensor(index) for name, index in self.file.outputs.items()}
+        return {name: interpreter.get_tensor(index) for name, index in self.file.outputs.items()}
 
     def stored_weights(self) -> tuple[Array, ...]:
         """Filter (O, I, H, W) and bias (O,) of every convolution in execution order, as stored."""

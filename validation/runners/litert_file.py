@@ -21,8 +21,8 @@ SIGNATURE_KEY: Final = "serving_default"
 _OPERATORS: Final = frozenset({"CONV_2D", "MAX_POOL_2D", "CONCATENATION", "ADD", "MEAN"})
 _CONVOLUTIONS: Final = {"CONV_2D": 4, "FULLY_CONNECTED": 2}  # and the axes of their filters
 _INTEGERS: Final = ("INT4", "INT8", "INT32")
-_BITS: Final = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "INT8": 8, "INT4": 4}
-_NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT8": "<i1"}
+_BITS: Final = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "INT8": 8, "UINT8": 8, "INT4": 4}
+_NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT8": "<i1", "UINT8": "<u1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,24 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The types in which a precision stores its filters, what its convolutions read, and the operations that it adds."""
+    """The types in which a precision stores its filters, what its convolutions read, and the operations that it adds.
+
+    `ports`: the type of what goes in and comes out.
+    """
 
     filters: frozenset[str]
     activations: str
     adds: frozenset[str]
+    ports: str = "FLOAT32"
 
 
 FORMS: Final[Mapping[Precision, Form]] = {
     "fp32": Form(filters=frozenset({"FLOAT32"}), activations="FLOAT32", adds=frozenset()),
     "fp16": Form(filters=frozenset({"FLOAT16"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
     "int8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"})),
+    "int8-uint8": Form(
+        filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"}), ports="UINT8"
+    ),
     "int8-dynamic": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset()),
     "int8-weights": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
     # XNNPACK's int4 kernel is that of FULLY_CONNECTED: patches are laid out in front of it.
@@ -154,9 +161,15 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
             f"The TFLite file holds operations that this artifact must not hold: {', '.join(surplus)}. Allowed: "
             f"{', '.join(sorted(allowed))}."
         )
-    last = next((op.name for op in file.operations if set(op.outputs) & set(file.outputs.values())), "none")
-    if (last == "SOFTMAX") != ("probabilities" in kinds):
-        raise ArtifactError(f"The output is declared as {', '.join(kinds)}, but the operation that writes it is {last}.")
+    ports = {file.types[index] for index in (*file.inputs.values(), *file.outputs.values())}
+    if ports != {form.ports}:
+        raise ArtifactError(f"The file is declared {precision}, but takes and gives {', '.join(sorted(ports)).lower()}.")
+    last = _writer(file, set(file.outputs.values()))
+    if last is not None and last.name == "QUANTIZE" and form.ports == "UINT8":
+        last = _writer(file, set(last.inputs))
+    ended = "none" if last is None else last.name
+    if (ended == "SOFTMAX") != ("probabilities" in kinds):
+        raise ArtifactError(f"The output is declared as {', '.join(kinds)}, but the operation that writes it is {ended}.")
     convolutions = file.convolutions()
     stored = {file.types[weight] for _, weight, _ in convolutions}
     if stored != form.filters:
@@ -168,6 +181,49 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
         raise ArtifactError(f"The file is declared {precision}, but its convolutions read {told}.")
     if missing := sorted(form.adds - found):
         raise ArtifactError(f"The file is declared {precision}, but has no {', '.join(missing)}.")
+    if form.ports == "UINT8":
+        _check_levels(file, signature)
+
+
+def _writer(file: TfliteFile, tensors: set[int]) -> Operation | None:
+    return next((operation for operation in file.operations if set(operation.outputs) & tensors), None)
+
+
+def _check_levels(file: TfliteFile, signature: Signature) -> None:
+    """Every pixel must be a level of its own up to the first convolution, and an output's levels what the signature says."""
+    pixels = signature.input
+    if (pixels.scale, pixels.bias) != ((1.0,) * 3, (0.0,) * 3):
+        raise ArtifactError(
+            f"The input {pixels.name} of uint8 is declared with scale {pixels.scale} and bias {pixels.bias}: it takes pixels as "
+            "they are, scale 1 and bias 0. Export it again."
+        )
+    index = file.inputs[pixels.name]
+    for kind, zero in (("DEQUANTIZE", 0), ("QUANTIZE", -128)):
+        step = next((op for op in file.operations if index in op.inputs), None)
+        if step is None or step.name != kind:
+            raise ArtifactError(
+                f"The pixels go into {step.name if step else 'nothing'} instead of {kind}. Export the file again."
+            )
+        found = _levels(file, index if zero == 0 else step.outputs[0])
+        if found != (1.0, zero):
+            raise ArtifactError(
+                f"The pixels stand for (level - zero) * scale with {found}, not with {(1.0, zero)}. Export it again."
+            )
+        index = step.outputs[0]
+    for output in signature.outputs:
+        declared = output.quantisation
+        found = _levels(file, file.outputs[output.name])
+        if declared is None or found != (declared.scale, declared.zero_point):
+            told = "nothing" if declared is None else f"{(declared.scale, declared.zero_point)}"
+            raise ArtifactError(
+                f"{output.name} has scale and zero point {found} in the file, declared is {told}. Export it again."
+            )
+
+
+def _levels(file: TfliteFile, index: int) -> tuple[float, int] | None:
+    """Scale and zero point of a tensor that has one of each."""
+    scale = file.quantised.get(index)
+    return None if scale is None or scale.scales.size != 1 else (float(scale.scales[0]), int(scale.zeros[0]))
 
 
 def _checked(model: Any) -> TfliteFile:
@@ -240,10 +296,10 @@ def _scale(index: int, tensor: Any, kind: str, shape: tuple[int, ...]) -> Scale 
     scales, zeros = np.asarray(stored.scale, np.float32), np.asarray(stored.zeroPoint, np.int64)
     axis = int(stored.quantizedDimension)
     channels = shape[axis] if 0 <= axis < len(shape) else 0
-    _require(kind in ("INT4", "INT8", "INT32"), f"tensor {index} of {kind} has a scale")
+    _require(kind in (*_INTEGERS, "UINT8"), f"tensor {index} of {kind} has a scale")
     _require(len(scales) == len(zeros) and len(scales) in (1, channels), f"tensor {index} {shape} has {len(scales)} scales")
     _require(bool((np.isfinite(scales) & (scales > 0)).all()), f"tensor {index} has a scale that is no positive number")
-    lowest, highest = (-128, 127) if kind == "INT8" else (0, 0)
+    lowest, highest = {"INT8": (-128, 127), "UINT8": (0, 255)}.get(kind, (0, 0))
     _require(bool(((lowest <= zeros) & (zeros <= highest)).all()), f"tensor {index} has a zero point out of {kind}")
     return Scale(scales=scales, zeros=zeros, axis=axis)
 
@@ -269,8 +325,9 @@ def _check_dataflow(file: TfliteFile) -> None:
             if operation.inputs[0] in file.constants:
                 widened[operation.outputs[0]] = operation.inputs[0]
             else:
-                told = "DEQUANTIZE widens something that is neither a stored weight nor an int8 activation"
-                _require(file.types[operation.inputs[0]] == "INT8", told)
+                told = "DEQUANTIZE widens something that is neither a stored weight nor an int8 activation nor pixels"
+                pixels = operation.inputs[0] in file.inputs.values() and file.types[operation.inputs[0]] == "UINT8"
+                _require(pixels or file.types[operation.inputs[0]] == "INT8", told)
         if operation.name in _CONVOLUTIONS:
             _check_convolution(file, operation, widened)
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import Precision, Runner, Signature
+from squeeze_export.contracts import LOGITS_TAP, Precision, Runner, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import missing, working
-from squeeze_export.validation.runners import litert_file
+from squeeze_export.validation.runners import litert_file, litert_tap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +50,11 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
                 f"TensorFlow {getattr(tf, '__version__', '(no version)')} has no tf.lite.Interpreter: "
                 "pip install --force-reinstall 'squeeze-export[witness]'."
             )
+        logits = litert_tap.hidden_logits(file)
         try:
             interpreter = tf.lite.Interpreter(
-                model_content=content,
+                # Without a delegate a further output changes nothing of what is computed.
+                model_content=content if logits is None else litert_tap.tapped(content, file, logits),
                 num_threads=1,
                 experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
             )
@@ -62,7 +64,11 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     if any(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details()):
         raise UnsupportedOperationError("TensorFlow put a delegate in place of its reference kernels: it is no second opinion.")
     return _ReferenceRunner(
-        executor=f"TensorFlow {tf.__version__} (reference kernels)", labels=None, interpreter=interpreter, file=file
+        executor=f"TensorFlow {tf.__version__} (reference kernels)",
+        labels=None,
+        interpreter=interpreter,
+        file=file,
+        shown=file.outputs if logits is None else {**file.outputs, LOGITS_TAP: logits},
     )
 
 
@@ -72,6 +78,7 @@ class _ReferenceRunner:
     labels: None  # LiteRT's runner reads them; kernels know none
     interpreter: Any
     file: litert_file.TfliteFile
+    shown: Mapping[str, int]
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Execute once, one image; ArtifactError where TensorFlow does not take what it is given."""
@@ -81,7 +88,7 @@ class _ReferenceRunner:
             self.interpreter.invoke()
         except (KeyError, RuntimeError, ValueError) as error:
             raise ArtifactError(f"TensorFlow could not execute the file: {error}. Export it again.") from error
-        return {name: self.interpreter.get_tensor(index) for name, index in self.file.outputs.items()}
+        return {name: self.interpreter.get_tensor(index) for name, index in self.shown.items()}
 
     def stored_weights(self) -> tuple[Array, ...]:
         """Filter (O, I, H, W) and bias (O,) of every convolution in execution order, as stored."""

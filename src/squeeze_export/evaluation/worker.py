@@ -80,13 +80,13 @@ def _open_artifact(job: ArtifactJob) -> tuple[str, Scorer]:
     from squeeze_export.validation.runners import RUNNERS
 
     runner = RUNNERS[job.target][0].open(job.path, job.signature, job.precision)
-    encode, given, wanted = job.signature.input.encode, job.signature.input.name, job.signature.outputs[0].name
+    encode, given, output = job.signature.input.encode, job.signature.input.name, job.signature.outputs[0]
 
     def scores_of(crop: PixelArray) -> Array:
         outputs = runner.run({given: encode(crop)})
-        if wanted not in outputs:
-            raise ArtifactError(f"It has no output {wanted!r}, only {', '.join(outputs) or 'none'}. Export it again.")
-        return outputs[wanted]
+        if output.name not in outputs:
+            raise ArtifactError(f"It has no output {output.name!r}, only {', '.join(outputs) or 'none'}. Export it again.")
+        return output.decode(outputs[output.name])
 
     return runner.executor, scores_of
 

@@ -135,7 +135,7 @@ def test_no_value_that_calibration_saw_is_clipped(artifacts):
 
 def test_int8_needs_images_and_a_network_with_a_mean(artifacts):
     with pytest.raises(ConversionError, match="--calibration-data"):
-        tflite._quantise(None, settings("int8"), SIGNATURE.input, None)
+        tflite._quantise(None, settings("int8"), SIGNATURE.input, SIGNATURE.outputs[0], None)
     model = tflite_flatbuffer.parse(artifacts["int8-dynamic"].path.read_bytes())
     model.subgraphs[0].operators = model.subgraphs[0].operators[:-2]
     with pytest.raises(ConversionError, match="does not end in a mean"):

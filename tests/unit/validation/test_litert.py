@@ -285,7 +285,7 @@ def test_metadata_must_be_there_and_true(content, opened):
         return repacked(content, lambda model: None, metadata={"TFLITE_METADATA": metadata})
 
     opened(told())
-    with pytest.raises(ArtifactError, match=r"mean \(-0.0,\) and std \(255.0,\)"):
+    with pytest.raises(ArtifactError, match=r"mean \(0.0,\) and std \(255.0,\)"):
         opened(told(scale=(1 / 255,) * 3, bias=(0.0,) * 3))
     with pytest.raises(ArtifactError, match="normalise with mean"):
         opened(told(color_order="BGR"))

@@ -18,6 +18,7 @@ from squeeze_export.contracts import (
     InputSpec,
     OutputSpec,
     PreprocessingSpec,
+    Quantisation,
     Scores,
     Signature,
     WeightDigest,
@@ -555,3 +556,62 @@ def test_every_problem_is_named_in_the_reason():
     for output in report.outputs:
         for problem in output.problems:
             assert f"probabilities as {output.observed}: {problem}" in report.reason
+
+
+LEVELS = dataclasses.replace(
+    signature_of("probabilities"),
+    outputs=(
+        dataclasses.replace(
+            signature_of("probabilities").outputs[0], dtype="uint8", quantisation=Quantisation(scale=1 / 256, zero_point=0)
+        ),
+    ),
+)
+
+
+def in_levels(make=lambda scores: scores * 256, tap=True):
+    """Probabilities as uint8."""
+
+    def replace(outputs, call):
+        made = np.clip(np.rint(make(outputs["probabilities"])), 0, 255).astype(np.uint8)
+        return (outputs if tap else without(outputs, LOGITS_TAP)) | {"probabilities": made}
+
+    return replace
+
+
+def test_levels_are_judged_by_the_logits_behind_them():
+    bar = dataclasses.replace(tolerance_for("tflite", "int8-uint8"), precision="fp32")
+    report = judged("probabilities", True, bar, signature=LEVELS, replace=in_levels())
+    assert (report.verdict, [output.observed for output in report.outputs]) == ("PASSED", ["probabilities", "log-probabilities"])
+    # So an error that leaves every level as it is, of a class far below 1/256, is refused nevertheless.
+    low = PACK.reference.logits[1].argmin()
+    assert PACK.reference.probabilities[1, low] < 1e-6
+
+    def sunk(logits, call):
+        logits[0, low] -= 5 * (call == 1)
+        return logits
+
+    report = judged("probabilities", True, bar, signature=LEVELS, replace=in_levels(), change=sunk)
+    assert report.verdict == "FAILED" and not report.outputs[0].problems
+    assert "log-probabilities: max abs error 5" in report.reason
+    # Surer than any level can say: the same levels for another picture are no sign that it is ignored, the same logits are.
+    report = judged("probabilities", True, bar, signature=LEVELS, replace=in_levels(), see=np.zeros_like)
+    assert "the input is ignored" in report.reason
+    certain = 99 * np.eye(CLASSES)[0]
+    sure = judged("probabilities", True, bar, signature=LEVELS, replace=in_levels(), change=lambda logits, _: logits + certain)
+    assert "the input is ignored" not in sure.reason
+
+
+@pytest.mark.parametrize(
+    ("replace", "reason"),
+    [
+        (in_levels(lambda scores: scores * 250), r"\d\.\d levels from the softmax of the logits behind them"),
+        (in_levels(lambda scores: scores * 256 + 2), "levels from the softmax"),
+        (in_levels(lambda scores: scores * 0), "same for all classes on 6 of 6 images: levels of 0.0039"),
+        (in_levels(tap=False), "integers hide the logits behind them"),
+    ],
+)
+def test_levels_that_say_something_else_fail(replace, reason):
+    bar = dataclasses.replace(tolerance_for("tflite", "int8-uint8"), precision="fp32")
+    report = judged("probabilities", True, bar, signature=LEVELS, replace=replace)
+    assert report.verdict == "FAILED"
+    assert re.search(reason, report.reason)
