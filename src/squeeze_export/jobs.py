@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -92,3 +93,24 @@ class Result:
 
 
 Job = ExportJob | JudgeJob | AnswerJob
+
+
+def troubles(result: Result, *, allow_unproven: bool) -> list[tuple[str, int]]:
+    """Why this artifact is not to be written, a line and an exit code each; nothing where it passed."""
+    if result.failure is not None:
+        error = result.failure.revive()
+        return [(f"{result.key}: {error}", error.exit_code)]
+    found = [
+        (f"{result.key}: parity FAILED in the {report.executor}: {report.reason}", errors.ParityError.exit_code)
+        for report in result.reports
+        if report.verdict == "FAILED"
+    ]
+    if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
+        line = f"{result.key}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same."
+        found.append((line, errors.TargetUnavailableError.exit_code))
+    return found
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of a run in which artifacts ended with these: failed parity above all."""
+    return errors.ParityError.exit_code if errors.ParityError.exit_code in codes else codes[0]

@@ -22,6 +22,7 @@ from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
 from squeeze_export.evaluation.limit import check_images, check_limit, exceeds
 from squeeze_export.evaluation.report import Accuracy, Comparison, Status
+from squeeze_export.jobs import troubles, worst
 from squeeze_export.models.source import default_name, load_source
 from squeeze_export.preprocessing import spec_for
 
@@ -146,8 +147,6 @@ def check(
 
 def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportRequest, tuple[tuple[str, int], ...]]:
     """The request without the artifacts that failed, and why each did, with its exit code; raises `error` where none is left."""
-    from squeeze_export.pipeline import troubles
-
     found = {result.key: troubles(result, allow_unproven=request.allow_unproven) for result in error.results}
     lost = tuple(trouble for told in found.values() for trouble in told)
     kept = {
@@ -173,8 +172,6 @@ def assemble(
 
     `lost`: the rungs that could not be made, each with its exit code.
     """
-    from squeeze_export.pipeline import worst
-
     rows = {row.path: row for row in found.artifacts}
     rungs = []
     for entry in bundle.manifest.artifacts:

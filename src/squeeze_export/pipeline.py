@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -29,11 +29,11 @@ from squeeze_export.contracts import (
     Target,
     TfliteRoute,
 )
-from squeeze_export.errors import ParityError, SqueezeExportError, TargetUnavailableError, UsageError
+from squeeze_export.errors import SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.exporters import EXPORTERS, tflite
 from squeeze_export.exporters.coreml_rungs import check_target
-from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result
+from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import fed_targets, starter_folders, targets_of
@@ -289,27 +289,6 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str,
     if found:
         lines = ("Nothing was written.", *(line for line, _ in found), *(f"note: {note}" for note in notes))
         raise ExportFailed("\n".join(lines), worst([code for _, code in found]), told, notes=notes)
-
-
-def troubles(result: Result, *, allow_unproven: bool) -> list[tuple[str, int]]:
-    """Why this artifact is not to be written, a line and an exit code each; nothing where it passed."""
-    if result.failure is not None:
-        error = result.failure.revive()
-        return [(f"{result.key}: {error}", error.exit_code)]
-    found = [
-        (f"{result.key}: parity FAILED in the {report.executor}: {report.reason}", ParityError.exit_code)
-        for report in result.reports
-        if report.verdict == "FAILED"
-    ]
-    if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
-        line = f"{result.key}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same."
-        found.append((line, TargetUnavailableError.exit_code))
-    return found
-
-
-def worst(codes: Sequence[int]) -> int:
-    """The exit code of a run in which artifacts ended with these: failed parity above all."""
-    return ParityError.exit_code if ParityError.exit_code in codes else codes[0]
 
 
 def assemble(
