@@ -75,7 +75,7 @@ def _judge(
     opened: list[Runner] | None = None,
 ) -> ParityReport:
     """Judge by one executor; the runner that it was done with is added to `opened`, with its answers in memory."""
-    tolerance = tolerance_for(target, precision)
+    tolerance = tolerance_for(target, precision, signature.outputs[0].kind if signature.outputs else "probabilities")
     try:
         runner = module.open(path, signature, precision)
     except ArtifactError as error:

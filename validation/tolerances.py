@@ -19,7 +19,7 @@ from squeeze_export.contracts import Tolerance
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from squeeze_export.contracts import Precision, Target
+    from squeeze_export.contracts import OutputKind, Precision, Target
 
 _FP32: Final = Tolerance(
     precision="fp32",
@@ -80,13 +80,13 @@ _INT8_DYNAMIC: Final = Tolerance(
 )
 _INT8: Final = Tolerance(
     precision="int8",
-    max_error_of_peak=0.075,
-    min_snr_db=28.0,
-    min_centred_snr_db=17.0,
+    max_error_of_peak=0.1,
+    min_snr_db=25.0,
+    min_centred_snr_db=16.0,
     reason=_INT8_FILTERS.format(
         also=", activations to 256 levels between the extremes of the calibration",
         torchvision="36 dB, 26 dB centred and 2.0e-2 of the peak",
-        deep="31 dB, 20 dB centred and 3.9e-2",
+        deep="31 dB, 20 dB centred and 3.9e-2, at worst of 40 times 8 photographs 25.7 dB, 18 dB centred and 7.7e-2",
     ),
 )
 _INT8_UINT8: Final = replace(
@@ -193,6 +193,25 @@ TOLERANCES: Final[Mapping[tuple[Target, Precision], Tolerance]] = {
 }
 
 
-def tolerance_for(target: Target, precision: Precision) -> Tolerance:
-    """Give the bar; by target as well, since fp16 is Core ML's arithmetic but only the storage of the other two."""
-    return TOLERANCES[target, precision]
+# Bars that were measured on log-probabilities, which span from one answer to all others: about twice what logits reach from zero.
+_OF_LOG_PROBABILITIES: Final = frozenset(
+    {("tflite", bar.precision) for bar in (_INT8, _INT8_UINT8, _INT8_DYNAMIC, _INT8_WEIGHTS, _INT4_MIXED)}
+    | {("torchscript", "int8")}
+)
+
+
+def tolerance_for(target: Target, precision: Precision, kind: OutputKind = "probabilities") -> Tolerance:
+    """Give the bar; by target as well, since fp16 is Core ML's arithmetic but only the storage of the other two.
+
+    `kind`: of the artifact's output. Rounded weights and activations err by as much on logits as on log-probabilities, but
+    logits are smaller: their uncentred bars are wider. The centred one, which does not hang on the view, stays.
+    """
+    bar = TOLERANCES[target, precision]
+    if kind != "logits" or (target, precision) not in _OF_LOG_PROBABILITIES:
+        return bar
+    return replace(
+        bar,
+        max_error_of_peak=2 * bar.max_error_of_peak,
+        min_snr_db=bar.min_snr_db - 6,
+        reason=f"{bar.reason} As logits, whose span is half that of log-probabilities: 6 dB less and twice the error.",
+    )

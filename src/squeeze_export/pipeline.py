@@ -262,7 +262,8 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
             f"the pictures in {request.images} show nothing: each is of one colour after resize and crop, and such inputs "
             "prove little. Add real photographs."
         )
-    tolerances = {key.name: tolerance_for(key.target, key.precision) for key in request.keys}
+    kind = _output_kind(request)
+    tolerances = {key.name: tolerance_for(key.target, key.precision, kind) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     images = None
