@@ -61,21 +61,23 @@ _INT8_FILTERS: Final = (
 _INT8_WEIGHTS: Final = Tolerance(
     precision="int8-weights",
     max_error_of_peak=0.05,
-    min_snr_db=31.0,
+    min_snr_db=29.0,
     min_centred_snr_db=21.0,
     reason=_INT8_FILTERS.format(
-        also="", torchvision="38 dB, 29 dB centred and 1.4e-2 of the peak", deep="34 dB, 24 dB centred and 2.3e-2"
+        also="",
+        torchvision="38 dB, 29 dB centred and 1.4e-2 of the peak",
+        deep="34 dB, 24 dB centred and 2.3e-2, at worst of 20 times 8 photographs 30 dB, 24 dB centred and 3.5e-2",
     ),
 )
 _INT8_DYNAMIC: Final = Tolerance(
     precision="int8-dynamic",
     max_error_of_peak=0.05,
-    min_snr_db=31.0,
+    min_snr_db=26.0,
     min_centred_snr_db=21.0,
     reason=_INT8_FILTERS.format(
         also=", activations by the runtime for each picture",
         torchvision="38 dB, 29 dB centred and 1.4e-2 of the peak",
-        deep="34 dB, 24 dB centred and 2.7e-2",
+        deep="34 dB, 24 dB centred and 2.7e-2, at worst of 20 times 8 photographs 26.7 dB, 23 dB centred and 3.7e-2",
     ),
 )
 _INT8: Final = Tolerance(
@@ -114,12 +116,12 @@ _INT4_MIXED: Final = Tolerance(
 _INT8_QNNPACK: Final = Tolerance(
     precision="int8",
     max_error_of_peak=0.1,
-    min_snr_db=26.0,
-    min_centred_snr_db=17.0,
+    min_snr_db=25.0,
+    min_centred_snr_db=16.0,
     reason=_INT8_FILTERS.format(
         also=", activations by qnnpack to 256 levels between the extremes of the calibration",
         torchvision="37 dB, 26 dB centred and 1.7e-2 of the peak",
-        deep="29 dB, 20 dB centred and 5.5e-2",
+        deep="29 dB, 20 dB centred and 5.5e-2, at worst of 20 times 8 photographs 25.7 dB, 18 dB centred and 7.6e-2",
     ),
 )
 
