@@ -118,13 +118,13 @@ def export(
                 f"--precision coreml=auto:{-(-smallest // 1000)}KB or more."
             )
         budget = size - fixed
-        roomy = budget >= _bytes(_halves(source))
+        roomy = budget >= halves_bytes(halves(source))
     spoken = Spoken(told)
     if rung == SPARSE:
         chosen = keep_zeros(source)
     elif roomy:
-        halves = _halves(source)
-        chosen = _kept(source, halves, dict.fromkeys(halves, "fp16 fits the size"))
+        found = halves(source)
+        chosen = _kept(source, found, dict.fromkeys(found, "fp16 fits the size"))
     elif calibration is None:
         raise ConversionError(f"Core ML {rung} needs calibration images: pass --calibration-data.")
     else:
@@ -221,32 +221,31 @@ def keep_zeros(source: SourceModel) -> Chosen:
     """Every kernel in fp16, its zeros as a mask where that saves bytes; UsageError where it saves none in any layer."""
     from squeeze_export.compression.network import convolutions
 
-    halves = _halves(source)
+    found = halves(source)
     zeros = {name: _zeros(layer.weight) for name, layer in convolutions(source.module).items()}
-    if not any(half.sparse for half in halves.values()):
+    if not any(half.sparse for half in found.values()):
         most = max(zeros, key=lambda name: zeros[name])
         raise UsageError(
             f"Core ML sparse keeps zeros that the weights have, and no layer of {source.name} has enough of them to save a byte "
             f"(the most: {most}, {zeros[most]:.1%}): take fp16, or weights that were pruned."
         )
     reasons = {name: f"only {share:.1%} are zero: a mask takes more bytes than it saves" for name, share in zeros.items()}
-    return _kept(source, halves, reasons)
+    return _kept(source, found, reasons)
 
 
-def _halves(source: SourceModel) -> dict[str, HalfWeight]:
+def halves(source: SourceModel) -> dict[str, HalfWeight]:
     """Every kernel in fp16, with a mask of its zeros where that saves bytes."""
     from squeeze_export.compression.network import convolutions
 
     return {name: _halved(layer.weight) for name, layer in convolutions(source.module).items()}
 
 
-def _bytes(halves: Mapping[str, HalfWeight]) -> int:
-    return sum(
-        coreml_sizes.half(half.values.shape, int((half.values != 0).sum()), sparse=half.sparse) for half in halves.values()
-    )
+def halves_bytes(kept: Mapping[str, HalfWeight]) -> int:
+    """The bytes of such kernels in a package, rounded up."""
+    return sum(coreml_sizes.half(one.values.shape, int((one.values != 0).sum()), sparse=one.sparse) for one in kept.values())
 
 
-def _kept(source: SourceModel, halves: Mapping[str, HalfWeight], reasons: Mapping[str, str]) -> Chosen:
+def _kept(source: SourceModel, kept: Mapping[str, HalfWeight], reasons: Mapping[str, str]) -> Chosen:
     """The source with fp16 kernels; `reasons`: why those without a mask have none."""
     from squeeze_export.compression.network import CodedLayer, convolutions
 
@@ -257,9 +256,9 @@ def _kept(source: SourceModel, halves: Mapping[str, HalfWeight], reasons: Mappin
             weight=half,
             bias=np.zeros(len(half.values), np.float32) if (bias := biases[name]) is None else _half(bias).astype(np.float32),
         )
-        for name, half in halves.items()
+        for name, half in kept.items()
     }
-    return _chosen(source, layers, {name: reasons[name] for name, half in halves.items() if not half.sparse})
+    return _chosen(source, layers, {name: reasons[name] for name, half in kept.items() if not half.sparse})
 
 
 def _half(values: torch.Tensor) -> Array:

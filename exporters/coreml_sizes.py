@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # The operations' text in model.mlmodel once names are short, rounded up; the program's other parts do not change with the coding.
 _PALETTE_TEXT: Final = 330
 _JOINT_TEXT: Final = 550
-_SPARSE_TEXT: Final = 290
-_CONSTANT_TEXT: Final = 170
+_SPARSE_TEXT: Final = 330
+_CONSTANT_TEXT: Final = 220
 _REFERENCE_TEXT: Final = 45  # a table in the blob file instead of in the program
 _INLINE_VALUES: Final = 10  # shorter tables stand in the program
 

@@ -9,7 +9,8 @@ The SNRs judge logits and log-probabilities; of probabilities, which are nearly 
 Integers are judged as what they stand for. Integer probabilities hide what is behind them, whatever floor one puts below them: so
 the runner must show the logits, whose log-probabilities are judged, and the integers must be their softmax to the level.
 
-Features are judged like logits, E being that share of the largest feature; as they rank nothing, there is no top-1 or top-5.
+Features are judged like logits, by the bar of log-probabilities, E being that share of the largest feature; as they rank nothing,
+there is no top-1 or top-5.
 """
 
 from __future__ import annotations

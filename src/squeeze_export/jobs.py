@@ -106,8 +106,7 @@ def troubles(result: Result, *, allow_unproven: bool) -> list[tuple[str, int]]:
         if report.verdict == "FAILED"
     ]
     if result.reports[0].verdict == "NOT_RUN" and not allow_unproven:
-        line = f"{result.key}: NOT_RUN: {result.reports[0].reason} Pass --allow-unproven to write it all the same."
-        found.append((line, errors.TargetUnavailableError.exit_code))
+        found.append((f"{result.key}: NOT_RUN: {result.reports[0].reason}", errors.TargetUnavailableError.exit_code))
     return found
 
 

@@ -145,8 +145,8 @@ def check(
         check_images(max_drop, len(found.images))
 
 
-def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportRequest, tuple[tuple[str, int], ...]]:
-    """The request without the artifacts that failed, and why each did, with its exit code; raises `error` where none is left."""
+def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportRequest | None, tuple[tuple[str, int], ...]]:
+    """The request without the artifacts that failed (None where none is left), and why each did, with its exit code."""
     found = {result.key: troubles(result, allow_unproven=request.allow_unproven) for result in error.results}
     lost = tuple(trouble for told in found.values() for trouble in told)
     kept = {
@@ -154,7 +154,7 @@ def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportR
         for target in request.targets
     }
     if not lost or not any(kept.values()):
-        raise error
+        return None, lost
     targets = tuple(target for target in request.targets if kept[target])
     return replace(request, targets=targets, precisions={target: kept[target] for target in targets}), lost
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from squeeze_export import signals
+from squeeze_export.errors import UsageError
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts import ExportRequest
+    from squeeze_export.pipeline import Bundle
 
 EPILOG: Final = (
     "Exit codes: 0 every rung measured on every image, 2 usage, or images that could not be read, 3 bad source model or weights, "
@@ -36,9 +41,7 @@ def ladder(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="PATH", help="One name per class, as in an export.")] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(metavar="TARGET", help="As in an export, repeatable; default all (not onnx).")
-    ] = None,
+    target: Annotated[list[str] | None, typer.Option(metavar="TARGET", help="As in an export; default all (not onnx).")] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,7 +93,7 @@ def ladder(
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
     from squeeze_export.manifest import encode
-    from squeeze_export.pipeline import ExportFailed, export, interrupted, plan
+    from squeeze_export.pipeline import plan
     from squeeze_export.request import Options, build_request, merge, read_config
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
@@ -127,37 +130,26 @@ def ladder(
         bool(options.verbose),
         options.max_accuracy_drop,
     )
-    request = build_request(
-        replace(
-            options,
-            target=options.target or ("all",),
-            precision=options.precision or ("ladder",),
-            starter=("none",),
-            images=None if shown == "demo" else images,
-            max_accuracy_drop=None,  # a rung that drops more is marked, not refused
+    try:
+        request = build_request(
+            replace(
+                options,
+                target=options.target or ("all",),
+                precision=flags.precision or ("ladder",),
+                starter=("none",),
+                images=None if shown == "demo" else images,
+                max_accuracy_drop=None,  # a rung that drops more is marked, not refused
+            )
         )
-    )
+    except UsageError as error:
+        if config is None:
+            raise
+        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
     plan(request)
     ladders.check(request, shown, limit=limit, runs=runs, max_drop=max_accuracy_drop)
     no_picture = ladder_plot.unavailable()
-    written: Path | None = None
-    lost: tuple[tuple[str, int], ...] = ()
+    bundle, lost = _export_what_passes(request, quiet=quiet, json=json, verbose=verbose)
     try:
-        while True:
-            try:
-                with screen.progress_lines(quiet=quiet) as lines:
-                    bundle = export(request, lines)
-                break
-            except ExportFailed as error:
-                if verbose:
-                    screen.print_tracebacks(error.results, error.logs)
-                if not quiet and not json:
-                    screen.out().print(screen.result_table("Not all can be written", screen.rows_of(error.results)))
-                request, failed = ladders.without_failed(request, error)
-                lost += failed
-                named = "\n".join((*(line for line, _ in failed), *error.notes))
-                screen.note(f"left out of the ladder:\n{named}\nThe others are exported again.")
-        written = bundle.path
         with screen.evaluation_bars(quiet=quiet) as bars:
             found = evaluate(
                 EvaluationRequest(
@@ -173,12 +165,11 @@ def ladder(
         with screen.progress_lines(quiet=quiet) as lines:
             climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines, lost=lost)
     except signals.Signalled as signalled:
-        signalled.told = interrupted(request)
-        if written is not None:
-            signalled.told = (
-                f"the bundle {screen.shown(written)} stands complete, of the ladder nothing was written; the same command with "
-                "--force makes it, and what was evaluated is known"
-            )
+        known = "" if no_cache else ", and what was evaluated is known"
+        signalled.told = (
+            f"the bundle {screen.shown(bundle.path)} stands complete, of the ladder nothing was written; the same command with "
+            f"--force makes it{known}"
+        )
         raise
     contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
     if no_picture is None:
@@ -204,3 +195,38 @@ def ladder(
         if not json:
             screen.problem("The ladder is not complete.\n" + "\n".join(climbed.problems))
         raise typer.Exit(climbed.exit_code)
+
+
+def _export_what_passes(
+    request: ExportRequest, *, quiet: bool, json: bool, verbose: bool
+) -> tuple[Bundle, tuple[tuple[str, int], ...]]:
+    """The bundle of all rungs that can be made; of each other why not, with its exit code. ExportFailed if none can be made."""
+    from squeeze_export import ladder as ladders
+    from squeeze_export import screen
+    from squeeze_export.jobs import worst
+    from squeeze_export.pipeline import ExportFailed, export, interrupted
+
+    lost: tuple[tuple[str, int], ...] = ()
+    while True:
+        try:
+            with screen.progress_lines(quiet=quiet) as lines:
+                return export(request, lines), lost
+        except signals.Signalled as signalled:
+            signalled.told = (
+                f"the bundle {screen.shown(lines.written)} stands complete" if lines.written else interrupted(request)
+            )
+            signalled.told += "; of the ladder nothing was written"
+            raise
+        except ExportFailed as error:
+            if verbose:
+                screen.print_tracebacks(error.results, error.logs)
+            if not quiet and not json:
+                screen.out().print(screen.result_table("Not all can be written", screen.rows_of(error.results)))
+            rest, failed = ladders.without_failed(request, error)
+            if rest is None:
+                told = "\n".join((str(error), *(line for line, _ in lost)))
+                code = worst([*(code for _, code in lost), error.exit_code])
+                raise ExportFailed(told, code, error.results, logs=error.logs) from error
+            request, lost = rest, lost + failed
+            named = "\n".join((*(line for line, _ in failed), *error.notes))
+            screen.note(f"left out of the ladder:\n{named}\nThe others are exported again.")

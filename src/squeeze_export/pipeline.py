@@ -150,7 +150,9 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         if not set(targets_of(starter)) & fed_targets(request.keys):
             needed = " or ".join(targets_of(starter))
             if set(targets_of(starter)) & set(request.targets):
-                raise UsageError(f"--starter {starter} feeds float32, and {PIXELS_IN} takes uint8. Add --precision tflite=fp32.")
+                raise UsageError(
+                    f"--starter {starter} feeds float32, and {PIXELS_IN} takes uint8. Write --precision tflite={PIXELS_IN},fp32."
+                )
             raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
     if lacking := _lacking(request):
         raise TargetUnavailableError("\n".join(lacking))
@@ -288,7 +290,9 @@ def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str,
     told = tuple(results)
     found = [trouble for result in told for trouble in troubles(result, allow_unproven=allow_unproven)]
     if found:
-        lines = ("Nothing was written.", *(line for line, _ in found), *(f"note: {note}" for note in notes))
+        lines = ["Nothing was written.", *(line for line, _ in found), *(f"note: {note}" for note in notes)]
+        if any(code == TargetUnavailableError.exit_code for _, code in found):
+            lines.append("Pass --allow-unproven to write what is NOT_RUN all the same.")
         raise ExportFailed("\n".join(lines), worst([code for _, code in found]), told, notes=notes)
 
 

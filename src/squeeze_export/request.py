@@ -322,7 +322,7 @@ def _size_budget(written: Iterable[str]) -> int | None:
 def _expanded(
     target: Target, names: list[str], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
 ) -> tuple[Precision, ...]:
-    """Each precision once; `ladder` stands for all that the target has."""
+    """Each precision once; `ladder` stands for the rungs of the target, see _rungs."""
     expanded: list[str] = []
     for name in names:
         expanded += _rungs(target, ios, kernels) if name == LADDER else [name]
@@ -356,9 +356,11 @@ def _left_out(
 ) -> tuple[str, ...]:
     """A note where `ladder` means fewer precisions of Core ML than a newer deployment target has."""
     entries = [
-        (left if equals else "coreml", right if equals else left) for left, equals, right in (e.partition("=") for e in written)
+        (left if equals else None, right if equals else left) for left, equals, right in (e.partition("=") for e in written)
     ]
-    if "coreml" not in targets or not any(target == "coreml" and LADDER in named.split(",") for target, named in entries):
+    own = [named for target, named in entries if target == "coreml"]
+    asked = own or [named for target, named in entries if target is None]
+    if "coreml" not in targets or not any(LADDER in named.split(",") for named in asked):
         return ()
     newest = get_args(IosTarget)[-1]
     have = set(_rungs("coreml", ios, kernels))

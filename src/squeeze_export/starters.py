@@ -110,7 +110,7 @@ def render_bundle(
             raise TargetUnavailableError(
                 f"{bundle} has no artifact for the {template} starter: it needs {wanted}, the bundle has {there}. "
                 f"Export again with --target {wanted.split(' ')[0]}"
-                f"{' --precision fp32: the apps feed float32.' if PIXELS_IN in there else '.'}"
+                f"{' --precision tflite=fp32: the apps feed float32.' if PIXELS_IN in there and 'tflite' in wanted else '.'}"
             )
         target = possible[0]
     return render(

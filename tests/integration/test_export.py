@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 from squeeze_export.manifest import digest
+from squeeze_export.validation.tolerances import tolerance_for
 from tests.integration.conftest import run_tool
 
 
@@ -166,7 +167,7 @@ def test_tensor_input_and_the_other_precision_pass(tmp_path):
 
 
 def test_several_precisions_stand_side_by_side_and_change_nothing_of_one_another(tmp_path):
-    weights = ("--weights", "random", "--name", "net", "--input-size", "64")
+    weights = ("--weights", "random", "--name", "net", "--input-size", "64", "--output-kind", "logits")
     asked = ("--precision", "fp16,fp32", "--precision", "tflite=fp32,int8")
     ended = run_tool("--target", "tflite", "--target", "torchscript", *asked, *weights, cwd=tmp_path)
     assert ended.code == 0, ended.err
@@ -182,6 +183,11 @@ def test_several_precisions_stand_side_by_side_and_change_nothing_of_one_another
     )  # these are not its weights
     bars = json.loads((bundle / "golden" / "golden.json").read_text(encoding="utf-8"))["tolerances"]
     assert sorted(bars) == sorted(f"{target}-{precision}" for target, precision in wanted)
+    # The bar of logits, in the pack that the apps read as in the manifest; `verify` below holds them against each other.
+    assert bars["tflite-int8"]["min_snr_db"] == tolerance_for("tflite", "int8", "logits").min_snr_db
+    assert (
+        entries[1]["parity"]["tolerance"]["min_snr_db"] == bars["tflite-int8"]["min_snr_db"] < bars["tflite-fp32"]["min_snr_db"]
+    )
     # The app has the default precision where that is there, in whatever order it was asked for.
     contract = json.loads(next((bundle / "android-torchscript").rglob("contract.json")).read_text(encoding="utf-8"))
     assert contract["precision"] == "fp32"

@@ -63,7 +63,7 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert everything.notes == ("the ladder of Core ML for iOS16 leaves out pal3: pass --ios-target iOS18 for them.",)
     newest = request(precision=("ladder",), ios_target="iOS18")
     assert "pal3" in newest.precisions["coreml"] and newest.notes == ()
-    assert request(precision=("tflite=ladder",)).notes == ()
+    assert request(precision=("tflite=ladder",)).notes == request(precision=("ladder", "coreml=fp16")).notes == ()
     assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
     assert request(target=("tflite",), precision=("ladder,int8-uint8",)).precisions["tflite"][-2:] == ("int4-mixed", "int8-uint8")

@@ -14,7 +14,7 @@ from squeeze_export.compression.codings import CodedWeight, Coding, HalfWeight, 
 from squeeze_export.compression.network import convolutions, hold
 from squeeze_export.contracts import LOGITS_TAP, ExportSettings
 from squeeze_export.errors import ConversionError, UsageError
-from squeeze_export.exporters import coreml, coreml_blobs, coreml_sizes
+from squeeze_export.exporters import coreml, coreml_blobs, coreml_rungs, coreml_sizes
 from squeeze_export.validation.mil.blobs import read_blobs
 from squeeze_export.validation.runners import mil_reference
 
@@ -242,6 +242,12 @@ def test_sparse_keeps_zeros_and_is_refused_where_there_are_none(seven_classes, t
     free = coreml.export(source, roomy, tmp_path / "free.mlpackage")
     assert free.notice is not None and "nothing had to be compressed" in free.notice and free.size_budget == 2_000_000
     assert free.chosen_weights == artifact.chosen_weights and free.codings == artifact.codings
+    # From the very size on at which that is planned to fit: with masks, and without.
+    for model, name in ((source, "masks"), (seven_classes, "whole")):
+        fixed = coreml_sizes.fixed(model, dataclasses.replace(roomy, precision="fp16"))
+        planned = coreml_rungs.halves_bytes(coreml_rungs.halves(model))
+        tight = coreml.export(model, dataclasses.replace(roomy, size_budget=fixed + planned), tmp_path / f"{name}.mlpackage")
+        assert 0.97 * (fixed + planned) < size(tight.path) <= fixed + planned
     with pytest.raises(UsageError, match=r"no layer of seven_classes has enough .* \(the most: .*0\.0%\): take fp16"):
         coreml.export(seven_classes, asked, tmp_path / "none.mlpackage")
     assert not (tmp_path / "none.mlpackage").exists()

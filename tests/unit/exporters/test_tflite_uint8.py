@@ -44,7 +44,8 @@ def pack():
 def judged(artifact, pack, signature=None, chosen=None):
     signature = signature or artifact.signature
     runner = litert.open(artifact.path, signature, UINT8)
-    return judge(runner, signature, pack, tolerance_for("tflite", UINT8), UINT8, chosen_weights=chosen or artifact.chosen_weights)
+    bar = tolerance_for("tflite", UINT8, signature.outputs[0].kind)
+    return judge(runner, signature, pack, bar, UINT8, chosen_weights=chosen or artifact.chosen_weights)
 
 
 def test_it_takes_pixels_and_gives_levels_and_passes(artifact, pack):
@@ -176,7 +177,7 @@ def test_parity_judges_what_the_levels_stand_for(artifact, pack):
     """Integers without a meaning are no scores; and a pack of another order fails although the bars are wide."""
     runner = litert.open(artifact.path, artifact.signature, UINT8)
     (given,) = artifact.signature.outputs
-    bar, chosen = tolerance_for("tflite", UINT8), artifact.chosen_weights
+    bar, chosen = tolerance_for("tflite", UINT8, given.kind), artifact.chosen_weights
     for quantisation in (None, replace(given.quantisation, scale=given.quantisation.scale * 2)):
         other = replace(artifact.signature, outputs=(replace(given, quantisation=quantisation),))
         report = judge(runner, other, pack, bar, UINT8, chosen_weights=chosen)
