@@ -77,14 +77,16 @@ def _accuracy(axes: Any, ladder: Ladder) -> list[_Spot]:
         places = [(rung.bytes / 1e6, max(_top1(rung), floor)) for rung in own]
         axes.plot(*zip(*places, strict=True), _MARKERS[target], color=_COLOURS[target], label=target, alpha=0.85)
         for rung, (x, y) in zip(own, places, strict=True):
-            error = rung.comparison.top1_difference.standard_error if rung.comparison else None
-            if error is not None and _top1(rung) >= floor:
-                axes.errorbar(x, y, yerr=100 * error, fmt="none", ecolor=_COLOURS[target], elinewidth=0.8, alpha=0.45, zorder=0)
+            error = _error(rung)
+            if error and _top1(rung) >= floor:
+                axes.errorbar(x, y, yerr=error, fmt="none", ecolor=_COLOURS[target], elinewidth=0.8, alpha=0.45, zorder=0)
             words = rung.name if _top1(rung) >= floor else f"{rung.name} ↓ {_top1(rung):.1f} %"
             spots.append(_Spot(x=x, y=y, words=words, colour=_COLOURS[target]))
     if rungs:
-        room = 0.12 * max(highest - floor, 1.0)
-        axes.set_ylim(floor - room, highest + 2 * room)
+        shown = [(_top1(rung), _error(rung)) for rung in rungs if _top1(rung) >= floor]
+        least, most = min([floor, *(top1 - error for top1, error in shown)]), max(top1 + error for top1, error in shown)
+        room = 0.06 * max(most - least, 1.0)
+        axes.set_ylim(least - room, most + 2 * room)
     best = sorted((rung.bytes / 1e6, _top1(rung)) for rung in rungs if rung.best_accuracy)
     if best:
         _front(axes, best, max(rung.bytes for rung in rungs) / 1e6, "Pareto front")
@@ -137,7 +139,8 @@ def _name(axes: Any, spots: Sequence[_Spot]) -> None:
     scale = axes.figure.dpi / 72
     half = 4.5 * scale
     points = [tuple(axes.transData.transform((spot.x, spot.y))) for spot in spots]
-    taken = [(x - half, y - half, x + half, y + half) for x, y in points]
+    marked = [point for line in axes.lines if line.get_marker() in _MARKERS.values() for point in line.get_xydata()]
+    taken = [(x - half, y - half, x + half, y + half) for x, y in (axes.transData.transform(point) for point in marked)]
     inside = axes.bbox
     for line in axes.lines:
         if line.get_drawstyle() == "steps-post":
@@ -177,3 +180,8 @@ def _name(axes: Any, spots: Sequence[_Spot]) -> None:
 def _top1(rung: Rung) -> float:
     assert rung.accuracy is not None
     return 100 * rung.accuracy.top1.value
+
+
+def _error(rung: Rung) -> float:
+    """The standard error of the paired difference in points; 0 where there is none to show."""
+    return 100 * (rung.comparison.top1_difference.standard_error or 0.0) if rung.comparison else 0.0
