@@ -22,4 +22,4 @@ class Spoken:
             return
         self._last = time.monotonic()
         rest = "" if math.isnan(left) else f", {int(left // 60)}:{int(left % 60):02} left"
-        self._told(f"{part:.0%} {what}{rest}")
+        self._told(f"{part:.0%}{rest}: {what}")  # the time first: a narrow terminal cuts the end

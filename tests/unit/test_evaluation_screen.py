@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from squeeze_export import screen
 from squeeze_export.evaluation.report import ArtifactRow, Evaluation, ReferenceRow, UnreadableImage, accuracy_of, comparison_of
+from squeeze_export.exporters.progress import Spoken
 
 LABELS = np.arange(40, dtype=np.int32) % 8
 RIGHT = np.stack([(LABELS + step) % 8 for step in range(5)], axis=1)
@@ -127,6 +128,20 @@ def test_a_terminal_shows_a_bar_with_the_time_left():
         assert (task.completed, task.total) == (250, 400)
         # Thirty a second: what was known before the start is no speed.
         assert task.time_remaining == pytest.approx(5, abs=1)
+
+
+def test_a_long_stage_of_an_export_has_a_bar_and_its_time_left_first():
+    told = []
+    speak = Spoken(told.append)
+    speak("coding features.9 as pal4", 0.42, 61.0)
+    speak("too soon after it", 0.43, 60.0)
+    assert told == ["42%, 1:01 left: coding features.9 as pal4"]
+    assert screen.with_bar(told[0]) == f"━━━━┄┄┄┄┄┄ {told[0]}"
+    assert screen.with_bar("12 of 20 images") == "12 of 20 images"
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with Progress("{task.fields[stage]}", console=console, auto_refresh=False) as live:
+        screen.Lines(console, live).stage("coreml auto", told[0])
+    assert "━━━━┄┄┄┄┄┄ 42%, 1:01 left: coding" in console.file.getvalue()
 
 
 def test_without_a_terminal_there_are_lines_and_with_quiet_only_notices(capsys):
