@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from squeeze_export.contracts import ArtifactKey, OutputParity, ParityReport
@@ -105,8 +105,10 @@ def progress_lines(*, quiet: bool) -> Iterator[Lines]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<20}"), TextColumn("{task.fields[stage]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as live:
+    subject = TextColumn("{task.description:<20}", table_column=Column(no_wrap=True, min_width=20))
+    stage = TextColumn("{task.fields[stage]}", table_column=Column(no_wrap=True))  # what a narrow terminal cuts
+    elapsed = TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7))
+    with Progress(SpinnerColumn(finished_text="✓"), subject, stage, elapsed, console=console) as live:
         yield Lines(console, live)
 
 
