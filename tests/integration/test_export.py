@@ -142,11 +142,22 @@ def test_the_screen_shows_stages_and_one_table(tmp_path):
     assert "PASSED" in ended.out
 
 
-@pytest.mark.parametrize("model", ["squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"])  # the first has all that 1.0 has
-def test_every_model_passes_on_every_target(model, tmp_path):
+def test_the_complex_bypass_passes_on_every_target(tmp_path):
+    """It has all that 1.0 and the simple bypass have; of each exporter all four are tested beside it."""
     (tmp_path / "labels.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     ended = run_tool(
-        *("--target", "all", "--model", model, "--weights", "random", "--name", "net", "--input-size", "96x107"),
+        *(
+            "--target",
+            "all",
+            "--model",
+            "squeezenet1_0_complex_bypass",
+            "--weights",
+            "random",
+            "--name",
+            "net",
+            "--input-size",
+            "96x107",
+        ),
         *("--output-kind", "logits", "--labels", "labels.txt"),
         cwd=tmp_path,
     )
