@@ -146,19 +146,8 @@ def test_the_complex_bypass_passes_on_every_target(tmp_path):
     """It has all that 1.0 and the simple bypass have; of each exporter all four are tested beside it."""
     (tmp_path / "labels.txt").write_text("".join(f"class {number}\n" for number in range(1000)))
     ended = run_tool(
-        *(
-            "--target",
-            "all",
-            "--model",
-            "squeezenet1_0_complex_bypass",
-            "--weights",
-            "random",
-            "--name",
-            "net",
-            "--input-size",
-            "96x107",
-        ),
-        *("--output-kind", "logits", "--labels", "labels.txt"),
+        *("--target", "all", "--model", "squeezenet1_0_complex_bypass", "--weights", "random", "--name", "net"),
+        *("--input-size", "96x107", "--output-kind", "logits", "--labels", "labels.txt"),
         cwd=tmp_path,
     )
     assert ended.code == 0, ended.err
