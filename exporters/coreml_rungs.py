@@ -41,12 +41,7 @@ AUTO: Final = "auto"
 FEWEST_IMAGES: Final = 8
 # Kernels with fewer zeros than this get a plain palette in a sparse rung: the mask would cost more than it saves.
 _SPARSE: Final = 0.3
-
-
 _FULL: Final = 0.9  # a package with less of its size than this had every coding it could use
-_ROOMY: Final = (
-    "nothing had to be compressed for auto: with the weights as fp16 has them the package takes {whole:,} of {size:,} bytes."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +101,7 @@ def export(
     rung, size = settings.precision, settings.size_budget
     check_target(rung, settings.ios_target)
     plain = replace(settings, precision="fp16")
-    budget, roomy = None, False
+    budget, fitting = None, None
     if rung == AUTO:
         if size is None:
             raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
@@ -118,13 +113,13 @@ def export(
                 f"--precision coreml=auto:{-(-smallest // 1000)}KB or more."
             )
         budget = size - fixed
-        roomy = budget >= halves_bytes(halves(source))
+        found = halves(source)
+        fitting = found if halves_bytes(found) <= budget else None
     spoken = Spoken(told)
     if rung == SPARSE:
         chosen = keep_zeros(source)
-    elif roomy:
-        found = halves(source)
-        chosen = _kept(source, found, dict.fromkeys(found, "fp16 fits the size"))
+    elif fitting is not None:
+        chosen = _kept(source, fitting, dict.fromkeys(fitting, "fp16 fits the size"))
     elif calibration is None:
         raise ConversionError(f"Core ML {rung} needs calibration images: pass --calibration-data.")
     else:
@@ -144,7 +139,7 @@ def export(
         },
         uncompressed_weights=chosen.uncompressed,
         size_budget=size,
-        notice=_notice(rung, whole, size, roomy=roomy) or made.notice,
+        notice=_notice(rung, whole, size, roomy=fitting is not None) or made.notice,
     )
 
 
@@ -155,7 +150,8 @@ def _notice(rung: str, whole: int, size: int | None, *, roomy: bool) -> str | No
     if size is None:
         return None
     if roomy:
-        return _ROOMY.format(whole=whole, size=size)
+        fp16 = "with the weights as fp16 has them the package"
+        return f"nothing had to be compressed for auto: {fp16} takes {whole:,} of {size:,} bytes."
     if whole < _FULL * size:
         return f"auto has nothing between palettes of 8 bits and fp16: the package takes {whole:,} of {size:,} bytes."
     return None

@@ -14,6 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.marked import with_between
+
 from squeeze_export.manifest import schema
 from squeeze_export.validation.tolerances import TOLERANCES
 
@@ -75,10 +77,7 @@ def with_tolerances(page: str) -> str:
     for (target, precision), bar in TOLERANCES.items():
         numbers = f"{bar.min_snr_db:g} dB | {bar.min_centred_snr_db:g} dB | {bar.max_error_of_peak:g}"
         rows.append(f"| {target} | {precision} | {numbers} | {bar.reason} |")
-    table = "\n".join(["<!-- tolerances -->", *rows, "<!-- /tolerances -->"])
-    made, count = re.subn(r"<!-- tolerances -->.*<!-- /tolerances -->", lambda _: table, page, flags=re.DOTALL)
-    assert count == 1
-    return made
+    return with_between(page, "tolerances", "\n".join(rows))
 
 
 def main() -> None:

@@ -288,16 +288,11 @@ def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
     from squeeze_export.accuracy_table import accuracy_table
     from squeeze_export.pipeline import ExportFailed, export, interrupted
-    from squeeze_export.request import Options, build_request, merge, read_config
+    from squeeze_export.request import build_request, with_config
 
-    options = merge(flags, read_config(config) if config is not None else Options())
+    options = with_config(flags, config)
     json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
-    try:
-        request = build_request(options)
-    except UsageError as error:
-        if config is None:
-            raise
-        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
+    request = build_request(options, config)
     try:
         with screen.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)

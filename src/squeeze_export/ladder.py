@@ -203,6 +203,7 @@ def assemble(
         for place, (one, two) in zip(places, timed([bundle.path / rungs[place].path for place in places], runs), strict=True):
             rungs[place] = replace(rungs[place], ms_1_thread=one, ms_2_threads=two)
         progress.done("LiteRT", "ready", time.monotonic() - began)
+    codes = [code for code in (*(code for _, code in lost), found.exit_code) if code]
     return Ladder(
         name=found.name,
         source=found.source,
@@ -211,7 +212,7 @@ def assemble(
         max_accuracy_drop=max_drop,
         reference=found.reference.accuracy,
         rungs=fronted(rungs),
-        exit_code=worst([code for _, code in lost] + [found.exit_code] * (found.exit_code != 0)) if lost else found.exit_code,
+        exit_code=worst(codes) if codes else 0,
         problems=(*(line for line, _ in lost), *found.problems),
     )
 

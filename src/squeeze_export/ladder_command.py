@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from squeeze_export import signals
-from squeeze_export.errors import UsageError
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import ExportRequest
@@ -94,7 +93,7 @@ def ladder(
     from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
     from squeeze_export.manifest import encode
     from squeeze_export.pipeline import plan
-    from squeeze_export.request import Options, build_request, merge, read_config
+    from squeeze_export.request import Options, build_request, with_config
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
     flags = Options(
@@ -123,28 +122,18 @@ def ladder(
         quiet=quiet or None,
         verbose=verbose or None,
     )
-    options = merge(flags, read_config(config) if config is not None else Options())
-    json, quiet, verbose, max_accuracy_drop = (
-        bool(options.json),
-        bool(options.quiet),
-        bool(options.verbose),
-        options.max_accuracy_drop,
+    options = with_config(flags, config)
+    json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
+    max_accuracy_drop = options.max_accuracy_drop  # a rung that drops more is marked, not refused
+    asked = replace(
+        options,
+        target=options.target or ("all",),
+        precision=flags.precision or ("ladder",),
+        starter=("none",),
+        images=None if shown == "demo" else images,
+        max_accuracy_drop=None,
     )
-    try:
-        request = build_request(
-            replace(
-                options,
-                target=options.target or ("all",),
-                precision=flags.precision or ("ladder",),
-                starter=("none",),
-                images=None if shown == "demo" else images,
-                max_accuracy_drop=None,  # a rung that drops more is marked, not refused
-            )
-        )
-    except UsageError as error:
-        if config is None:
-            raise
-        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
+    request = build_request(asked, config)
     plan(request)
     ladders.check(request, shown, limit=limit, runs=runs, max_drop=max_accuracy_drop)
     no_picture = ladder_plot.unavailable()

@@ -162,8 +162,25 @@ def merge(flags: Options, config: Options) -> Options:
     return Options(**merged)
 
 
-def build_request(options: Options) -> ExportRequest:
-    """Settle every option; raises UsageError that names the option, what was found and what is known."""
+def with_config(flags: Options, config: Path | None) -> Options:
+    """The flags, and from the config file, if there is one, what no flag says."""
+    return flags if config is None else merge(flags, read_config(config))
+
+
+def build_request(options: Options, config: Path | None = None) -> ExportRequest:
+    """Settle every option; raises UsageError that names the option, what was found and what is known.
+
+    `config`: where a part of the options was read from, to be named there too.
+    """
+    try:
+        return _settled(options)
+    except UsageError as error:
+        if config is None:
+            raise
+        raise UsageError(f"{error} (What no flag says was taken from {config}.)") from error
+
+
+def _settled(options: Options) -> ExportRequest:
     for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data"):
         if getattr(options, name) == "":
             raise UsageError(f"--{name.replace('_', '-')} is empty: an unset variable? Leave the option out, or give it a value.")
@@ -187,6 +204,9 @@ def build_request(options: Options) -> ExportRequest:
     ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
     kernels = cache(partial(_kernels, model, weights))
     precisions = _precisions(options.precision, targets, ios, kernels)
+    newest: IosTarget = get_args(IosTarget)[-1]
+    most = _precisions(options.precision, targets, newest, kernels)
+    left_out = ", ".join(rung for rung in most.get("coreml", ()) if rung not in precisions["coreml"])
     if options.calibration_data is not None and not any(
         precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
     ):
@@ -233,7 +253,9 @@ def build_request(options: Options) -> ExportRequest:
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
         max_accuracy_drop=options.max_accuracy_drop,
-        notes=_left_out(options.precision, targets, ios, kernels),
+        notes=(f"the ladder of Core ML for {ios} leaves out {left_out}: pass --ios-target {newest} for them.",)
+        if left_out
+        else (),
     )
 
 
@@ -349,25 +371,6 @@ def _rungs(target: Target, ios: IosTarget, kernels: Callable[[], list[torch.Tens
             rungs.append(precision)
     found = kernels()
     return [rung for rung in rungs if serves(rung, found)]
-
-
-def _left_out(
-    written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
-) -> tuple[str, ...]:
-    """A note where `ladder` means fewer precisions of Core ML than a newer deployment target has."""
-    entries = [
-        (left if equals else None, right if equals else left) for left, equals, right in (e.partition("=") for e in written)
-    ]
-    own = [named for target, named in entries if target == "coreml"]
-    asked = own or [named for target, named in entries if target is None]
-    if "coreml" not in targets or not any(LADDER in named.split(",") for named in asked):
-        return ()
-    newest = get_args(IosTarget)[-1]
-    have = set(_rungs("coreml", ios, kernels))
-    lacking = [rung for rung in _rungs("coreml", newest, kernels) if rung not in have]
-    if not lacking:
-        return ()
-    return (f"the ladder of Core ML for {ios} leaves out {', '.join(lacking)}: pass --ios-target {newest} for them.",)
 
 
 def _kernels(model: ModelName, weights: str) -> list[torch.Tensor]:
