@@ -201,10 +201,9 @@ def _export_what_passes(
             with screen.progress_lines(quiet=quiet) as lines:
                 return export(request, lines), lost
         except signals.Signalled as signalled:
-            signalled.told = (
-                f"the bundle {screen.shown(lines.written)} stands complete" if lines.written else interrupted(request)
-            )
-            signalled.told += "; of the ladder nothing was written"
+            signalled.told = interrupted(request)
+            if lines.written is not None:
+                signalled.told = f"the bundle {screen.shown(lines.written)} stands complete, of the ladder nothing was written"
             raise
         except ExportFailed as error:
             if verbose:
