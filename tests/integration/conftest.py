@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import functools
+import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +29,57 @@ class Ended:
     err: str
 
 
-def run_tool(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 300) -> Ended:
-    """Run squeeze-export as a user would, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "squeeze_export", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
+def run_tool(
+    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 300, fresh: bool = False
+) -> Ended:
+    """Run squeeze-export as a user would, in a process of its own: a fresh interpreter, or one that has the libraries loaded.
+
+    An environment that changes Python itself always gets a fresh one.
+    """
+    command, whole = list(map(str, arguments)), {**os.environ, "NO_COLOR": "1", **(env or {})}
+    if fresh or sys.platform != "linux" or any(name.startswith("PYTHON") for name in env or {}):
+        done = subprocess.run(
+            [sys.executable, "-m", "squeeze_export", *command],
+            cwd=cwd,
+            env=whole,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        ended = Ended(done.returncode, done.stdout, done.stderr)
+    else:
+        ended = _forked(command, cwd, whole, timeout)
+    assert "Traceback" not in ended.err, ended.err
+    return ended
+
+
+@functools.cache
+def _server() -> subprocess.Popen[bytes]:
+    """One for each test process; it ends with it, when its standard input is closed."""
+    command = [sys.executable, str(Path(__file__).with_name("forked.py"))]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    atexit.register(server.communicate)
+    return server
+
+
+def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float) -> Ended:
+    server = _server()
+    assert server.stdin is not None and server.stdout is not None
+    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        request = {"arguments": arguments, "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}
+        try:
+            server.stdin.write(f"{json.dumps(request)}\n".encode())
+            process = int(server.stdout.readline())
+            if not select.select([server.stdout], [], [], timeout)[0]:
+                os.kill(process, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(arguments, timeout)
+            code = int(server.stdout.readline())
+        except BaseException:  # the next command would read what belongs to this one
+            server.kill()
+            _server.cache_clear()
+            raise
+        return Ended(code, Path(out.name).read_text(encoding="utf-8"), Path(err.name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +91,7 @@ def bundle(tmp_path_factory):
     with (folder / "bundle.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "dist" / "net").exists():
-            ended = run_tool("--target", "all", "--name", "net", cwd=folder)
+            ended = run_tool("--target", "all", "--name", "net", cwd=folder, fresh=True)
             assert ended.code == 0, ended.err
     return folder / "dist" / "net"
 
