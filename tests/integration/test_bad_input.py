@@ -173,7 +173,7 @@ def test_odd_images_are_fine(tmp_path):
     Image.fromarray(__import__("numpy").arange(256 * 256, dtype="uint16").reshape(256, 256)).save(photos / "sixteen.png")
     Image.merge("RGBA", [gradient] * 4).save(photos / "alpha.png")
     Image.merge("RGB", [gradient.resize((6000, 4000))] * 3).save(photos / "huge.jpg")
-    ended = run_tool("--target", "tflite", "--weights", "random", "--images", "photos", "--input-size", "64", cwd=tmp_path)
+    ended = run_tool("--target", "torchscript", "--weights", "random", "--images", "photos", "--input-size", "64", cwd=tmp_path)
     assert ended.code == 0, ended.err
     golden = json.loads((tmp_path / "dist" / "squeezenet1_1-random" / "golden" / "golden.json").read_text())
     assert len(golden["images"]) == 7

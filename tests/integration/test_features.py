@@ -186,18 +186,16 @@ def test_the_files_are_smaller_by_the_classifier(features, tmp_path):
         assert 513_000 * (2 if entry["precision"] == "fp16" else 4) <= saved
 
 
-def test_verify_passes_and_refuses_the_features_of_others(features, tmp_path, image_folder):
+def test_verify_passes_and_refuses_the_features_of_others(features, tmp_path):
     bundle = Path(shutil.copytree(features[0], tmp_path / "net"))
     ended = run_tool("verify", bundle, cwd=tmp_path)
     assert (ended.code, ended.out.count("PASSED")) == (0, len(TARGETS)), ended.err
 
-    asked = ("--target", "torchscript", "--head", "features", "--input-size", "64", "--weights", "random", "--seed", "9")
-    other = run_tool(*asked, "--name", "other", "--images", image_folder, cwd=tmp_path)
-    assert other.code == 0, other.err
+    other = exported(source_of(seed=9), "torchscript", tmp_path, settings())
     manifest = manifest_of(bundle)
     for entry in manifest["artifacts"]:
         if entry["target"] == "torchscript":
-            shutil.copy(tmp_path / "dist/other/torchscript/other.ptl", bundle / entry["path"])
+            shutil.copy(other.path, bundle / entry["path"])
             entry["sha256"], entry["size_bytes"] = digest(bundle / entry["path"])
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     ended = run_tool("verify", bundle, cwd=tmp_path)
