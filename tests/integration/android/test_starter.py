@@ -139,13 +139,20 @@ def test_the_compiler_refuses(compiled, tmp_path, body, told):
     assert told in done.said
 
 
-def lint(folder: Path) -> toolchain.Done:
-    return toolchain.run(toolchain.KTLINT, "--relative", "**/*.kt", "**/*.kts", cwd=folder)
+def lint(folder: Path, *projects: str) -> toolchain.Done:
+    patterns = [f"{project}/**/*.{ending}" for project in projects or (".",) for ending in ("kt", "kts")]
+    return toolchain.run(toolchain.KTLINT, "--relative", *patterns, cwd=folder)
+
+
+def linted(project: Path) -> frozenset[tuple[str, bytes]]:
+    files = [*project.rglob("*.kt"), *project.rglob("*.kts"), *project.rglob(".editorconfig")]
+    return frozenset((path.relative_to(project).as_posix(), path.read_bytes()) for path in files)
 
 
 def test_ktlint_has_nothing_to_say(tools, projects):
+    distinct = {linted(project): project for project in projects.values()}  # the three models of one target share their code
     (parent,) = {project.parent for project in projects.values()}
-    done = lint(parent)
+    done = lint(parent, *(project.name for project in distinct.values()))
     assert done.code == 0, done.said
 
 
