@@ -30,6 +30,26 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`squeeze-export --target all`, made once for all test processes. Never change it: copy it."""
+    import fcntl
+
+    from tests.integration.conftest import run_tool
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes of this run
+    made = folder / "dist" / "squeezenet1_1-demo"
+    with (folder / "bundle.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            # A hash seed that the README's own run of this command has not: test_readme.py compares the bytes.
+            ended = run_tool("--target", "all", cwd=folder, env={"PYTHONHASHSEED": "77"}, fresh=True)
+            assert ended.code == 0, ended.err
+    return made
+
+
+@pytest.fixture(scope="session")
 def seven_classes(tmp_path_factory: pytest.TempPathFactory) -> SourceModel:
     """SqueezeNet 1.1 with random weights and a head of 7 labelled classes, over crops of 65x64 pixels: odd and even sides."""
     from squeeze_export.models.source import load_source

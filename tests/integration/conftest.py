@@ -1,9 +1,8 @@
-"""One real bundle, made by the command that a user types; tests copy it before they damage it."""
+"""Commands as a user types them, and a copy of the bundle that the README's first one makes."""
 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import functools
 import json
 import os
@@ -80,20 +79,6 @@ def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float
             _server.cache_clear()
             raise
         return Ended(code, Path(out.name).read_text(encoding="utf-8"), Path(err.name).read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
-    """`squeeze-export --target all` with the defaults, made once for all test processes. Never change it: copy it."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # of all processes of this run
-    with (folder / "bundle.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "dist" / "net").exists():
-            ended = run_tool("--target", "all", "--name", "net", cwd=folder, fresh=True)
-            assert ended.code == 0, ended.err
-    return folder / "dist" / "net"
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ import pytest
 
 from squeeze_export import claims
 from squeeze_export.bundle import parity_record
+from squeeze_export.contracts import ExportSettings
+from squeeze_export.exporters import EXPORTERS
 from squeeze_export.golden import read_golden, read_tolerances
 from squeeze_export.manifest import digest, encode, read_manifest
+from squeeze_export.models.source import load_source
 from tests.integration.conftest import run_tool
 
 
@@ -83,12 +86,25 @@ def test_a_truncated_artifact_is_refused(copied, tmp_path, target, mended):
 
 @pytest.fixture(scope="module")
 def other_weights(bundle, tmp_path_factory):
-    """Artifacts that are whole, run and passed, but were made from another model with the same classes."""
+    """Artifacts that are whole and run, but were made from another model with the same classes."""
     folder = tmp_path_factory.mktemp("other")
-    labels = ["--labels", bundle / "labels.txt"] if (bundle / "labels.txt").exists() else []
-    ended = run_tool(*("--target", "all", "--name", "net", "--weights", "random", "--seed", "9"), *labels, cwd=folder)
-    assert ended.code == 0, ended.err
-    return folder / "dist" / "net"
+    record = read_manifest(bundle)
+    source = load_source(
+        name=record.name,
+        model="squeezenet1_1",
+        weights="random",
+        seed=9,
+        labels=bundle / "labels.txt",
+        preprocessing=record.source.preprocessing,
+    )
+    for entry in record.artifacts:
+        asked = ExportSettings(
+            precision=entry.precision, input_kind="image", output_kind=entry.signature.outputs[0].kind, ios_target="iOS16"
+        )
+        (folder / entry.path).parent.mkdir()
+        made = EXPORTERS[entry.target].export(source, asked, folder / entry.path)
+        assert made.signature == entry.signature
+    return folder
 
 
 @pytest.mark.parametrize("mended", [False, True], ids=["plain", "mended manifest"])
@@ -109,7 +125,7 @@ def test_swapped_weights_are_refused_in_every_target(copied, other_weights, tmp_
     ("change", "told"),
     [
         (lambda bundle: (bundle / "golden" / "logits.bin").write_bytes(b"\0" * 64), "golden: its bytes"),
-        (lambda bundle: shutil.rmtree(bundle / "tflite"), "tflite/net.tflite: missing"),
+        (lambda bundle: shutil.rmtree(bundle / "tflite"), "tflite/squeezenet1_1-demo.tflite: missing"),
         (lambda bundle: (bundle / "manifest.json").unlink(), "not a complete bundle"),
         (lambda bundle: (bundle / "manifest.json").write_text("{}"), "cannot be read"),
     ],
@@ -125,7 +141,7 @@ def test_other_damage_is_refused_by_name(copied, tmp_path, change, told):
 def test_a_manifest_that_leads_out_of_the_bundle_is_refused(copied, tmp_path):
     path = copied / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    outside = shutil.copy(copied / "tflite" / "net.tflite", tmp_path / "outside.tflite")
+    outside = shutil.copy(copied / "tflite" / "squeezenet1_1-demo.tflite", tmp_path / "outside.tflite")
     manifest["artifacts"][1]["path"] = f"../{Path(outside).name}"
     path.write_text(json.dumps(manifest), encoding="utf-8")
     ended = run_tool("verify", copied, cwd=tmp_path)

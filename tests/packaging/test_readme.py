@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from squeeze_export.manifest import digest
 from tests import generate
 from tests.generate import printed, shown_commands
 
@@ -34,6 +37,17 @@ def test_the_readme_shows_commands():
 @pytest.mark.parametrize("shown", shown_commands(), ids=lambda shown: shown.command)
 def test_a_command_prints_what_the_readme_shows(shown, folder):
     assert masked(printed(shown.command, folder)) == masked(shown.output)
+
+
+def test_the_same_source_and_options_give_the_same_bytes(bundle, folder):
+    """The first of these commands again: another process, folder and hash seed."""
+    made = folder / "dist" / bundle.name
+    assert tree(made) == tree(bundle) and len(tree(made)) > 50
+    assert os.environ.get("PYTHONHASHSEED") != "77"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): digest(path)[0] for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_the_python_example_runs(folder):
