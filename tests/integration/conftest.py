@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +68,18 @@ def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float
     assert server.stdin is not None and server.stdout is not None
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         request = {"arguments": arguments, "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}
+        process = None
         try:
             server.stdin.write(f"{json.dumps(request)}\n".encode())
             process = int(server.stdout.readline())
             if not select.select([server.stdout], [], [], timeout)[0]:
-                os.kill(process, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(arguments, timeout)
             code = int(server.stdout.readline())
         except BaseException:  # the next command would read what belongs to this one
             server.kill()
+            if process is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             _server.cache_clear()
             raise
         return Ended(code, Path(out.name).read_text(encoding="utf-8"), Path(err.name).read_text(encoding="utf-8"))
