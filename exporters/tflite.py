@@ -31,6 +31,7 @@ from squeeze_export.exporters import (
     onnx_tf_compat,
     tflite_flatbuffer,
     tflite_int4,
+    tflite_layout,
     tflite_metadata,
     tflite_network,
     tflite_onnx_tf,
@@ -156,6 +157,8 @@ def _make(
     if settings.precision not in ("fp32", "fp16"):
         tflite_flatbuffer.separate_constants(model)
     tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
+    if settings.precision not in ("fp32", "fp16"):  # those stay as the converter wrote them
+        tflite_layout.pool_before_joining(model)
     chosen, output = _quantise(model, settings, spec, output, calibration, coded)
     if chosen:
         operators = tflite_flatbuffer.operators(model)
@@ -210,6 +213,7 @@ def _quantise(
             if settings.precision == PIXELS_IN:
                 levels = tflite_quantized.give_uint8(model, output.kind, ranges)
                 output = replace(output, dtype="uint8", quantisation=levels)
+            tflite_layout.pair_pixels(model)
         case "int4-mixed":
             from squeeze_export.compression.codings import UniformWeight
 

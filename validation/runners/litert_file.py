@@ -38,22 +38,24 @@ class Operation:
 class Form:
     """The types in which a precision stores its filters, what its convolutions read, and the operations that it adds.
 
-    `ports`: the type of what goes in and comes out.
+    `ports`: the type of what goes in and comes out. `may`: operations that it adds where the picture's size lets it.
     """
 
     filters: frozenset[str]
     activations: str
     adds: frozenset[str]
     ports: str = "FLOAT32"
+    may: frozenset[str] = frozenset()
 
+
+_QUANTISES: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_PAIRS: Final = frozenset({"RESHAPE"})  # litert_patches.pairs_of says of what
 
 FORMS: Final[Mapping[Precision, Form]] = {
     "fp32": Form(filters=frozenset({"FLOAT32"}), activations="FLOAT32", adds=frozenset()),
     "fp16": Form(filters=frozenset({"FLOAT16"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
-    "int8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"})),
-    "int8-uint8": Form(
-        filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"}), ports="UINT8"
-    ),
+    "int8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=_QUANTISES, may=_PAIRS),
+    "int8-uint8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=_QUANTISES, ports="UINT8", may=_PAIRS),
     "int8-dynamic": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset()),
     "int8-weights": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
     # XNNPACK's int4 kernel is that of FULLY_CONNECTED: patches are laid out in front of it.
@@ -108,6 +110,8 @@ class TfliteFile:
             if kernel.ndim == 2:
                 side = litert_patches.kernel(self.operations, self.shapes, self.constants, data)
                 kernel = kernel.reshape(len(kernel), *side, -1)
+            elif litert_patches.reads_pairs(self.operations, data):
+                kernel = litert_patches.unpaired(kernel)
             weights.append(np.ascontiguousarray(kernel.transpose(0, 3, 1, 2)))
             weights.append(self.decoded(bias))
         return tuple(weights)
@@ -154,7 +158,7 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     if "probabilities" in kinds:
         allowed.add("SOFTMAX")
     form = FORMS[precision]
-    allowed |= form.adds
+    allowed |= form.adds | form.may
     found = {operation.name for operation in file.operations}
     if surplus := sorted(found - allowed):
         raise ArtifactError(
@@ -328,6 +332,10 @@ def _check_dataflow(file: TfliteFile) -> None:
                 told = "DEQUANTIZE widens something that is neither a stored weight nor an int8 activation nor pixels"
                 pixels = operation.inputs[0] in file.inputs.values() and file.types[operation.inputs[0]] == "UINT8"
                 _require(pixels or file.types[operation.inputs[0]] == "INT8", told)
+        if operation.name == "RESHAPE":
+            litert_patches.check_pairs(operation, file.shapes, file.constants)
+            given, made = (_levels(file, index) for index in (operation.inputs[0], operation.outputs[0]))
+            _require(given is not None and given == made, f"RESHAPE of levels {given} to levels {made}")
         if operation.name in _CONVOLUTIONS:
             _check_convolution(file, operation, widened)
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")

@@ -1,4 +1,8 @@
-"""Reads which patches a FULLY_CONNECTED is given: a convolution written as a matrix product has its kernel in front of it."""
+"""Reads how a convolution's input was laid out in front of it, which says in which order its filter stands.
+
+A FULLY_CONNECTED over patches is a convolution with the patches' kernel; behind a RESHAPE of pixels to pairs, a column of the
+filter is two of the network's.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,30 @@ def kernel(
     wanted = [[0, 0], [above, above], [beside, beside], [0, 0]]
     _require(sides is not None and sides.tolist() == wanted, f"a padding other than {wanted}")
     return height, width
+
+
+def reads_pairs(operations: Sequence[Operation], data: int) -> bool:
+    """Whether tensor `data` holds the pixels of a picture in pairs."""
+    return any(operation.name == "RESHAPE" and data in operation.outputs for operation in operations)
+
+
+def check_pairs(operation: Operation, shapes: Sequence[tuple[int, ...]], constants: Mapping[int, Array]) -> None:
+    """Hold a RESHAPE against the only one that this tool writes: (1, H, W, 3) to (1, H, W / 2, 6)."""
+    found = [shapes[index] for index in (operation.inputs[0], operation.outputs[0])]
+    size = constants.get(operation.inputs[1]) if len(operation.inputs) == 2 else None
+    given, made = found
+    wanted = (1, given[1], given[2] // 2, 6) if len(given) == 4 and given[2] % 2 == 0 and given[3] == 3 else None
+    whole = made == wanted and size is not None and tuple(size.tolist()) == made
+    _require(whole, f"RESHAPE of {found[0]} to {found[1]}, which is not pixels in pairs")
+
+
+def unpaired(kernel: Array) -> Array:
+    """The filter (O, H, 2n - 1, 3) of a convolution that reads pairs by one of (O, H, n, 6), whose last column is 0."""
+    outputs, rows, columns, channels = kernel.shape
+    _require(channels == 6, f"a filter {kernel.shape} over pairs of pixels")
+    single = kernel.reshape(outputs, rows, 2 * columns, 3)
+    _require(not single[:, :, -1].any(), "pairs of pixels whose last column weighs something")
+    return single[:, :, :-1]
 
 
 def _windows(

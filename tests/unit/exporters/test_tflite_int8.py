@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from squeeze_export.errors import ArtifactError, ConversionError
-from squeeze_export.exporters import tflite, tflite_flatbuffer, tflite_network, tflite_quantized
+from squeeze_export.exporters import tflite, tflite_flatbuffer, tflite_layout, tflite_network, tflite_quantized
 from squeeze_export.models.source import weight_digests
 from squeeze_export.validation.parity import different_weights
 from squeeze_export.validation.runners import litert
@@ -111,6 +111,46 @@ def test_a_broken_scale_is_refused_before_native_code_sees_it(artifacts, change,
     path.write_bytes(tflite_flatbuffer.serialise(model, description="broken", metadata={}))
     with pytest.raises(ArtifactError, match=told):
         litert.open(path, SIGNATURE, "int8-dynamic")
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
+def test_the_layout_changes_no_score(precision, artifacts, tmp_path, monkeypatch):
+    """Pools in front of joins and pixels in pairs are there to be sooner, and for nothing else."""
+    monkeypatch.setattr(tflite_layout, "pool_before_joining", lambda model: None)
+    monkeypatch.setattr(tflite_layout, "pair_pixels", lambda model: None)
+    plain = tflite.export(SOURCE, settings(precision), tmp_path / "plain.tflite", CALIBRATION)
+    assert ("RESHAPE" in artifacts[precision].operators, "RESHAPE" in plain.operators) == (precision == "int8", False)
+    runners = [litert.open(artifact.path, SIGNATURE, precision) for artifact in (artifacts[precision], plain)]
+    for image in pictures(SOURCE.preprocessing, 3):
+        laid_out, as_converted = (runner.run({"image": SIGNATURE.input.encode(image[None])}) for runner in runners)
+        assert np.array_equal(laid_out["probabilities"], as_converted["probabilities"])
+    counts = [sum(op.name == "MAX_POOL_2D" for op in runner.file.operations) for runner in runners]
+    assert counts == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda model, reshape, filters: filters.__setitem__((0, 0, -1, 5), 1), "last column weighs something"),
+        (lambda model, reshape, filters: setattr(reshape, "inputs", [reshape.inputs[0]]), "not pixels in pairs"),
+        (
+            lambda model, reshape, filters: setattr(model.subgraphs[0].tensors[reshape.outputs[0]].quantization, "scale", [0.5]),
+            "levels",
+        ),
+    ],
+)
+def test_pixels_in_other_pairs_are_refused(artifacts, damage, told, tmp_path):
+    model = tflite_flatbuffer.parse(artifacts["int8"].path.read_bytes())
+    graph = model.subgraphs[0]
+    place = tflite_flatbuffer.operators(model).index("RESHAPE")
+    weight = graph.tensors[graph.operators[place + 1].inputs[1]]
+    filters = np.frombuffer(bytes(model.buffers[weight.buffer].data), np.int8).reshape(weight.shape).copy()
+    damage(model, graph.operators[place], filters)
+    model.buffers[weight.buffer].data = filters.tobytes()
+    path = tmp_path / "other.tflite"
+    path.write_bytes(tflite_flatbuffer.serialise(model, description="other pairs", metadata={}))
+    with pytest.raises(ArtifactError, match=told):
+        litert.open(path, SIGNATURE, "int8").stored_weights()
 
 
 def test_no_value_that_calibration_saw_is_clipped(artifacts):
