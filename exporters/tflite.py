@@ -160,6 +160,8 @@ def _make(
     if settings.precision not in ("fp32", "fp16"):  # those stay as the converter wrote them
         tflite_layout.pool_before_joining(model)
     chosen, output = _quantise(model, settings, spec, output, calibration, coded)
+    if settings.precision not in ("fp32", "fp16", "int8-weights"):  # in those the first convolution computes in float32
+        tflite_layout.pair_pixels(model)
     if chosen:
         operators = tflite_flatbuffer.operators(model)
     labels = None if output.kind == "features" else source.labels
@@ -213,7 +215,6 @@ def _quantise(
             if settings.precision == PIXELS_IN:
                 levels = tflite_quantized.give_uint8(model, output.kind, ranges)
                 output = replace(output, dtype="uint8", quantisation=levels)
-            tflite_layout.pair_pixels(model)
         case "int4-mixed":
             from squeeze_export.compression.codings import UniformWeight
 
