@@ -194,10 +194,12 @@ def _settled(options: Options) -> ExportRequest:
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
     ios = cast("IosTarget", one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
+    input_kind = cast("InputKind", one_of("--input-kind", options.input_kind or "image", get_args(InputKind)))
     asked = asked_for(
         options.precision,
         targets,
         ios=ios,
+        input_kind=input_kind,
         model=model,
         weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
     )
@@ -232,7 +234,7 @@ def _settled(options: Options) -> ExportRequest:
             if options.color_order
             else None,
         ),
-        input_kind=cast("InputKind", one_of("--input-kind", options.input_kind or "image", get_args(InputKind))),
+        input_kind=input_kind,
         head=cast("Head", one_of("--head", options.head or "classifier", get_args(Head))),
         output_kind=cast("ScoreKind", one_of("--output-kind", options.output_kind, get_args(ScoreKind)))
         if options.output_kind

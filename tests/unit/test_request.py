@@ -55,10 +55,10 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    # Of Core ML what iOS 16 has operations for, without a size; of TFLite int8 with one kind of input.
+    # Of Core ML what iOS 16 has operations for, without a size.
     assert everything.precisions == {
         "coreml": ("fp32", "fp16", "int8", "pal8", "pal6", "pal4", "pal2"),
-        "tflite": ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-mixed"),
+        "tflite": EXPORTERS["tflite"].PRECISIONS,
         "torchscript": EXPORTERS["torchscript"].PRECISIONS,
     }
     assert everything.notes == ("the ladder of Core ML for iOS16 leaves out pal3: pass --ios-target iOS18 for them.",)
@@ -67,7 +67,10 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert request(precision=("tflite=ladder",)).notes == request(precision=("ladder", "coreml=fp16")).notes == ()
     assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
-    assert request(target=("tflite",), precision=("ladder,int8-uint8",)).precisions["tflite"][-2:] == ("int4-mixed", "int8-uint8")
+    tensors = request(target=("tflite",), precision=("ladder",), input_kind="tensor")
+    assert set(EXPORTERS["tflite"].PRECISIONS) - set(tensors.precisions["tflite"]) == {"int8-uint8"}
+    assert tensors.notes == ("the ladder of TFLite leaves out int8-uint8, which takes pixels: --input-kind tensor has none.",)
+    assert list(plan(tensors)) == list(tensors.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
     paths = [artifact_path("net", key, keys, ".x") for key in keys]
