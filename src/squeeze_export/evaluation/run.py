@@ -309,6 +309,7 @@ class Run:
         row = ArtifactRow(
             target=record.target,
             precision=record.precision,
+            size_budget=record.size_budget,
             path=record.path,
             status=_status(course),
             reason=None,
