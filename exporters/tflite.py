@@ -160,7 +160,11 @@ def _make(
     if settings.precision not in ("fp32", "fp16"):  # those stay as the converter wrote them
         tflite_layout.pool_before_joining(model)
     chosen, output = _quantise(model, settings, spec, output, calibration, coded)
-    if settings.precision not in ("fp32", "fp16", "int8-weights"):  # in those the first convolution computes in float32
+    if settings.precision in (
+        "int8",
+        "int8-uint8",
+        "int8-dynamic",
+    ):  # int4-mixed is there for its size, the others compute in fp32
         tflite_layout.pair_pixels(model)
     if chosen:
         operators = tflite_flatbuffer.operators(model)

@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast, get_args
 
-from squeeze_export.contracts import AUTO, PIXELS_IN, TARGETS, InputKind, IosTarget, ModelName, Precision, Target
+from squeeze_export.contracts import AUTO, PIXELS_IN, TARGETS, IosTarget, ModelName, Precision, Target
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
 
@@ -38,26 +38,27 @@ def asked_for(
     targets: tuple[Target, ...],
     *,
     ios: IosTarget,
-    input_kind: InputKind,
+    no_pixels: str | None,
     model: ModelName,
     weights: Path | None,
 ) -> Asked:
     """Understand every `[TARGET=]PRECISION[,PRECISION...]`; UsageError for what is unknown or stands in vain.
 
-    `weights`: the file, None where they come from elsewhere: what `ladder` stands for depends on their zeros.
+    `no_pixels`: why `ladder` leaves out the precision that takes pixels and gives 8-bit scores, if it does. `weights`: the file,
+    None where they come from elsewhere: what `ladder` stands for depends on their zeros.
     """
     entries = tuple(written)
     kernels = cache(partial(_kernels, model, weights))
-    precisions = _precisions(entries, targets, ios, input_kind, kernels)
+    precisions = _precisions(entries, targets, ios, no_pixels is None, kernels)
     newest: IosTarget = get_args(IosTarget)[-1]
-    every = _precisions(entries, targets, newest, "image", kernels)
+    every = _precisions(entries, targets, newest, True, kernels)
     left_out = {target: ", ".join(rung for rung in every[target] if rung not in precisions[target]) for target in every}
     sizes, merged = _sizes(entries)
     notes = []
     if told := left_out.get("coreml"):
         notes.append(f"the ladder of Core ML for {ios} leaves out {told}: pass --ios-target {newest} for them.")
     if told := left_out.get("tflite"):
-        notes.append(f"the ladder of TFLite leaves out {told}, which takes pixels: --input-kind {input_kind} has none.")
+        notes.append(f"the ladder of TFLite leaves out {told}: {no_pixels}.")
     return Asked(precisions=precisions, sizes=sizes, notes=(*notes, *merged))
 
 
@@ -87,7 +88,7 @@ def precision_of(part: str, *further: str) -> tuple[str, int | None]:
 
 
 def _precisions(
-    written: tuple[str, ...], targets: tuple[Target, ...], ios: IosTarget, input_kind: InputKind, kernels: Kernels
+    written: tuple[str, ...], targets: tuple[Target, ...], ios: IosTarget, pixels: bool, kernels: Kernels
 ) -> Mapping[Target, tuple[Precision, ...]]:
     """The precisions per target; what is said of one target stands instead of what is said of all."""
     general: list[str] = []
@@ -110,7 +111,7 @@ def _precisions(
             f"{targets[0]}={','.join(general)}, or leave it out."
         )
     asked = (dict.fromkeys(targets, general) if general else {}) | chosen
-    return {target: _expanded(target, parts, ios, input_kind, kernels) for target, parts in asked.items()}
+    return {target: _expanded(target, parts, ios, pixels, kernels) for target, parts in asked.items()}
 
 
 def _sizes(written: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -124,22 +125,22 @@ def _sizes(written: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     return tuple(found), tuple(notes)
 
 
-def _expanded(target: Target, parts: list[str], ios: IosTarget, input_kind: InputKind, kernels: Kernels) -> tuple[Precision, ...]:
+def _expanded(target: Target, parts: list[str], ios: IosTarget, pixels: bool, kernels: Kernels) -> tuple[Precision, ...]:
     """Each precision once; `ladder` stands for the rungs of the target, see _rungs."""
     expanded: list[str] = []
     for part in parts:
-        expanded += _rungs(target, ios, input_kind, kernels) if part == LADDER else [precision_of(part)[0]]
+        expanded += _rungs(target, ios, pixels, kernels) if part == LADDER else [precision_of(part)[0]]
     return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
 
 
-def _rungs(target: Target, ios: IosTarget, input_kind: InputKind, kernels: Kernels) -> list[str]:
+def _rungs(target: Target, ios: IosTarget, pixels: bool, kernels: Kernels) -> list[str]:
     """Every precision of a target that needs no further choice; of Core ML, what deployment target and weights allow.
 
-    A tensor input leaves out the precision that takes pixels. `kernels` is called for Core ML only: the weights, of which some
+    `pixels`: whether the one that takes pixels is among them. `kernels` is called for Core ML only: the weights, of which some
     precisions keep zeros.
     """
     if target != "coreml":
-        return [rung for rung in EXPORTERS[target].PRECISIONS if rung != PIXELS_IN or input_kind == "image"]
+        return [rung for rung in EXPORTERS[target].PRECISIONS if rung != PIXELS_IN or pixels]
     from squeeze_export.exporters.coreml_rungs import check_target, serves
 
     rungs: list[str] = []

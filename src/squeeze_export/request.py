@@ -199,7 +199,7 @@ def _settled(options: Options) -> ExportRequest:
         options.precision,
         targets,
         ios=ios,
-        input_kind=input_kind,
+        no_pixels=_no_pixels(options, weights),
         model=model,
         weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
     )
@@ -287,6 +287,15 @@ def _input_size(written: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--input-size {written!r} is no size: write 224, or HEIGHTxWIDTH such as 227x224.")
     height = int(match[1])
     return height, int(match[2]) if match[2] else height
+
+
+def _no_pixels(options: Options, weights: str) -> str | None:
+    """Why a ladder leaves out what takes uint8 pixels and gives uint8 scores; None where it does not."""
+    if options.input_kind == "tensor":
+        return "it takes pixels, which --input-kind tensor has none of"
+    if weights == "random" and options.output_kind in (None, "probabilities") and options.head in (None, "classifier"):
+        return "random weights are sure of nothing, and its probabilities would all be 0; --output-kind logits has it"
+    return None
 
 
 def _triple(option: str, written: str | None) -> tuple[float, float, float] | None:

@@ -69,7 +69,13 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert list(plan(everything)) == list(everything.keys)
     tensors = request(target=("tflite",), precision=("ladder",), input_kind="tensor")
     assert set(EXPORTERS["tflite"].PRECISIONS) - set(tensors.precisions["tflite"]) == {"int8-uint8"}
-    assert tensors.notes == ("the ladder of TFLite leaves out int8-uint8, which takes pixels: --input-kind tensor has none.",)
+    assert tensors.notes[0].startswith("the ladder of TFLite leaves out int8-uint8: it takes pixels")
+    unsure = request(target=("tflite",), precision=("ladder",), weights="random")
+    assert "int8-uint8" not in unsure.precisions["tflite"] and "random weights" in unsure.notes[0]
+    assert (
+        "int8-uint8"
+        in request(target=("tflite",), precision=("ladder",), weights="random", output_kind="logits").precisions["tflite"]
+    )
     assert list(plan(tensors)) == list(tensors.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
