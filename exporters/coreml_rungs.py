@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from squeeze_export.compression.codings import Coding, HalfWeight, Uniform
+from squeeze_export.contracts import AUTO
 from squeeze_export.errors import ConversionError, UsageError
 from squeeze_export.exporters import coreml, coreml_sizes
 from squeeze_export.exporters.progress import Spoken
@@ -37,7 +38,6 @@ RUNGS: Final[Mapping[str, Coding | Uniform]] = {
     "sparse-pal4": Coding(bits=4, zeros="keep"),
 }
 SPARSE: Final = "sparse"  # nothing is chosen: zeros as they are, all else in fp16
-AUTO: Final = "auto"
 FEWEST_IMAGES: Final = 8
 # Kernels with fewer zeros than this get a plain palette in a sparse rung: the mask would cost more than it saves.
 _SPARSE: Final = 0.3

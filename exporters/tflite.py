@@ -31,6 +31,7 @@ from squeeze_export.exporters import (
     onnx_tf_compat,
     tflite_flatbuffer,
     tflite_int4,
+    tflite_layout,
     tflite_metadata,
     tflite_network,
     tflite_onnx_tf,
@@ -156,7 +157,15 @@ def _make(
     if settings.precision not in ("fp32", "fp16"):
         tflite_flatbuffer.separate_constants(model)
     tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
+    if settings.precision not in ("fp32", "fp16"):  # those stay as the converter wrote them
+        tflite_layout.pool_before_joining(model)
     chosen, output = _quantise(model, settings, spec, output, calibration, coded)
+    if settings.precision in (
+        "int8",
+        "int8-uint8",
+        "int8-dynamic",
+    ):  # int4-mixed is there for its size, the others compute in fp32
+        tflite_layout.pair_pixels(model)
     if chosen:
         operators = tflite_flatbuffer.operators(model)
     labels = None if output.kind == "features" else source.labels

@@ -262,7 +262,8 @@ def _level_problems(spec: OutputSpec, found: Array, tapped: Array) -> list[str]:
     blank = int((found == found[:, :1]).all(axis=1).sum()) if found.shape[1] > 1 else 0
     if blank:
         problems.append(
-            f"one and the same for all classes on {blank} of {len(found)} images: levels of {step:g} are too coarse here"
+            f"one and the same for all classes on {blank} of {len(found)} images: levels of {step:g} are too coarse here; "
+            "with --output-kind logits they follow the model's own"
         )
     return problems
 

@@ -112,9 +112,7 @@ def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:
 def notes_of(found: Evaluation) -> tuple[str, ...]:
     """What a user must know of a measurement that refused nothing, a sentence each."""
     notes = [
-        f"{row.target} {row.precision} is NOT_RUN: whether it keeps to {OPTION} is not known"
-        for row in found.artifacts
-        if row.status == "NOT_RUN"
+        f"{row.key} is NOT_RUN: whether it keeps to {OPTION} is not known" for row in found.artifacts if row.status == "NOT_RUN"
     ]
     if found.passed_over:
         shown = ", ".join(found.passed_over[:_LISTED])
@@ -127,6 +125,7 @@ def _figure(row: ArtifactRow, reference: int) -> AccuracyFigure:
     return AccuracyFigure(
         target=row.target,
         precision=row.precision,
+        size_budget=row.size_budget,
         executor=row.executor,
         status=row.status,
         reason=row.reason,

@@ -36,5 +36,5 @@ def accuracy_table(told: AccuracyRecord) -> Table:
             beside = difference_of(row.gained, row.lost, told.images)
             shown, drop = f"{100 * row.right / told.images:.1f} %", screen.difference_text(beside, sign=-1)
             word = "DROPPED" if exceeds(beside, told.images, told.max_drop) else word
-        table.add_row(row.target, row.precision, shown, drop, Text(word, style=screen.STYLES.get(word, "")))
+        table.add_row(row.target, row.key.rung, shown, drop, Text(word, style=screen.STYLES.get(word, "")))
     return table

@@ -23,16 +23,23 @@ GOLDEN: Final = "golden"
 def artifact_path(name: str, key: ArtifactKey, keys: Collection[ArtifactKey], suffix: str) -> str:
     """Where an artifact stands in a bundle of `keys`, relative, with forward slashes.
 
-    A target that stands there once has the plain name; of one that stands there several times each names its precision.
+    A target that stands there once has the plain name; of one that stands there several times each names its precision,
+    "auto" with its size.
     """
     several = sum(other.target == key.target for other in keys) > 1
-    return f"{key.target}/{name}{f'-{key.precision}' if several else ''}{suffix}"
+    return f"{key.target}/{name}{f'-{key.rung_in_names}' if several else ''}{suffix}"
 
 
 def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> dict[str, object]:
     """What parity.json holds: every executor's report, for readers who want the judgement and nothing else."""
     reports = [
-        {"target": entry.target, "precision": entry.precision, "parity": entry.parity, "witnesses": entry.witnesses}
+        {
+            "target": entry.target,
+            "precision": entry.precision,
+            "size_budget": entry.size_budget,
+            "parity": entry.parity,
+            "witnesses": entry.witnesses,
+        }
         for entry in artifacts
     ]
     return {"schema_version": 1, "name": name, "artifacts": reports}

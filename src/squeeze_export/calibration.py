@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
-from squeeze_export.golden import IMAGE_SUFFIXES
 from squeeze_export.manifest import CalibrationRecord
-from squeeze_export.preprocessing import load_pixels, pixels
+from squeeze_export.preprocessing import IMAGE_SUFFIXES, load_pixels, pixels
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray, PreprocessingSpec

@@ -17,7 +17,6 @@ from squeeze_export.contracts import (
     MODELS,
     STARTERS,
     TARGETS,
-    ArtifactKey,
     GoldenPack,
     OutputParity,
     ParityReport,
@@ -127,16 +126,14 @@ def of_accuracy(record: Manifest) -> list[str]:
     if told is None:
         return []
     lines = []
-    if [(figure.target, figure.precision) for figure in told.artifacts] != [
-        (entry.target, entry.precision) for entry in record.artifacts
-    ]:
+    if [figure.key for figure in told.artifacts] != [entry.key for entry in record.artifacts]:
         lines.append("accuracy is not told of exactly the artifacts of this bundle")
     unable = {entry.key for entry in record.artifacts if entry.parity.verdict == "NOT_RUN"}
     if not 0 < told.reference <= told.images or (told.expected == "reference" and told.reference != told.images):
         lines.append(f"accuracy says that the reference is right on {told.reference} of {told.images} images ({told.expected})")
         return lines
     for figure in told.artifacts:
-        key = ArtifactKey(target=figure.target, precision=figure.precision)
+        key = figure.key
         if figure.status == "NOT_RUN" and key in unable and figure.right is None and figure.drop is None:
             continue
         right, gained, lost, drop = figure.right, figure.gained, figure.lost, figure.drop

@@ -83,8 +83,9 @@ def export_command(
             metavar="[TARGET=]PRECISION",
             help="fp32, fp16, int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), int8-dynamic, int8-weights, int4-mixed; "
             "for Core ML pal8, pal6, pal4, pal3, pal2, sparse, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many "
-            "bytes: coreml=auto:490KB); or ladder for all but int8-uint8 and auto; for every target or one (coreml=fp32). "
-            "Several, repeated or with commas (coreml=fp16,fp32), give an artifact each. Default: fp16 for Core ML, else fp32.",
+            "bytes: coreml=auto:490KB); or ladder for all but auto; for every target or one (coreml=fp32). "
+            "Several, repeated or with commas (coreml=fp16,auto:450KB,auto:490KB), give an artifact each. Default: fp16 for "
+            "Core ML, else fp32.",
             rich_help_panel=_WHAT,
         ),
     ] = None,

@@ -19,7 +19,7 @@ import msgspec
 from squeeze_export.contracts import ColorOrder, Features, GoldenPack, PreprocessingSpec, Scores, Tolerance, WeightDigest
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError, UsageError
 from squeeze_export.models.source import weight_digests
-from squeeze_export.preprocessing import load_image, normalise, pixels
+from squeeze_export.preprocessing import IMAGE_SUFFIXES, load_image, normalise, pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 MAX_IMAGES: Final = 8
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 DESCRIPTION: Final = "golden.json"
 
 _CHECKSUM: Final = "golden.json.sha256"

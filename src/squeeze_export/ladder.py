@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export import signals
 from squeeze_export.bundle import storage_error
-from squeeze_export.contracts import ExportRequest, Precision, Progress, Target
+from squeeze_export.contracts import ExportRequest, Precision, Progress, Target, rung_name
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
 from squeeze_export.evaluation.limit import check_images, check_limit, exceeds
@@ -95,14 +95,6 @@ class Ladder:
     problems: tuple[str, ...]
 
 
-def rung_name(precision: str, size_budget: int | None) -> str:
-    """A precision as one asks for it: with the size, where it has one."""
-    if size_budget is None:
-        return precision
-    thousands, rest = divmod(size_budget, 1000)
-    return f"{precision}:{size_budget if rest else f'{thousands}KB'}"
-
-
 def check(
     request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int, max_drop: float | None = None
 ) -> None:
@@ -149,14 +141,13 @@ def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportR
     """The request without the artifacts that failed (None where none is left), and why each did, with its exit code."""
     found = {result.key: troubles(result, allow_unproven=request.allow_unproven) for result in error.results}
     lost = tuple(trouble for told in found.values() for trouble in told)
-    kept = {
-        target: tuple(key.precision for key in request.keys if key.target == target and not found.get(key))
-        for target in request.targets
-    }
-    if not lost or not any(kept.values()):
+    kept = [key for key in request.keys if not found.get(key)]
+    if not lost or not kept:
         return None, lost
-    targets = tuple(target for target in request.targets if kept[target])
-    return replace(request, targets=targets, precisions={target: kept[target] for target in targets}), lost
+    targets = tuple(target for target in request.targets if any(key.target == target for key in kept))
+    precisions = {target: tuple(dict.fromkeys(key.precision for key in kept if key.target == target)) for target in targets}
+    sizes = tuple(dict.fromkeys(key.size_budget for key in kept if key.size_budget is not None))
+    return replace(request, targets=targets, precisions=precisions, size_budgets=sizes), lost
 
 
 def assemble(

@@ -98,6 +98,7 @@ class AccuracyFigure:
 
     target: Target
     precision: Precision
+    size_budget: int | None = None
     executor: str | None
     status: Literal["MEASURED", "FAILED", "NOT_RUN"]
     reason: str | None
@@ -106,6 +107,11 @@ class AccuracyFigure:
     lost: int | None
     drop: float | None
     standard_error: float | None
+
+    @property
+    def key(self) -> ArtifactKey:
+        """The artifact's place in the bundle."""
+        return ArtifactKey(target=self.target, precision=self.precision, size_budget=self.size_budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +161,7 @@ class ArtifactRecord:
     @property
     def key(self) -> ArtifactKey:
         """Its place among the artifacts of the bundle."""
-        return ArtifactKey(target=self.target, precision=self.precision)
+        return ArtifactKey(target=self.target, precision=self.precision, size_budget=self.size_budget)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import get_args
 from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals
 from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
+    AUTO,
     MODELS,
     PIXELS_IN,
     STARTERS,
@@ -161,8 +162,8 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         if key.precision not in EXPORTERS[key.target].PRECISIONS:
             known = ", ".join(EXPORTERS[key.target].PRECISIONS)
             having = [target for target in request.targets if key.precision in EXPORTERS[target].PRECISIONS]
-            only = f" For {having[0]} alone write --precision {having[0]}={key.precision}." if having else ""
-            raise UsageError(f"{key.target} cannot be written in {key.precision}; it has {known}.{only}")
+            only = f" For {having[0]} alone write --precision {having[0]}={key.rung}." if having else ""
+            raise UsageError(f"{key.target} cannot be written in {key.rung}; it has {known}.{only}")
         if key.target == "coreml":
             check_target(key.precision, request.ios_target)
         if key.precision == PIXELS_IN and request.input_kind == "tensor":
@@ -170,7 +171,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
                 f"{key} takes the pixels of an image as they are, --input-kind tensor what an app has normalised. Leave one of "
                 "them out."
             )
-        if key.precision == "auto" and request.size_budget is None:
+        if key.precision == AUTO and key.size_budget is None:
             raise UsageError("The precision auto needs a size: write --precision coreml=auto:490KB.")
         settings[key] = ExportSettings(
             precision=key.precision,
@@ -178,7 +179,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
             output_kind=output_kind,
             ios_target=request.ios_target,
             tflite_route=request.tflite_route,
-            size_budget=request.size_budget if key.precision == "auto" else None,
+            size_budget=key.size_budget,
         )
     return settings
 

@@ -41,6 +41,9 @@ PRESETS: Final[Mapping[Preset, PreprocessingSpec]] = {
     ),
 }
 
+# What a folder is searched for: formats that Pillow reads everywhere.
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
 # The smallest side that the network still makes at least one position of: 17 -> 8 -> 4 -> 2 -> 1 and 21 -> 8 -> 4 -> 2 -> 1.
 SMALLEST_SIDE: Final[Mapping[ModelName, int]] = {
     "squeezenet1_1": 17,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from squeeze_export.contracts import (
     PHONE_TARGETS,
-    PIXELS_IN,
     STARTERS,
     TARGETS,
     ColorOrder,
@@ -22,7 +20,6 @@ from squeeze_export.contracts import (
     InputKind,
     IosTarget,
     ModelName,
-    Precision,
     ScoreKind,
     Starter,
     Target,
@@ -32,14 +29,9 @@ from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.limit import check_limit
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.source import check_name
+from squeeze_export.precisions import asked_for, one_of
 from squeeze_export.preprocessing import PRESETS, Preset, spec_for
 
-if TYPE_CHECKING:
-    import torch
-
-T = TypeVar("T")
-
-LADDER: Final = "ladder"
 _INPUT_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
 
 
@@ -187,7 +179,7 @@ def _settled(options: Options) -> ExportRequest:
     if not options.target:
         raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
     targets = _targets(options.target)
-    model = cast("ModelName", _one_of("--model", options.model or "squeezenet1_1", get_args(ModelName)))
+    model = cast("ModelName", one_of("--model", options.model or "squeezenet1_1", get_args(ModelName)))
     weights = options.weights or _DEFAULT_WEIGHTS
     if options.name is not None:
         check_name(options.name)
@@ -201,14 +193,18 @@ def _settled(options: Options) -> ExportRequest:
         raise UsageError(
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
-    ios = cast("IosTarget", _one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
-    kernels = cache(partial(_kernels, model, weights))
-    precisions = _precisions(options.precision, targets, ios, kernels)
-    newest: IosTarget = get_args(IosTarget)[-1]
-    most = _precisions(options.precision, targets, newest, kernels)
-    left_out = ", ".join(rung for rung in most.get("coreml", ()) if rung not in precisions["coreml"])
+    ios = cast("IosTarget", one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
+    input_kind = cast("InputKind", one_of("--input-kind", options.input_kind or "image", get_args(InputKind)))
+    asked = asked_for(
+        options.precision,
+        targets,
+        ios=ios,
+        no_pixels=_no_pixels(options, weights),
+        model=model,
+        weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
+    )
     if options.calibration_data is not None and not any(
-        precision in EXPORTERS[target].CALIBRATED for target, named in precisions.items() for precision in named
+        precision in EXPORTERS[target].CALIBRATED for target, named in asked.precisions.items() for precision in named
     ):
         raise UsageError(
             f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
@@ -217,15 +213,15 @@ def _settled(options: Options) -> ExportRequest:
         )
     if options.max_accuracy_drop is not None:
         check_limit(options.max_accuracy_drop)
-    preset = _one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
+    preset = one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
         model=model,
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
-        precisions=precisions,
-        size_budget=_size_budget(options.precision),
+        precisions=asked.precisions,
+        size_budgets=asked.sizes,
         preprocessing=spec_for(
             cast("Preset", preset),
             model=model,
@@ -234,13 +230,13 @@ def _settled(options: Options) -> ExportRequest:
             mean=_triple("--mean", options.mean),
             std=_triple("--std", options.std),
             scale=options.scale,
-            color_order=cast("ColorOrder", _one_of("--color-order", options.color_order, get_args(ColorOrder)))
+            color_order=cast("ColorOrder", one_of("--color-order", options.color_order, get_args(ColorOrder)))
             if options.color_order
             else None,
         ),
-        input_kind=cast("InputKind", _one_of("--input-kind", options.input_kind or "image", get_args(InputKind))),
-        head=cast("Head", _one_of("--head", options.head or "classifier", get_args(Head))),
-        output_kind=cast("ScoreKind", _one_of("--output-kind", options.output_kind, get_args(ScoreKind)))
+        input_kind=input_kind,
+        head=cast("Head", one_of("--head", options.head or "classifier", get_args(Head))),
+        output_kind=cast("ScoreKind", one_of("--output-kind", options.output_kind, get_args(ScoreKind)))
         if options.output_kind
         else None,
         images=Path(options.images) if options.images is not None else None,
@@ -253,26 +249,15 @@ def _settled(options: Options) -> ExportRequest:
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
         max_accuracy_drop=options.max_accuracy_drop,
-        notes=(f"the ladder of Core ML for {ios} leaves out {left_out}: pass --ios-target {newest} for them.",)
-        if left_out
-        else (),
+        notes=asked.notes,
     )
 
 
 _DEFAULT_WEIGHTS: Final = "demo"
 
 
-def _one_of(option: str, value: str, known: Iterable[str]) -> str:
-    choices = tuple(known)
-    if value in choices:
-        return value
-    close = difflib.get_close_matches(value, choices, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    raise UsageError(f"{option} {value!r} is unknown.{hint} Known: {', '.join(choices)}.")
-
-
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
-    named = {_one_of("--target", part, (*TARGETS, "all")) for value in written for part in value.split(",")}
+    named = {one_of("--target", part, (*TARGETS, "all")) for value in written for part in value.split(",")}
     if "all" in named:
         named.update(PHONE_TARGETS)
     return tuple(target for target in TARGETS if target in named)
@@ -281,105 +266,17 @@ def _targets(written: Iterable[str]) -> tuple[Target, ...]:
 def _tflite_route(written: str | None, targets: tuple[Target, ...]) -> TfliteRoute:
     if written is None:
         return "litert-torch"
-    route = cast("TfliteRoute", _one_of("--tflite-route", written, get_args(TfliteRoute)))
+    route = cast("TfliteRoute", one_of("--tflite-route", written, get_args(TfliteRoute)))
     if "tflite" not in targets:
         raise UsageError(f"--tflite-route {route} concerns a target that is not exported. Add --target tflite.")
     return route
 
 
 def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
-    named = {_one_of("--starter", value, (*STARTERS, "none")) for value in written}
+    named = {one_of("--starter", value, (*STARTERS, "none")) for value in written}
     if "none" in named and len(named) > 1:
         raise UsageError(f"--starter none cannot stand beside {', '.join(sorted(named - {'none'}))}. Keep one of them.")
     return tuple(starter for starter in STARTERS if starter in named) if named else None
-
-
-def _precisions(
-    written: Iterable[str], targets: tuple[Target, ...], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
-) -> Mapping[Target, tuple[Precision, ...]]:
-    """The precisions per target, in the order written; what is said of one target stands instead of what is said of all."""
-    general: list[str] = []
-    chosen: dict[Target, list[str]] = {}
-    for entry in written:
-        left, equals, right = entry.partition("=")
-        parts = [part.partition(":")[0] if _is_auto(part) else part for part in (right if equals else left).split(",")]
-        named = [_one_of("--precision", part, (*get_args(Precision), LADDER)) for part in parts]
-        if not equals:
-            general += named
-            continue
-        target = cast("Target", _one_of("--precision", left, TARGETS))
-        if target not in targets:
-            raise UsageError(f"--precision {entry} names a target that is not exported. Add --target {target}.")
-        chosen.setdefault(target, []).extend(named)
-    if general and set(chosen) >= set(targets):
-        raise UsageError(
-            f"--precision {','.join(general)} is for the targets that have none of their own, and every target has: write "
-            f"{targets[0]}={','.join(general)}, or leave it out."
-        )
-    asked = (dict.fromkeys(targets, general) if general else {}) | chosen
-    return {target: _expanded(target, names, ios, kernels) for target, names in asked.items()}
-
-
-def _is_auto(part: str) -> bool:
-    return part == "auto" or part.startswith("auto:")
-
-
-def _size_budget(written: Iterable[str]) -> int | None:
-    """The one size of all `auto:SIZE`, in bytes; UsageError where there are several, or auto stands without one."""
-    parts = [part for entry in written for part in entry.rpartition("=")[2].split(",") if _is_auto(part)]
-    if not parts:
-        return None
-    from squeeze_export.compression.budget import parse_size
-
-    if len(set(parts)) > 1:
-        raise UsageError(f"--precision auto stands with several sizes, {', '.join(parts)}: one bundle has one.")
-    if ":" not in parts[0]:
-        raise UsageError("--precision auto needs a size: write coreml=auto:490KB.")
-    try:
-        return parse_size(parts[0].partition(":")[2])
-    except UsageError as error:
-        raise UsageError(f"--precision {parts[0]}: {error}") from error
-
-
-def _expanded(
-    target: Target, names: list[str], ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]
-) -> tuple[Precision, ...]:
-    """Each precision once; `ladder` stands for the rungs of the target, see _rungs."""
-    expanded: list[str] = []
-    for name in names:
-        expanded += _rungs(target, ios, kernels) if name == LADDER else [name]
-    return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
-
-
-def _rungs(target: Target, ios: IosTarget, kernels: Callable[[], list[torch.Tensor]]) -> list[str]:
-    """Every precision of a target that needs no further choice; of Core ML, what deployment target and weights allow.
-
-    `kernels` is called for Core ML only: the weights, of which some precisions keep zeros.
-    """
-    if target != "coreml":
-        # int8's network once more, with another input and output: a choice of the app, and no further size, speed or accuracy.
-        return [rung for rung in EXPORTERS[target].PRECISIONS if rung != PIXELS_IN]
-    from squeeze_export.exporters.coreml_rungs import AUTO, check_target, serves
-
-    rungs: list[str] = []
-    for precision in EXPORTERS[target].PRECISIONS:
-        try:
-            check_target(precision, ios)
-        except UsageError:
-            continue
-        if precision != AUTO:  # which wants a size
-            rungs.append(precision)
-    found = kernels()
-    return [rung for rung in rungs if serves(rung, found)]
-
-
-def _kernels(model: ModelName, weights: str) -> list[torch.Tensor]:
-    """The kernels of weights in a file; of others none, because none of those were pruned."""
-    if weights in _SPECIAL_WEIGHTS:
-        return []
-    from squeeze_export.models.weights import load_weights
-
-    return [value for value in load_weights(model, Path(weights), seed=0).state.values() if value.ndim == 4]
 
 
 def _input_size(written: str | None) -> tuple[int, int] | None:
@@ -390,6 +287,15 @@ def _input_size(written: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--input-size {written!r} is no size: write 224, or HEIGHTxWIDTH such as 227x224.")
     height = int(match[1])
     return height, int(match[2]) if match[2] else height
+
+
+def _no_pixels(options: Options, weights: str) -> str | None:
+    """Why a ladder leaves out what takes uint8 pixels and gives uint8 scores; None where it does not."""
+    if options.input_kind == "tensor":
+        return "it takes pixels, which --input-kind tensor has none of"
+    if weights == "random" and options.output_kind in (None, "probabilities") and options.head in (None, "classifier"):
+        return "random weights are sure of nothing, and its probabilities would all be 0; --output-kind logits has it"
+    return None
 
 
 def _triple(option: str, written: str | None) -> tuple[float, float, float] | None:

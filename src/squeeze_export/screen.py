@@ -150,7 +150,7 @@ def result_table(title: str, rows: Sequence[Row]) -> Table:
         size = "–" if row.size_bytes is None else f"{row.size_bytes:,} B"
         table.add_row(
             "↳ witness" if row.witness else row.key.target,
-            row.key.precision,
+            row.key.rung,
             *(() if narrow else (size, _number(seen.max_abs_error if seen else None, "{:.2e}"))),
             _decibel(seen),
             _agreement(seen),
@@ -332,7 +332,7 @@ def ladder_table(found: Ladder) -> Table:
 
 
 def _named(row: ArtifactRow) -> str:
-    return f"{row.target} {row.precision}"
+    return str(row.key)
 
 
 def _accuracy(status: str, accuracy: Accuracy | None) -> tuple[str | Text, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -30,7 +30,8 @@ def starter(
         str | None,
         typer.Option(
             metavar="PRECISION",
-            help="Which, where the bundle has the target in several; default: the target's default, else the first asked for.",
+            help="Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: the target's default, "
+            "else the first asked for.",
         ),
     ] = None,
     allow_unproven: Annotated[
@@ -42,7 +43,8 @@ def starter(
     It opens, builds, classifies, and proves itself on the phone.
     """
     from squeeze_export import screen
-    from squeeze_export.contracts import STARTERS, TARGETS, Precision
+    from squeeze_export.contracts import AUTO, STARTERS, TARGETS, rung_name
+    from squeeze_export.precisions import precision_of
     from squeeze_export.starters import render_bundle
 
     template = next((known for known in STARTERS if known == platform), None)
@@ -51,9 +53,8 @@ def starter(
     chosen = next((known for known in TARGETS if known == target), None)
     if target is not None and chosen is None:
         raise UsageError(f"{target!r} is not a target; choose one of {', '.join(TARGETS)}.")
-    wanted = next((known for known in get_args(Precision) if known == precision), None)
-    if precision is not None and wanted is None:
-        raise UsageError(f"{precision!r} is not a precision; choose one of {', '.join(get_args(Precision))}.")
+    # Auto alone says enough where the bundle has it in one size.
+    wanted = precision if precision in (None, AUTO) else rung_name(*precision_of(precision))
     made = render_bundle(
         bundle,
         template=template,

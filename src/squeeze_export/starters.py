@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from squeeze_export import starter_names
-from squeeze_export.contracts import DEFAULT_PRECISION, PIXELS_IN, STARTERS, Precision, Starter, Target
+from squeeze_export.contracts import DEFAULT_PRECISION, PIXELS_IN, STARTERS, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.manifest import damage, encode, open_bundle
 from squeeze_export.starter_template import Copies, Template, Variant, fed_targets, read_template, targets_of, template_root
@@ -42,15 +42,15 @@ def render(
     app_id: str,
     app_name: str,
     destination: Path,
-    precision: Precision | None = None,
+    precision: str | None = None,
     allow_unproven: bool = False,
 ) -> Path:
     """Write the complete project for one artifact of `bundle` into `destination` (new or empty), which appears by one rename.
 
     Of several precisions of the target: see `proven`. The same bundle, names and template give the same bytes. Raises ParityError
     where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or no
-    variant, ArtifactError for a file that is not what the manifest records, UsageError for names, destination, and a model that
-    an app of ours cannot take (one without classes).
+    variant, ArtifactError for a file that is not what the manifest records, UsageError for names, destination, "auto" of several
+    sizes, and a model that an app of ours cannot take (one without classes).
     """
     if template == "android":
         starter_names.check_android_id(app_id)
@@ -95,7 +95,7 @@ def render_bundle(
     app_id: str | None,
     app_name: str | None,
     destination: Path,
-    precision: Precision | None = None,
+    precision: str | None = None,
     allow_unproven: bool = False,
 ) -> Path:
     """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
@@ -165,21 +165,26 @@ def add_starters(
     return tuple(made)
 
 
-def proven(manifest: Manifest, target: Target, precision: Precision | None = None, *, allow_unproven: bool) -> ArtifactRecord:
+def proven(manifest: Manifest, target: Target, precision: str | None = None, *, allow_unproven: bool) -> ArtifactRecord:
     """The record of the target's artifact, refused unless its parity PASSED.
 
-    Of several the one in `precision`; without it the one in the target's default precision, or else the one first asked for
-    that an app can feed.
+    Of several the one in `precision` ("fp16", "auto:490KB"; "auto" where it stands there in one size); without it the one in the
+    target's default precision, or else the one first asked for that an app can feed.
     """
-    records = {record.precision: record for record in manifest.artifacts if record.target == target}
-    fed = [record for record in records.values() if record.precision != PIXELS_IN] or list(records.values())
-    record = records.get(precision or DEFAULT_PRECISION[target]) or (None if precision else next(iter(fed), None))
-    if record is None:
+    records = [record for record in manifest.artifacts if record.target == target]
+    found = [record for record in records if (precision or DEFAULT_PRECISION[target]) in (record.precision, record.key.rung)]
+    if precision is None:
+        found = (found or [record for record in records if record.precision != PIXELS_IN] or records)[:1]
+    if len(found) > 1:
+        several = ", ".join(record.key.rung for record in found)
+        raise UsageError(f"The bundle {manifest.name} has {target} {precision} in several sizes: name one of {several}.")
+    if not found:
         there = ", ".join(str(record.key) for record in manifest.artifacts) or "none"
         raise TargetUnavailableError(
             f"The bundle {manifest.name} has no {target} {precision or 'artifact'}; it has {there}. "
             f"Export again with --target {target}{f' --precision {precision}' if precision else ''}."
         )
+    (record,) = found
     for report in (record.parity, *record.witnesses):
         if report.verdict == "FAILED":
             told = f": {report.reason}" if report.reason else "."
@@ -293,7 +298,7 @@ def _contract(
         "name": manifest.name,
         "model": manifest.source.model,
         "target": record.target,
-        "precision": record.precision,
+        "precision": record.key.rung_in_names,
         "num_classes": manifest.source.num_classes,
         "parity": {"verdict": record.parity.verdict, "executor": record.parity.executor},
         "files": {

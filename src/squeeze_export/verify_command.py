@@ -42,6 +42,7 @@ def verify(
                 {
                     "target": result.key.target,
                     "precision": result.key.precision,
+                    "size_budget": result.key.size_budget,
                     "reports": result.reports,
                     "witnesses": result.witnesses,
                 }

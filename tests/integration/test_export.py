@@ -157,36 +157,46 @@ def test_tensor_input_and_the_other_precision_pass(tmp_path):
 
 def test_several_precisions_stand_side_by_side_and_change_nothing_of_one_another(tmp_path):
     weights = ("--weights", "random", "--name", "net", "--input-size", "64", "--output-kind", "logits")
-    asked = ("--precision", "fp16,fp32", "--precision", "tflite=fp32,int8")
-    ended = run_tool("--target", "tflite", "--target", "torchscript", *asked, *weights, cwd=tmp_path)
+    # Sizes with room for every weight as fp16 has it: nothing is chosen, which would take minutes.
+    sizes = ("--precision", "coreml=auto:3MB,auto:2.6MB", "--ios-target", "iOS18")
+    asked = ("--precision", "fp16,fp32", "--precision", "tflite=fp32,int8", *sizes)
+    ended = run_tool("--target", "all", *asked, *weights, cwd=tmp_path)
     assert ended.code == 0, ended.err
     bundle = tmp_path / "dist" / "net"
     entries = manifest_of(bundle)["artifacts"]
-    wanted = [("tflite", "fp32"), ("tflite", "int8"), ("torchscript", "fp16"), ("torchscript", "fp32")]
-    assert [(entry["target"], entry["precision"]) for entry in entries] == wanted
-    assert [entry["path"] for entry in entries[1:3]] == ["tflite/net-int8.tflite", "torchscript/net-fp16.ptl"]
-    assert len({entry["sha256"] for entry in entries}) == len(entries)
-    assert [len(entry["chosen_weights"]) for entry in entries] == [0, 52, 0, 0]
+    wanted = [("coreml", "auto", 3_000_000), ("coreml", "auto", 2_600_000), ("tflite", "fp32", None), ("tflite", "int8", None)]
+    wanted += [("torchscript", "fp16", None), ("torchscript", "fp32", None)]
+    assert [(entry["target"], entry["precision"], entry["size_budget"]) for entry in entries] == wanted
+    assert [entry["path"] for entry in entries[:2]] == [f"coreml/net-auto-{size}.mlpackage" for size in ("3000KB", "2600KB")]
+    assert [entry["path"] for entry in entries[3:5]] == ["tflite/net-int8.tflite", "torchscript/net-fp16.ptl"]
+    assert len({entry["sha256"] for entry in entries[1:]}) == len(entries[1:])
+    assert [len(entry["chosen_weights"]) for entry in entries] == [52, 52, 0, 52, 0, 0]
+    for size in ("3000KB", "2600KB"):  # lines of progress, rows of the table
+        assert all(f"coreml auto:{size} " in " ".join(said.split()) for said in (ended.err, ended.out))
     assert (
         manifest_of(bundle)["calibration"]["origin"] == "demo" and "--calibration-data" in ended.err
     )  # these are not its weights
     bars = json.loads((bundle / "golden" / "golden.json").read_text(encoding="utf-8"))["tolerances"]
-    assert sorted(bars) == sorted(f"{target}-{precision}" for target, precision in wanted)
+    plain = [f"{target}-{precision}" for target, precision, size in wanted if size is None]
+    assert sorted(bars) == ["coreml-auto-2600KB", "coreml-auto-3000KB", *sorted(plain)]
     # The bar of logits, in the pack that the apps read as in the manifest; `verify` below holds them against each other.
     assert bars["tflite-int8"]["min_snr_db"] == tolerance_for("tflite", "int8", "logits").min_snr_db
     assert (
-        entries[1]["parity"]["tolerance"]["min_snr_db"] == bars["tflite-int8"]["min_snr_db"] < bars["tflite-fp32"]["min_snr_db"]
+        entries[3]["parity"]["tolerance"]["min_snr_db"] == bars["tflite-int8"]["min_snr_db"] < bars["tflite-fp32"]["min_snr_db"]
     )
     # The app has the default precision where that is there, in whatever order it was asked for.
     contract = json.loads(next((bundle / "android-torchscript").rglob("contract.json")).read_text(encoding="utf-8"))
     assert contract["precision"] == "fp32"
+    # Without it the one asked for first, under the name that its bar has.
+    contract = json.loads(next((bundle / "ios").rglob("contract.json")).read_text(encoding="utf-8"))
+    assert f"{contract['target']}-{contract['precision']}" == "coreml-auto-3000KB"
     alone = run_tool(*("--target", "torchscript", "-o", "alone"), *weights, cwd=tmp_path)
     assert alone.code == 0, alone.err
     assert (tmp_path / "alone/net/torchscript/net.ptl").read_bytes() == (bundle / "torchscript/net-fp32.ptl").read_bytes()
 
     proven = run_tool("verify", bundle, "--json", cwd=tmp_path)
     assert proven.code == 0, proven.err
-    found = [(entry["target"], entry["precision"]) for entry in json.loads(proven.out)["artifacts"]]
+    found = [(entry["target"], entry["precision"], entry["size_budget"]) for entry in json.loads(proven.out)["artifacts"]]
     assert found == wanted
     # One artifact in the other's place is whole and runs, and is refused all the same.
     shutil.copy(bundle / "torchscript/net-fp16.ptl", bundle / "torchscript/net-fp32.ptl")

@@ -187,6 +187,14 @@ def test_a_record_that_contradicts_itself_is_told(tmp_path, pictures):
     assert "do not follow" in told(artifacts=(first, replace(second, standard_error=None)))
     assert "FAILED without figures" in told(artifacts=(first, replace(second, status="FAILED")))
     assert "right on 0 of 42" in told(reference=0)
+    # Of two sizes of auto the figures of each are its own.
+    sized = {size: replace(first, precision="auto", size_budget=size) for size in (450_000, 490_000)}
+    assert shown(replace(good, artifacts=tuple(sized.values()))).count("tflite auto:4") == 2
+    made = replace(made, artifacts=tuple(replace(made.artifacts[0], precision="auto", size_budget=size) for size in sized))
+    good = replace(good, artifacts=tuple(sized.values()))
+    assert claims.of_accuracy(replace(made, accuracy=good)) == []
+    assert "exactly the artifacts" in told(artifacts=tuple(reversed(sized.values())))
+    made = replace(made, accuracy=good)
     read = manifest.decode(manifest.encode(made), manifest.Manifest)
     assert claims.of_accuracy(read) == []
 

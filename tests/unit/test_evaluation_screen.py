@@ -69,6 +69,8 @@ def test_the_table_holds_every_figure_with_its_uncertainty():
         *("coreml fp32", "97.5 [87.1, 99.6]", "97.5 [87.1, 99.6]", "-2.5 ± 2.5", "-2.5 ± 2.5", "97.5 [87.1, 99.6]")
     ]
     assert "reference: eager; tflite fp32, coreml fp32: LiteRT." in " ".join(text_of(FOUND).split())
+    sized = tuple(replace(ROW, target="coreml", precision="auto", size_budget=size) for size in (450_000, 490_000))
+    assert "coreml auto:450KB, coreml auto:490KB: LiteRT." in " ".join(text_of(replace(FOUND, artifacts=sized)).split())
 
 
 def test_what_was_not_measured_has_no_figures():

@@ -14,7 +14,7 @@ from squeeze_export import ladder, ladder_plot, screen
 from squeeze_export.contracts import ExportRequest, ParityReport
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.report import Accuracy, Comparison
-from squeeze_export.jobs import Result
+from squeeze_export.jobs import Failure, Result
 from squeeze_export.pipeline import ExportFailed
 from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
@@ -29,7 +29,7 @@ def rung(target, precision, size, hits, ms=None, size_budget=None):
         target=target,
         precision=precision,
         size_budget=size_budget,
-        path=f"{target}/{precision}",
+        path=f"{target}/{precision}-{size_budget}",
         bytes=size,
         zip_bytes=size - 100,
         status="MEASURED" if hits else "NOT_RUN",
@@ -48,7 +48,7 @@ def climbed():
     rungs = (
         rung("coreml", "fp16", 2_500_000, 120),
         rung("coreml", "auto", 950_000, 117, size_budget=990_000),
-        rung("coreml", "pal8", 1_250_000, 117),  # dearer than pal6, and no better
+        rung("coreml", "auto", 1_250_000, 117, size_budget=1_250_500),  # dearer than the other size, and no better
         rung("tflite", "fp32", 5_000_000, 120, 3.5),
         rung("tflite", "int8", 1_400_000, 118, 1.0),
         rung("torchscript", "fp32", 5_000_100, 0),
@@ -110,7 +110,7 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
     assert (fast["top1_difference_error"], fast["ms_1_thread"], fast["ms_2_threads"]) == ("0.010000", "1.0", "0.5")
     assert (fast["best_accuracy"], fast["best_speed"], fast["top5"]) == ("yes", "yes", "")
     assert (gone["status"], gone["top1"], gone["agreement"], gone["ms_1_thread"]) == ("NOT_RUN", "", "", "")
-    assert [row["size_budget"] for row in rows] == ["", "990000", "", "", "", ""]
+    assert [row["size_budget"] for row in rows] == ["", "990000", "1250500", "", "", ""]
     marks = [row["within_max_drop"] for row in rows]
     assert marks == ["yes", "no", "no", "yes", "yes", ""]
     console = screen.out()
@@ -127,6 +127,7 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
         "by more than 1 points",
         "TFLite files only",
         "coreml auto:990KB 950,000",
+        "coreml auto:1250500 1,250,000",
     ):
         assert expected in words, words
 
@@ -161,6 +162,16 @@ def test_rungs_that_failed_leave_the_others(tmp_path):
     rest, lost = ladder.without_failed(request, ended(int8=wrong, fp32=not_run))
     assert (rest.targets, [code for _, code in lost]) == (("coreml",), [6, 5])
     assert ladder.without_failed(request, ended(int8=wrong, fp32=wrong, fp16=wrong))[0] is None
+    # Of two sizes the one that cannot be met is left out, and named.
+    sized = replace(request, precisions={"coreml": ("auto", "fp16")}, size_budgets=(50_000, 490_000))
+    small = Failure(error="UsageError", message="the smallest reachable has 183,220", traceback="")
+    results = tuple(
+        Result(key=key, artifact=None, reports=(passed,), failure=small if key.size_budget == 50_000 else None, seconds=1.0)
+        for key in sized.keys
+    )
+    rest, lost = ladder.without_failed(sized, ExportFailed("Nothing was written.", 2, results))
+    assert [str(key) for key in rest.keys] == ["coreml auto:490KB", "coreml fp16", "tflite fp32"]
+    assert lost == (("coreml auto:50KB: the smallest reachable has 183,220", 2),)
     assert ladder.without_failed(request, ExportFailed("of another cause", 4, ()))[0] is None
 
 

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import save_file
 
 from squeeze_export.bundle import artifact_path
+from squeeze_export.contracts import ExportRequest
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.weights import load_weights
@@ -54,10 +55,10 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
         assert request(precision=written).precisions == {"coreml": ("fp32", "fp16")}
     assert request(precision=("fp32", "fp16"), target=("tflite",)).precisions == {"tflite": ("fp32", "fp16")}
     everything = request(precision=("ladder",))
-    # Of Core ML what iOS 16 has operations for, without a size; of TFLite int8 with one kind of input.
+    # Of Core ML what iOS 16 has operations for, without a size.
     assert everything.precisions == {
         "coreml": ("fp32", "fp16", "int8", "pal8", "pal6", "pal4", "pal2"),
-        "tflite": ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-mixed"),
+        "tflite": EXPORTERS["tflite"].PRECISIONS,
         "torchscript": EXPORTERS["torchscript"].PRECISIONS,
     }
     assert everything.notes == ("the ladder of Core ML for iOS16 leaves out pal3: pass --ios-target iOS18 for them.",)
@@ -66,7 +67,16 @@ def test_several_precisions_are_artifacts_of_their_own_in_the_order_asked():
     assert request(precision=("tflite=ladder",)).notes == request(precision=("ladder", "coreml=fp16")).notes == ()
     assert request(precision=("ladder",), ios_target="iOS15").precisions["coreml"] == ("fp32", "fp16")
     assert list(plan(everything)) == list(everything.keys)
-    assert request(target=("tflite",), precision=("ladder,int8-uint8",)).precisions["tflite"][-2:] == ("int4-mixed", "int8-uint8")
+    tensors = request(target=("tflite",), precision=("ladder",), input_kind="tensor")
+    assert set(EXPORTERS["tflite"].PRECISIONS) - set(tensors.precisions["tflite"]) == {"int8-uint8"}
+    assert tensors.notes[0].startswith("the ladder of TFLite leaves out int8-uint8: it takes pixels")
+    unsure = request(target=("tflite",), precision=("ladder",), weights="random")
+    assert "int8-uint8" not in unsure.precisions["tflite"] and "random weights" in unsure.notes[0]
+    assert (
+        "int8-uint8"
+        in request(target=("tflite",), precision=("ladder",), weights="random", output_kind="logits").precisions["tflite"]
+    )
+    assert list(plan(tensors)) == list(tensors.keys)
     keys = request(target=("coreml", "tflite"), precision=("coreml=fp32,fp16",)).keys
     assert [key.name for key in keys] == ["coreml-fp32", "coreml-fp16", "tflite-fp32"]
     paths = [artifact_path("net", key, keys, ".x") for key in keys]
@@ -83,14 +93,37 @@ def test_the_ladder_keeps_zeros_where_the_weights_have_some(tmp_path):
     assert request(**asked, ios_target="iOS18").precisions["coreml"][-2:] == ("sparse-pal6", "sparse-pal4")
 
 
-def test_auto_takes_a_size():
-    asked = request(precision=("coreml=fp16,auto:490KB",), ios_target="iOS18")
-    assert asked.precisions["coreml"] == ("fp16", "auto")
-    settings = plan(asked)
-    assert {key.precision: wanted.size_budget for key, wanted in settings.items() if key.target == "coreml"} == {
-        "fp16": None,
-        "auto": 490_000,
-    }
+def test_auto_takes_sizes_and_each_is_an_artifact_of_its_own(tmp_path):
+    text = """
+        target = "coreml"
+        ios-target = "iOS18"
+        precision = { coreml = ["auto:0.45MB", "fp16", "auto:489500", "auto:450KB"] }
+    """
+    written = request(
+        target=("coreml",), precision=("coreml=auto:0.45MB,fp16,auto:489500", "coreml=auto:450KB"), ios_target="iOS18"
+    )
+    assert build_request(config(tmp_path, text)) == written
+    assert written.notes == ("auto:0.45MB and auto:450KB are one size, 450,000 bytes: one artifact.",)
+    settings = plan(written)
+    assert [(wanted.precision, wanted.size_budget) for wanted in settings.values()] == [
+        ("auto", 450_000),
+        ("auto", 489_500),
+        ("fp16", None),
+    ]
+    # Names of files and on the screen, the same whether there is one size or several.
+    assert [artifact_path("net", key, settings, ".mlpackage") for key in settings] == [
+        f"coreml/net-{name}.mlpackage" for name in ("auto-450KB", "auto-489500", "fp16")
+    ]
+    one = request(target=("coreml",), precision=("coreml=fp16,auto:450KB,auto:450KB",), ios_target="iOS18")
+    assert one.notes == () and [str(key) for key in one.keys] == ["coreml fp16", "coreml auto:450KB"]
+    assert [key.name for key in one.keys] == ["coreml-fp16", "coreml-auto-450KB"]
+    with pytest.raises(UsageError, match=r"tflite cannot be written in auto:450KB; .* write --precision coreml=auto:450KB"):
+        plan(request(target=("coreml", "tflite"), precision=("auto:450KB",), ios_target="iOS18"))
+    with pytest.raises(UsageError, match="auto needs a size"):
+        plan(ExportRequest(targets=("coreml",), precisions={"coreml": ("auto",)}, ios_target="iOS18"))
+
+
+def test_a_precision_wants_a_deployment_target_that_has_it():
     for precision, ios, needed in (
         ("pal3", "iOS16", "iOS18"),
         ("sparse-pal6", "iOS17", "iOS18"),
@@ -108,7 +141,8 @@ def test_auto_takes_a_size():
         ({"precision": ("coreml=auto",)}, "--precision auto needs a size"),
         ({"precision": ("coreml=auto:much",)}, "--precision auto:much: 'much' is no size"),
         ({"target": ("coreml",), "precision": ("int8", "coreml=fp16")}, "every target has: write coreml=int8"),
-        ({"precision": ("coreml=auto:1KB,auto:2KB",)}, "stands with several sizes"),
+        ({"precision": ("coreml=auto:450KB,auto:0",)}, "--precision auto:0: '0' is no size"),
+        ({"precision": ("coreml=pal4:450KB",)}, "--precision 'pal4:450KB' is unknown"),
         ({"target": ()}, "No target was named"),
         ({"target": ("cormel",)}, "Did you mean coreml"),
         ({"model": "squeezenet"}, "--model 'squeezenet' is unknown"),

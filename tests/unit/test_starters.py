@@ -359,6 +359,14 @@ def test_of_several_precisions_the_default_one_is_taken_or_else_the_first_asked_
     assert chosen(replace(made[1], artifacts=(fp16, fp32)), precision="fp16") == fp16
     with pytest.raises(TargetUnavailableError, match="has no tflite fp16; it has tflite fp32"):
         chosen(replace(made[1], artifacts=(fp32,)), precision="fp16")
+    small, large = (replace(record, precision="auto", size_budget=size) for size in (450_000, 490_000))
+    sizes = replace(made[1], artifacts=(small, large))
+    assert chosen(sizes) == chosen(sizes, precision="auto:450KB") == small
+    assert chosen(sizes, precision="auto:490KB") == chosen(replace(sizes, artifacts=(large,)), precision="auto") == large
+    with pytest.raises(UsageError, match="tflite auto in several sizes: name one of auto:450KB, auto:490KB"):
+        chosen(sizes, precision="auto")
+    with pytest.raises(TargetUnavailableError, match="has no tflite auto:460KB; it has tflite auto:450KB"):
+        chosen(sizes, precision="auto:460KB")
 
 
 def test_an_artifact_that_takes_uint8_is_no_apps(made, tmp_path):

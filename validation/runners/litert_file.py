@@ -38,27 +38,32 @@ class Operation:
 class Form:
     """The types in which a precision stores its filters, what its convolutions read, and the operations that it adds.
 
-    `ports`: the type of what goes in and comes out.
+    `ports`: the type of what goes in and comes out. `may`: operations that it adds where the picture's size lets it.
     """
 
     filters: frozenset[str]
     activations: str
     adds: frozenset[str]
     ports: str = "FLOAT32"
+    may: frozenset[str] = frozenset()
 
+
+_QUANTISES: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_PAIRS: Final = frozenset({"RESHAPE", "PAD"})  # litert_patches.pairs holds them against the one way in which they may stand
 
 FORMS: Final[Mapping[Precision, Form]] = {
     "fp32": Form(filters=frozenset({"FLOAT32"}), activations="FLOAT32", adds=frozenset()),
     "fp16": Form(filters=frozenset({"FLOAT16"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
-    "int8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"})),
-    "int8-uint8": Form(
-        filters=frozenset({"INT8"}), activations="INT8", adds=frozenset({"QUANTIZE", "DEQUANTIZE"}), ports="UINT8"
-    ),
-    "int8-dynamic": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset()),
+    "int8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=_QUANTISES, may=_PAIRS),
+    "int8-uint8": Form(filters=frozenset({"INT8"}), activations="INT8", adds=_QUANTISES, ports="UINT8", may=_PAIRS),
+    "int8-dynamic": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset(), may=_PAIRS),
     "int8-weights": Form(filters=frozenset({"INT8"}), activations="FLOAT32", adds=frozenset({"DEQUANTIZE"})),
     # XNNPACK's int4 kernel is that of FULLY_CONNECTED: patches are laid out in front of it.
     "int4-mixed": Form(
-        filters=frozenset({"INT4", "INT8"}), activations="FLOAT32", adds=frozenset({"PAD", "SLICE", "FULLY_CONNECTED"})
+        filters=frozenset({"INT4", "INT8"}),
+        activations="FLOAT32",
+        adds=frozenset({"PAD", "SLICE", "FULLY_CONNECTED"}),
+        may=_PAIRS,
     ),
 }
 
@@ -108,9 +113,16 @@ class TfliteFile:
             if kernel.ndim == 2:
                 side = litert_patches.kernel(self.operations, self.shapes, self.constants, data)
                 kernel = kernel.reshape(len(kernel), *side, -1)
+            elif litert_patches.pairs(self.operations, self.shapes, self.constants, data):
+                kernel = litert_patches.unpaired(kernel)
             weights.append(np.ascontiguousarray(kernel.transpose(0, 3, 1, 2)))
             weights.append(self.decoded(bias))
         return tuple(weights)
+
+    def levels(self, index: int) -> tuple[float, int] | None:
+        """Scale and zero point of a tensor that has one of each."""
+        scale = self.quantised.get(index)
+        return None if scale is None or scale.scales.size != 1 else (float(scale.scales[0]), int(scale.zeros[0]))
 
     def decoded(self, index: int) -> Array:
         """A constant's values: floats as stored, integers as what they stand for, in float32 as kernels have it."""
@@ -154,7 +166,7 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     if "probabilities" in kinds:
         allowed.add("SOFTMAX")
     form = FORMS[precision]
-    allowed |= form.adds
+    allowed |= form.adds | form.may
     found = {operation.name for operation in file.operations}
     if surplus := sorted(found - allowed):
         raise ArtifactError(
@@ -204,7 +216,7 @@ def _check_levels(file: TfliteFile, signature: Signature) -> None:
             raise ArtifactError(
                 f"The pixels go into {step.name if step else 'nothing'} instead of {kind}. Export the file again."
             )
-        found = _levels(file, index if zero == 0 else step.outputs[0])
+        found = file.levels(index if zero == 0 else step.outputs[0])
         if found != (1.0, zero):
             raise ArtifactError(
                 f"The pixels stand for (level - zero) * scale with {found}, not with {(1.0, zero)}. Export it again."
@@ -212,18 +224,12 @@ def _check_levels(file: TfliteFile, signature: Signature) -> None:
         index = step.outputs[0]
     for output in signature.outputs:
         declared = output.quantisation
-        found = _levels(file, file.outputs[output.name])
+        found = file.levels(file.outputs[output.name])
         if declared is None or found != (declared.scale, declared.zero_point):
             told = "nothing" if declared is None else f"{(declared.scale, declared.zero_point)}"
             raise ArtifactError(
                 f"{output.name} has scale and zero point {found} in the file, declared is {told}. Export it again."
             )
-
-
-def _levels(file: TfliteFile, index: int) -> tuple[float, int] | None:
-    """Scale and zero point of a tensor that has one of each."""
-    scale = file.quantised.get(index)
-    return None if scale is None or scale.scales.size != 1 else (float(scale.scales[0]), int(scale.zeros[0]))
 
 
 def _checked(model: Any) -> TfliteFile:
@@ -331,6 +337,8 @@ def _check_dataflow(file: TfliteFile) -> None:
         if operation.name in _CONVOLUTIONS:
             _check_convolution(file, operation, widened)
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
+    if misplaced := litert_patches.moved(file):
+        _require(False, misplaced)
 
 
 def _check_convolution(file: TfliteFile, operation: Operation, widened: Mapping[int, int]) -> None:

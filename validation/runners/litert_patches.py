@@ -1,4 +1,8 @@
-"""Reads which patches a FULLY_CONNECTED is given: a convolution written as a matrix product has its kernel in front of it."""
+"""Reads how a convolution's input was laid out in front of it, which says in which order its filter stands.
+
+A FULLY_CONNECTED over patches is a convolution with the patches' kernel; behind a RESHAPE of pixels to pairs, a column of the
+filter is two of the network's.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from squeeze_export.errors import ArtifactError
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
+    from squeeze_export.validation.runners.litert_file import TfliteFile
 
 
 class Operation(Protocol):
@@ -49,6 +54,62 @@ def kernel(
     return height, width
 
 
+def pairs(
+    operations: Sequence[Operation], shapes: Sequence[tuple[int, ...]], constants: Mapping[int, Array], data: int
+) -> tuple[Operation, ...]:
+    """The operations that brought the pixels of a picture (1, H, W, 3) into the pairs (1, H, (W + 1) / 2, 6) of tensor `data`.
+
+    Empty where no RESHAPE made it. ArtifactError where one did in any other way: the filter could not be put in order.
+    """
+    producer = {operation.outputs[0]: operation for operation in operations}
+    last = producer.get(data)
+    if last is None or last.name != "RESHAPE":
+        return ()
+    chain: tuple[Operation, ...] = (last,)
+    even = shapes[last.inputs[0]]
+    if len(even) == 3:  # rows of an odd number of pixels, one of zeros behind each
+        pad = producer.get(last.inputs[0])
+        first = producer.get(pad.inputs[0]) if pad is not None else None
+        known = pad is not None and pad.name == "PAD" and first is not None and first.name == "RESHAPE"
+        _require(known, f"a RESHAPE of {even} that is not rows with a pixel more")
+        assert pad is not None
+        assert first is not None
+        sides = constants[pad.inputs[1]].tolist() if len(pad.inputs) == 2 and pad.inputs[1] in constants else None
+        _require(sides == [[0, 0], [0, 0], [0, 3]], f"rows padded by {sides}")
+        odd = shapes[first.inputs[0]]
+        _require(shapes[first.outputs[0]] == (1, odd[1], 3 * odd[2]), f"a picture {odd} in rows {shapes[first.outputs[0]]}")
+        chain, even = (first, pad, last), (*odd[:2], odd[2] + 1, *odd[3:])
+    wanted = (1, even[1], even[2] // 2, 6) if len(even) == 4 and even[2] % 2 == 0 and even[3] == 3 else None
+    _require(shapes[data] == wanted, f"a RESHAPE of {even} to {shapes[data]}, which is not pixels in pairs")
+    for step in (operation for operation in chain if operation.name == "RESHAPE"):
+        size = constants[step.inputs[1]].tolist() if len(step.inputs) == 2 and step.inputs[1] in constants else None
+        _require(size == list(shapes[step.outputs[0]]), f"a RESHAPE to {size} instead of {shapes[step.outputs[0]]}")
+    return chain
+
+
+def moved(file: TfliteFile) -> str | None:
+    """What a RESHAPE does, or a PAD that lays out no patches, if it is not to bring pixels into pairs for a convolution."""
+    paired = [step for data, _, _ in file.convolutions() for step in pairs(file.operations, file.shapes, file.constants, data)]
+    sliced = {operation.inputs[0] for operation in file.operations if operation.name == "SLICE"}
+    for operation in file.operations:
+        if operation.name == "RESHAPE" or (operation.name == "PAD" and operation.outputs[0] not in sliced):
+            given, made = operation.inputs[0], operation.outputs[0]
+            if operation not in paired:
+                return f"{operation.name} of {file.shapes[given]}, which is not pixels in pairs"
+            if file.levels(given) != file.levels(made):
+                return f"{operation.name} of levels {file.levels(given)} to levels {file.levels(made)}"
+    return None
+
+
+def unpaired(kernel: Array) -> Array:
+    """The filter (O, H, 2n - 1, 3) of a convolution that reads pairs by one of (O, H, n, 6), whose last column is 0."""
+    outputs, rows, columns, channels = kernel.shape
+    _require(channels == 6, f"a filter {kernel.shape} over pairs of pixels")
+    single = kernel.reshape(outputs, rows, 2 * columns, 3)
+    _require(not single[:, :, -1].any(), "pairs of pixels whose last column weighs something")
+    return single[:, :, :-1]
+
+
 def _windows(
     producer: Mapping[int, Operation],
     shapes: Sequence[tuple[int, ...]],
@@ -81,6 +142,6 @@ def _windows(
 def _require(condition: bool, found: str) -> None:
     if not condition:
         raise ArtifactError(
-            f"The TFLite file is damaged or not of this tool's making: the patches of a convolution are laid out as {found}. "
+            f"The TFLite file is damaged or not of this tool's making: what a convolution reads is laid out as {found}. "
             "Export it again."
         )

@@ -88,7 +88,9 @@ def compress_within(
     work = {name: work_of(size) for name, size in sizes.items()}
     clock = Clock(total=2.0 * sum(work.values()), told=told)
     menus = {name: list(row) for name, row in costs.items()}
-    losses = _losses(module, images, menus, seed=seed, kept=kept, clock=clock, work=work)
+    # No loss depends on the budget: of several that are met at the same time one measures, and the others wait for it.
+    with kept.alone(lambda: told("waiting for the same measurements, which another run makes", 0.0, float("nan"))):
+        losses = _losses(module, images, menus, seed=seed, kept=kept, clock=clock, work=work)
     options = {name: {coding: (losses[name][str(coding)], cost) for coding, cost in row.items()} for name, row in costs.items()}
     chosen = knapsack.choose(options, budget)
     return code(module, images, chosen, seed=seed, kept=kept, clock=clock)

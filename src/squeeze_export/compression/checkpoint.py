@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import os
 import re
 import shutil
 import zipfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -60,11 +62,33 @@ class Checkpoint:
             self._folder.mkdir(parents=True, exist_ok=True)
             os.utime(self._folder)
             bound(self._folder.parent, self._folder)
-            try:
-                read = json.loads((self._folder / _NUMBERS).read_text(encoding="utf-8"))
-                self._losses = {str(layer): {str(k): float(v) for k, v in row.items()} for layer, row in read.items()}
-            except (OSError, ValueError, AttributeError, TypeError):
-                self._losses = {}
+            self._read(self._folder)
+
+    def _read(self, folder: Path) -> None:
+        try:
+            read = json.loads((folder / _NUMBERS).read_text(encoding="utf-8"))
+            self._losses = {str(layer): {str(k): float(v) for k, v in row.items()} for layer, row in read.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            self._losses = {}
+
+    @contextlib.contextmanager
+    def alone(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Let one run at a time do what stands in the block, with the losses that the one before has kept.
+
+        `waiting` is called where another is at it. A run that is killed leaves nothing locked.
+        """
+        with contextlib.ExitStack() as held:
+            if self._folder is not None:
+                with contextlib.suppress(OSError):  # a file system without locks, or a removed folder: both do it
+                    handle = os.open(self._folder, os.O_RDONLY)
+                    held.callback(os.close, handle)
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        waiting()
+                        fcntl.flock(handle, fcntl.LOCK_EX)
+                    self._read(self._folder)
+            yield
 
     def losses(self, layer: str) -> dict[str, float] | None:
         """The losses of one layer by coding, if all were measured."""

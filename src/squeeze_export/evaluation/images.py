@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
-from squeeze_export.golden import IMAGE_SUFFIXES
+from squeeze_export.preprocessing import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray, PreprocessingSpec

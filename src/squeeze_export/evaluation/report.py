@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
-from squeeze_export.contracts import Precision, Target
+from squeeze_export.contracts import ArtifactKey, Precision, Target
 from squeeze_export.evaluation.limit import OPTION, drop_words, exceeds
 from squeeze_export.validation.accuracy import (
     TOP,
@@ -73,6 +73,7 @@ class ArtifactRow:
 
     target: Target
     precision: Precision
+    size_budget: int | None = None
     path: str
     status: Status
     reason: str | None
@@ -81,6 +82,11 @@ class ArtifactRow:
     accuracy: Accuracy | None
     comparison: Comparison | None
     cached: int
+
+    @property
+    def key(self) -> ArtifactKey:
+        """The artifact's place in the bundle."""
+        return ArtifactKey(target=self.target, precision=self.precision, size_budget=self.size_budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +195,7 @@ class Evaluation:
             same = 100 * row.comparison.agreement.value
             figures = f"top-1 agreement with the reference {same:.1f}, drop {drop} points on {self.images} images without labels"
         return (
-            f"{row.target} {row.precision} ({row.path}): accuracy DROPPED: {figures}. "
+            f"{row.key} ({row.path}): accuracy DROPPED: {figures}. "
             f"Choose a precision that keeps more, or allow more with {OPTION}."
         )
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import ClassArray
 
 # Pictures travel in chunks: small enough to lose little and to show progress, large enough that talk costs nothing.
-_CHUNK_IMAGES: Final = 16
+_CHUNK_IMAGES: Final = 8
 _CHUNK_BYTES: Final = 4 * 2**20
 _WINDOW_BYTES: Final = 128 * 2**20
 
@@ -309,6 +309,7 @@ class Run:
         row = ArtifactRow(
             target=record.target,
             precision=record.precision,
+            size_budget=record.size_budget,
             path=record.path,
             status=_status(course),
             reason=None,

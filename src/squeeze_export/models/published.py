@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +51,11 @@ def fetch(model: ModelName) -> Path:
 
 
 def _download(url: str, path: Path, prefix: str) -> None:
+    # Here, for only a download needs them, and they take as long to import as all of models/.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     by_hand = f"Download {url} elsewhere and put it at {path}, or use --weights PATH, demo or random"
     temporary: Path | None = None
     try:

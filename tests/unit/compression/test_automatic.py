@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -122,6 +123,46 @@ def test_a_stopped_run_is_taken_up_again(tmp_path):
         file.write_bytes(b"PK\x03\x04 damaged")
     healed = compress_within(network, images, free, stored, checkpoints=tmp_path)
     assert all(np.array_equal(healed[name].bias, whole[name].bias) for name in whole)
+
+
+def test_two_sizes_at_the_same_time_measure_once_and_share_nothing_else(tmp_path):
+    """The second begins while the first measures; it waits, finds the losses, and chooses and codes by its own size."""
+    network, images = tiny_network(), tiny_images()
+    costs = [
+        stored(automatic.MENU[way], tuple(layer.weight.shape), 0) for way in (1, 3) for layer in convolutions(network).values()
+    ]
+    large, small = sum(costs[: len(costs) // 2]), sum(costs[len(costs) // 2 :])
+    waiting, heard, second = threading.Event(), {large: [], small: []}, []
+
+    def told(size, what):
+        heard[size].append(what)
+        if what.startswith("waiting"):
+            waiting.set()
+        elif not second:
+            second.append(threading.Thread(target=coded, args=(small,)))
+            second[0].start()
+            assert waiting.wait(20)
+
+    made = {}
+
+    def coded(size):
+        made[size] = compress_within(
+            network, images, size, stored, checkpoints=tmp_path, told=lambda what, part, left: told(size, what)
+        )
+
+    coded(large)
+    second[0].join(60)
+    measured = {size: any(what.startswith("measuring") and " as " in what for what in heard[size]) for size in made}
+    assert measured == {large: True, small: False}
+    assert not any(what.startswith("waiting") for what in heard[large])
+    codings = {}
+    for size, layers in made.items():
+        alone = compress_within(network, images, size, stored)
+        codings[size] = [str(layer.weight.coding) for layer in layers.values()]
+        assert codings[size] == [str(layer.weight.coding) for layer in alone.values()]
+        assert all(np.array_equal(layer.weight.decoded(), alone[name].weight.decoded()) for name, layer in layers.items())
+        assert sum(stored(layer.weight.coding, layer.weight.shape, 0) for layer in layers.values()) <= size
+    assert codings[large] != codings[small]
 
 
 def test_old_checkpoints_go_when_there_are_too_many_bytes(tmp_path, monkeypatch):

@@ -195,8 +195,8 @@ def _half_the_data(model):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (_other_begin, "patches of a convolution are laid out as SLICE"),
-        (_other_order, "patches of a convolution are laid out as SLICE"),
+        (_other_begin, "a convolution reads is laid out as SLICE"),
+        (_other_order, "a convolution reads is laid out as SLICE"),
         (_other_padding, "laid out as a padding other than"),
         (_missing_scales, "without a scale"),
         (_half_the_data, "bytes instead of"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
 from squeeze_export.errors import ArtifactError, ConversionError
-from squeeze_export.exporters import tflite, tflite_flatbuffer, tflite_network, tflite_quantized
+from squeeze_export.exporters import tflite, tflite_flatbuffer, tflite_layout, tflite_network, tflite_quantized
 from squeeze_export.models.source import weight_digests
 from squeeze_export.validation.parity import different_weights
 from squeeze_export.validation.runners import litert
@@ -111,6 +112,75 @@ def test_a_broken_scale_is_refused_before_native_code_sees_it(artifacts, change,
     path.write_bytes(tflite_flatbuffer.serialise(model, description="broken", metadata={}))
     with pytest.raises(ArtifactError, match=told):
         litert.open(path, SIGNATURE, "int8-dynamic")
+
+
+@pytest.mark.parametrize("side", [96, 97])
+def test_the_layout_changes_no_score(side, tmp_path, monkeypatch):
+    """Pools in front of joins and pixels in pairs are there to be sooner, and for nothing else; an odd side is padded."""
+    source = seven_classes(preprocessing=replace(SOURCE.preprocessing, resize=side, height=side, width=side))
+    signature, calibration = declared(source, settings()), pictures(source.preprocessing, 8)
+    real = tflite._convert
+    converted = cache(lambda: real(network, signature.input))
+    network = tflite_network.as_signature(tflite_network.prepare(source, signature.input)[0], "probabilities")
+    monkeypatch.setattr(tflite, "_convert", lambda *_: converted())
+    bright = pictures(source.preprocessing, 3) // 4 + 192  # a range of the runtime's own must not be that of the padding
+    for precision in ("int8", "int8-dynamic"):
+        artifacts = [tflite.export(source, settings(precision), tmp_path / f"{precision}.tflite", calibration)]
+        with monkeypatch.context() as patch:
+            patch.setattr(tflite_layout, "pool_before_joining", lambda model: None)
+            patch.setattr(tflite_layout, "pair_pixels", lambda model: None)
+            artifacts.append(tflite.export(source, settings(precision), tmp_path / f"{precision}-plain.tflite", calibration))
+        moved = [{"RESHAPE", "PAD"} & {*artifact.operators} for artifact in artifacts]
+        assert moved == [{"RESHAPE", *(["PAD"] if side % 2 else [])}, set()]
+        runners = [litert.open(artifact.path, signature, precision) for artifact in artifacts]
+        counts = [sum(operation.name == "MAX_POOL_2D" for operation in runner.file.operations) for runner in runners]
+        assert counts == [5, 3] if side == 97 else counts[0] > counts[1]
+        for image in (*bright, *pictures(source.preprocessing, 2)):
+            first, second = (runner.run({"image": signature.input.encode(image[None])}) for runner in runners)
+            assert np.array_equal(first["probabilities"], second["probabilities"])
+        for ours, others in zip(*(runner.stored_weights() for runner in runners), strict=True):
+            assert np.array_equal(ours, others)
+
+
+def _weighs(model, reshape, filters):
+    filters[0, 0, -1, 5] = 1
+
+
+def _unread(model, reshape, filters):
+    reshape.inputs = [reshape.inputs[0]]
+
+
+def _elsewhere(model, reshape, filters):
+    """Rows in pairs instead of columns."""
+    tensor = model.subgraphs[0].tensors[reshape.outputs[0]]
+    tensor.shape = [1, tensor.shape[1] // 2, tensor.shape[2] * 2, 6]
+
+
+def _other_levels(model, reshape, filters):
+    model.subgraphs[0].tensors[reshape.outputs[0]].quantization.scale = [0.5]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (_weighs, "last column weighs something"),
+        (_unread, "a RESHAPE to None"),
+        (_elsewhere, "not pixels in pairs"),
+        (_other_levels, "RESHAPE of levels"),
+    ],
+)
+def test_pixels_in_other_pairs_are_refused(artifacts, damage, told, tmp_path):
+    model = tflite_flatbuffer.parse(artifacts["int8"].path.read_bytes())
+    graph = model.subgraphs[0]
+    place = tflite_flatbuffer.operators(model).index("RESHAPE")
+    weight = graph.tensors[graph.operators[place + 1].inputs[1]]
+    filters = np.frombuffer(bytes(model.buffers[weight.buffer].data), np.int8).reshape(weight.shape).copy()
+    damage(model, graph.operators[place], filters)
+    model.buffers[weight.buffer].data = filters.tobytes()
+    path = tmp_path / "other.tflite"
+    path.write_bytes(tflite_flatbuffer.serialise(model, description="other pairs", metadata={}))
+    with pytest.raises(ArtifactError, match=told):
+        litert.open(path, SIGNATURE, "int8").stored_weights()
 
 
 def test_no_value_that_calibration_saw_is_clipped(artifacts):
