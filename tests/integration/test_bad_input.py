@@ -273,7 +273,7 @@ def test_a_worker_that_is_killed_is_told_of_in_words(tmp_path):
         (["--json", "--nonsense"], "No such option"),
         (["verify", "--json"], "Missing argument"),
         (["--json", "verify", "dist"], "stand before the command verify"),
-        (["--json", "--target", "coreml", "--seed", "x"], "valid integer"),
+        (["--json", "--target", "coreml", "--seed", "x"], "valid int"),
     ],
 )
 def test_usage_errors_are_json_too_where_json_was_asked_for(tmp_path, arguments, told):
