@@ -44,6 +44,30 @@ def require_operators(model: Any, expected: Counter[str]) -> list[str]:
     return found
 
 
+def new_operator(
+    model: Any, kind: str, version: int, inputs: list[int], outputs: list[int], options: tuple[int, Any] | None = None
+) -> Any:
+    """An operation of a model that is not yet among its operators; its code becomes one of the model's, `version` if it was none.
+
+    `options`: the number of their kind in the schema's union, and themselves.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    number = getattr(schema.BuiltinOperator, kind)
+    codes = model.operatorCodes
+    place = next((at for at, code in enumerate(codes) if code.builtinCode == number), len(codes))
+    if place == len(codes):
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = number
+        code.version = version
+        codes.append(code)
+    made = schema.OperatorT()
+    made.opcodeIndex, made.inputs, made.outputs = place, inputs, outputs
+    if options is not None:
+        made.builtinOptionsType, made.builtinOptions = options
+    return made
+
+
 def name_tensors(model: Any, convolutions: Mapping[str, tuple[Array, Array]]) -> None:
     """Give every tensor its name in the source model; in place.
 

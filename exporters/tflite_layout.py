@@ -103,25 +103,16 @@ class _Writer:
     def _add(self, kind: str, given: int, shape: list[int], argument: Array, options: Any, options_kind: int) -> int:
         from ai_edge_litert import schema_py_generated as schema
 
-        number = getattr(schema.BuiltinOperator, kind)
-        codes = self._model.operatorCodes
-        place = next((at for at, code in enumerate(codes) if code.builtinCode == number), len(codes))
-        if place == len(codes):
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = number
-            code.version = {"RESHAPE": 1, "PAD": 2 if self._like.type == schema.TensorType.INT8 else 1}[kind]
-            codes.append(code)
         made, constant = copy.copy(self._like), schema.TensorT()
         made.name = self._like.name + f".{kind.lower()}_{len(self.operators)}".encode()
         made.shape, made.shapeSignature = shape, None
         constant.name, constant.type = made.name + b".argument", schema.TensorType.INT32
         _constant(self._model, constant, argument)
         self._graph.tensors += [made, constant]
-        operator = schema.OperatorT()
-        operator.opcodeIndex = place
-        operator.inputs, operator.outputs = [given, len(self._graph.tensors) - 1], [len(self._graph.tensors) - 2]
-        operator.builtinOptions, operator.builtinOptionsType = options, options_kind
-        self.operators.append(operator)
+        version = 2 if kind == "PAD" and self._like.type == schema.TensorType.INT8 else 1  # the second pads int8
+        inputs, outputs = [given, len(self._graph.tensors) - 1], [len(self._graph.tensors) - 2]
+        how = (options_kind, options)
+        self.operators.append(tflite_flatbuffer.new_operator(self._model, kind, version, inputs, outputs, how))
         return len(self._graph.tensors) - 2
 
 

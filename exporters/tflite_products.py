@@ -134,17 +134,5 @@ class _Writer:
         return self._constants[key]
 
     def _operator(self, kind: str, inputs: list[int], output: int, options: Any, options_kind: int) -> Any:
-        from ai_edge_litert import schema_py_generated as schema
-
-        number = getattr(schema.BuiltinOperator, kind)
-        place = next((at for at, code in enumerate(self._model.operatorCodes) if code.builtinCode == number), None)
-        if place is None:
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = number
-            code.version = _VERSIONS[kind]
-            self._model.operatorCodes.append(code)
-            place = len(self._model.operatorCodes) - 1
-        operator = schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = place, inputs, [output]
-        operator.builtinOptions, operator.builtinOptionsType = options, options_kind
-        return operator
+        version, how = _VERSIONS[kind], (options_kind, options)
+        return tflite_flatbuffer.new_operator(self._model, kind, version, inputs, [output], how)

@@ -276,17 +276,5 @@ def _twin(model: Any, index: int, suffix: bytes) -> int:
 
 
 def _operator(model: Any, kind: str, given: int, made: int) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    number = getattr(schema.BuiltinOperator, kind)
-    place = next((at for at, code in enumerate(model.operatorCodes) if code.builtinCode == number), None)
-    if place is None:
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = number
-        # Of DEQUANTIZE the second version knows int8, and the fifth scales per channel; QUANTIZE is good as it is.
-        code.version = {"DEQUANTIZE": 5, "QUANTIZE": 1}[kind]
-        model.operatorCodes.append(code)
-        place = len(model.operatorCodes) - 1
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = place, [given], [made]
-    return operator
+    # Of DEQUANTIZE the second version knows int8, and the fifth scales per channel; QUANTIZE is good as it is.
+    return tflite_flatbuffer.new_operator(model, kind, {"DEQUANTIZE": 5, "QUANTIZE": 1}[kind], [given], [made])
