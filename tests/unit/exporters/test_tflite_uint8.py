@@ -111,9 +111,11 @@ def metadata_of(model):
 
 def scaled(name, scale=None, zero=None):
     def change(_, tensors):
-        levels = tensors[name].quantization
-        levels.scale = levels.scale if scale is None else np.array([scale], np.float32)
-        levels.zeroPoint = levels.zeroPoint if zero is None else np.array([zero], np.int64)
+        for tensor in (tensors[name], tensors.get(f"{name}.reshape_0")):  # the same pixels in pairs
+            if tensor is not None:
+                levels = tensor.quantization
+                levels.scale = levels.scale if scale is None else np.array([scale], np.float32)
+                levels.zeroPoint = levels.zeroPoint if zero is None else np.array([zero], np.int64)
 
     return change
 
