@@ -1,6 +1,6 @@
 """Measure `evaluate` on one TFLite artifact against a plain loop over PIL and the interpreter, side by side in one run.
 
-    .venv/bin/python benchmarks/evaluate.py BUNDLE --images DIR [--runs 3] [--workers N]
+    .venv/bin/python benchmarks/evaluate.py BUNDLE --images DIR [--precision fp32] [--runs 3] [--workers N]
 
 Both are processes of their own, timed from start to end, imports included, in turns: so a busy machine slows both down. Both
 decode, resize, crop and run every image once, and both must find the same accuracy. Both find their modules compiled, as pip
@@ -68,13 +68,15 @@ def timed(command: list[str], compiled: Path) -> tuple[float, float, str]:
     return seconds, processor, done.stdout
 
 
-def only_tflite(bundle: Path, place: Path) -> Path:
-    """Copy a bundle without its other artifacts; gives the path of the .tflite file in the copy."""
+def only_tflite(bundle: Path, place: Path, precision: str) -> Path:
+    """Copy a bundle without its artifacts but one; gives the path of the .tflite file in the copy."""
     shutil.copytree(bundle, place)
     manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    manifest["artifacts"] = [entry for entry in manifest["artifacts"] if entry["target"] == "tflite"][:1]
+    manifest["artifacts"] = [
+        entry for entry in manifest["artifacts"] if (entry["target"], entry["precision"]) == ("tflite", precision)
+    ]
     if not manifest["artifacts"]:
-        raise SystemExit(f"{bundle} has no TFLite artifact")
+        raise SystemExit(f"{bundle} has no TFLite artifact in {precision}")
     (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return place / manifest["artifacts"][0]["path"]
 
@@ -83,11 +85,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--images", type=Path, required=True, help="pictures with a labels.tsv")
+    parser.add_argument("--precision", default="fp32", help="which TFLite artifact: one that takes floats (default fp32)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=None)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        model = only_tflite(chosen.bundle, Path(scratch) / "bundle")
+        model = only_tflite(chosen.bundle, Path(scratch) / "bundle", chosen.precision)
         plain = [sys.executable, "-c", PLAIN_LOOP, str(model), str(chosen.images)]
         tool = [sys.executable, "-m", "squeeze_export", "evaluate", str(Path(scratch) / "bundle"), "--images", str(chosen.images)]
         tool += ["--no-reference", "--no-cache", "--json", "--quiet"]
