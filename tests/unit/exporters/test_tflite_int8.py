@@ -140,6 +140,17 @@ def test_the_layout_changes_no_score(side, tmp_path, monkeypatch):
             assert np.array_equal(first["probabilities"], second["probabilities"])
         for ours, others in zip(*(runner.stored_weights() for runner in runners), strict=True):
             assert np.array_equal(ours, others)
+        with pytest.raises(ArtifactError, match=r"must not hold: .*RESHAPE"):
+            litert.open(artifacts[0].path, signature, "int4-mixed")
+        if side % 2:
+            model = tflite_flatbuffer.parse(artifacts[0].path.read_bytes())
+            pad = model.subgraphs[0].operators[tflite_flatbuffer.operators(model).index("PAD")]
+            sides = model.buffers[model.subgraphs[0].tensors[pad.inputs[1]].buffer]
+            sides.data = np.array([[0, 0], [0, 0], [3, 0]], np.int32).tobytes()  # in front of each row instead of behind it
+            path = tmp_path / "padded.tflite"
+            path.write_bytes(tflite_flatbuffer.serialise(model, description="padded in front", metadata={}))
+            with pytest.raises(ArtifactError, match="rows padded by"):
+                litert.open(path, signature, precision)
 
 
 def _weighs(model, reshape, filters):
