@@ -58,6 +58,8 @@ NOTICE: Final = (
 PACKAGES: Final = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers")
 ROUTES: Final[Mapping[TfliteRoute, tuple[str, ...]]] = {"litert-torch": PACKAGES, "onnx-tf": tflite_onnx_tf.PACKAGES}
 
+# Those whose first convolution computes in 8 bits; but int4-mixed, which does as well, is there for its size.
+_PAIRED: Final[tuple[Precision, ...]] = ("int8", "int8-uint8", "int8-dynamic")
 _FINISHING: Final = ("torch", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers")
 _MODULES: Final = (*_FINISHING, "litert_torch", "litert_converter")
 
@@ -154,17 +156,14 @@ def _make(
         content = _convert(tflite_network.as_signature(network, output.kind), spec)
     model = tflite_flatbuffer.parse(_halve(content) if half else content)
     operators = tflite_flatbuffer.require_operators(model, tflite_network.expected_operators(network, output.kind, half=half))
-    if settings.precision not in ("fp32", "fp16"):
+    quantised = settings.precision not in ("fp32", "fp16")
+    if quantised:
         tflite_flatbuffer.separate_constants(model)
     tflite_flatbuffer.name_tensors(model, _as_stored(tflite_network.convolutions(network), half=half))
-    if settings.precision not in ("fp32", "fp16"):  # those stay as the converter wrote them
+    if quantised:  # the others stay as the converter wrote them
         tflite_layout.pool_before_joining(model)
     chosen, output = _quantise(model, settings, spec, output, calibration, coded)
-    if settings.precision in (
-        "int8",
-        "int8-uint8",
-        "int8-dynamic",
-    ):  # int4-mixed is there for its size, the others compute in fp32
+    if settings.precision in _PAIRED:
         tflite_layout.pair_pixels(model)
     if chosen:
         operators = tflite_flatbuffer.operators(model)

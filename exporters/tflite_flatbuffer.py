@@ -136,6 +136,21 @@ def constant(model: Any, index: int) -> Array:
     return np.frombuffer(bytes(data), dtype).reshape(tuple(tensor.shape))
 
 
+def give_data(model: Any, tensor: Any, values: Array) -> None:
+    """Give a constant tensor other data, and their shape, in a buffer of its own: the converter lets equal ones share one."""
+    from ai_edge_litert.schema_py_generated import BufferT
+
+    buffer = BufferT()
+    buffer.data = values.tobytes()
+    tensor.shape, tensor.shapeSignature = list(values.shape), None
+    users = sum(other.buffer == tensor.buffer for other in model.subgraphs[0].tensors)
+    if tensor.buffer and users == 1:  # number 0 is for tensors without data
+        model.buffers[tensor.buffer] = buffer
+    else:
+        model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1
+
+
 def serialise(model: Any, *, description: str, metadata: Mapping[str, bytes]) -> bytes:
     """Write a model object as TFLite file content, `metadata` added to its own by name; the model object is used up.
 

@@ -64,7 +64,7 @@ def pair_pixels(model: Any) -> None:
         return
     stored = np.frombuffer(bytes(model.buffers[graph.tensors[weight].buffer].data), np.int8).reshape(outputs, rows, columns, 3)
     wider = np.pad(stored, ((0, 0), (0, 0), (0, 1), (0, 0))).reshape(outputs, rows, (columns + 1) // 2, 6)
-    _constant(model, graph.tensors[weight], wider)
+    tflite_flatbuffer.give_data(model, graph.tensors[weight], wider)
     writer = _Writer(model, given)
     data = given
     if width % 2:
@@ -107,7 +107,7 @@ class _Writer:
         made.name = self._like.name + f".{kind.lower()}_{len(self.operators)}".encode()
         made.shape, made.shapeSignature = shape, None
         constant.name, constant.type = made.name + b".argument", schema.TensorType.INT32
-        _constant(self._model, constant, argument)
+        tflite_flatbuffer.give_data(self._model, constant, argument)
         self._graph.tensors += [made, constant]
         version = 2 if kind == "PAD" and self._like.type == schema.TensorType.INT8 else 1  # the second pads int8
         inputs, outputs = [given, len(self._graph.tensors) - 1], [len(self._graph.tensors) - 2]
@@ -153,18 +153,3 @@ def _drop(model: Any, index: int) -> None:
     for signature in model.signatureDefs:
         for port in (*signature.inputs, *signature.outputs):
             port.tensorIndex -= port.tensorIndex > index
-
-
-def _constant(model: Any, tensor: Any, values: Array) -> None:
-    """Give a tensor a shape and a buffer of its own."""
-    from ai_edge_litert.schema_py_generated import BufferT
-
-    buffer = BufferT()
-    buffer.data = values.tobytes()
-    tensor.shape, tensor.shapeSignature = list(values.shape), None
-    users = sum(other.buffer == tensor.buffer for other in model.subgraphs[0].tensors)
-    if tensor.buffer and users == 1:
-        model.buffers[tensor.buffer] = buffer
-    else:
-        model.buffers.append(buffer)
-        tensor.buffer = len(model.buffers) - 1

@@ -241,19 +241,9 @@ def _store(model: Any, index: int, made: QuantisedFilter) -> None:
 
 
 def _replace(model: Any, index: int, values: Array, kind: int) -> None:
-    """Give a constant tensor other data, in a buffer of its own: the converter lets equal constants share one."""
-    from ai_edge_litert.schema_py_generated import BufferT
-
     tensor = model.subgraphs[0].tensors[index]
     tensor.type = kind
-    buffer = BufferT()
-    buffer.data = values.tobytes()
-    users = sum(other.buffer == tensor.buffer for other in model.subgraphs[0].tensors)
-    if users == 1:
-        model.buffers[tensor.buffer] = buffer
-    else:
-        model.buffers.append(buffer)
-        tensor.buffer = len(model.buffers) - 1
+    tflite_flatbuffer.give_data(model, tensor, values)
 
 
 def _parameters(scales: Array, zeros: Array) -> Any:

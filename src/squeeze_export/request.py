@@ -199,7 +199,7 @@ def _settled(options: Options) -> ExportRequest:
         options.precision,
         targets,
         ios=ios,
-        no_pixels=_no_pixels(options, weights),
+        no_pixels=_no_pixels(options, input_kind, weights),
         model=model,
         weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
     )
@@ -289,9 +289,9 @@ def _input_size(written: str | None) -> tuple[int, int] | None:
     return height, int(match[2]) if match[2] else height
 
 
-def _no_pixels(options: Options, weights: str) -> str | None:
+def _no_pixels(options: Options, input_kind: InputKind, weights: str) -> str | None:
     """Why a ladder leaves out what takes uint8 pixels and gives uint8 scores; None where it does not."""
-    if options.input_kind == "tensor":
+    if input_kind == "tensor":
         return "it takes pixels, which --input-kind tensor has none of"
     if weights == "random" and options.output_kind in (None, "probabilities") and options.head in (None, "classifier"):
         return "random weights are sure of nothing, and its probabilities would all be 0; --output-kind logits has it"

@@ -49,7 +49,7 @@ class Form:
 
 
 _QUANTISES: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
-_PAIRS: Final = frozenset({"RESHAPE", "PAD"})  # litert_patches.pairs holds them against the one way in which they may stand
+_PAIRS: Final = frozenset({"RESHAPE", "PAD"})  # litert_patches.check_moves: in one way only
 
 FORMS: Final[Mapping[Precision, Form]] = {
     "fp32": Form(filters=frozenset({"FLOAT32"}), activations="FLOAT32", adds=frozenset()),
@@ -63,7 +63,6 @@ FORMS: Final[Mapping[Precision, Form]] = {
         filters=frozenset({"INT4", "INT8"}),
         activations="FLOAT32",
         adds=frozenset({"PAD", "SLICE", "FULLY_CONNECTED"}),
-        may=_PAIRS,
     ),
 }
 
@@ -111,9 +110,9 @@ class TfliteFile:
         for data, weight, bias in self.convolutions():
             kernel = self.decoded(weight)
             if kernel.ndim == 2:
-                side = litert_patches.kernel(self.operations, self.shapes, self.constants, data)
+                side = litert_patches.kernel(self, data)
                 kernel = kernel.reshape(len(kernel), *side, -1)
-            elif litert_patches.pairs(self.operations, self.shapes, self.constants, data):
+            elif litert_patches.pairs(self, data):
                 kernel = litert_patches.unpaired(kernel)
             weights.append(np.ascontiguousarray(kernel.transpose(0, 3, 1, 2)))
             weights.append(self.decoded(bias))
@@ -337,8 +336,7 @@ def _check_dataflow(file: TfliteFile) -> None:
         if operation.name in _CONVOLUTIONS:
             _check_convolution(file, operation, widened)
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
-    if misplaced := litert_patches.moved(file):
-        _require(False, misplaced)
+    litert_patches.check_moves(file)
 
 
 def _check_convolution(file: TfliteFile, operation: Operation, widened: Mapping[int, int]) -> None:
@@ -357,7 +355,7 @@ def _check_convolution(file: TfliteFile, operation: Operation, widened: Mapping[
     )
     if name == "FULLY_CONNECTED":
         _require(made[:3] == given[:3], f"FULLY_CONNECTED makes {made} of {given}")
-        litert_patches.kernel(file.operations, file.shapes, file.constants, data)
+        litert_patches.kernel(file, data)
 
 
 def _check_ports(

@@ -6,62 +6,45 @@ filter is two of the network's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from squeeze_export.errors import ArtifactError
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
-    from squeeze_export.validation.runners.litert_file import TfliteFile
+    from squeeze_export.validation.runners.litert_file import Operation, TfliteFile
 
 
-class Operation(Protocol):
-    """A node of the graph, as litert_file reads it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def inputs(self) -> tuple[int, ...]: ...
-
-    @property
-    def outputs(self) -> tuple[int, ...]: ...
-
-
-def kernel(
-    operations: Sequence[Operation], shapes: Sequence[tuple[int, ...]], constants: Mapping[int, Array], data: int
-) -> tuple[int, int]:
+def kernel(file: TfliteFile, data: int) -> tuple[int, int]:
     """Height and width of the kernel whose patches tensor `data` holds; (1, 1) where it is no patches but a plain tensor.
 
     Patches are PAD, then windows along the columns side by side in the channels, then along the rows. ArtifactError where
     slices are joined in any other way: the weights could not be put in order.
     """
-    producer = {operation.outputs[0]: operation for operation in operations}
-    rows = _windows(producer, shapes, constants, data, axis=1)
+    producer = _producers(file)
+    rows = _windows(file, producer, data, axis=1)
     if rows is None:
         return 1, 1
-    columns = _windows(producer, shapes, constants, rows[0], axis=2)
+    columns = _windows(file, producer, rows[0], axis=2)
     _require(columns is not None, "windows along the rows only")
     assert columns is not None
     padded, height, width = producer.get(columns[0]), rows[1], columns[1]
     _require(padded is not None and padded.name == "PAD" and len(padded.inputs) == 2, "windows over something not padded")
     assert padded is not None
-    sides = constants.get(padded.inputs[1])
+    sides = _argument(file, padded)
     above, beside = height // 2, width // 2
     wanted = [[0, 0], [above, above], [beside, beside], [0, 0]]
-    _require(sides is not None and sides.tolist() == wanted, f"a padding other than {wanted}")
+    _require(sides == wanted, f"a padding other than {wanted}")
     return height, width
 
 
-def pairs(
-    operations: Sequence[Operation], shapes: Sequence[tuple[int, ...]], constants: Mapping[int, Array], data: int
-) -> tuple[Operation, ...]:
+def pairs(file: TfliteFile, data: int) -> tuple[Operation, ...]:
     """The operations that brought the pixels of a picture (1, H, W, 3) into the pairs (1, H, (W + 1) / 2, 6) of tensor `data`.
 
     Empty where no RESHAPE made it. ArtifactError where one did in any other way: the filter could not be put in order.
     """
-    producer = {operation.outputs[0]: operation for operation in operations}
+    producer, shapes = _producers(file), file.shapes
     last = producer.get(data)
     if last is None or last.name != "RESHAPE":
         return ()
@@ -74,7 +57,7 @@ def pairs(
         _require(known, f"a RESHAPE of {even} that is not rows with a pixel more")
         assert pad is not None
         assert first is not None
-        sides = constants[pad.inputs[1]].tolist() if len(pad.inputs) == 2 and pad.inputs[1] in constants else None
+        sides = _argument(file, pad)
         _require(sides == [[0, 0], [0, 0], [0, 3]], f"rows padded by {sides}")
         odd = shapes[first.inputs[0]]
         _require(shapes[first.outputs[0]] == (1, odd[1], 3 * odd[2]), f"a picture {odd} in rows {shapes[first.outputs[0]]}")
@@ -82,23 +65,21 @@ def pairs(
     wanted = (1, even[1], even[2] // 2, 6) if len(even) == 4 and even[2] % 2 == 0 and even[3] == 3 else None
     _require(shapes[data] == wanted, f"a RESHAPE of {even} to {shapes[data]}, which is not pixels in pairs")
     for step in (operation for operation in chain if operation.name == "RESHAPE"):
-        size = constants[step.inputs[1]].tolist() if len(step.inputs) == 2 and step.inputs[1] in constants else None
+        size = _argument(file, step)
         _require(size == list(shapes[step.outputs[0]]), f"a RESHAPE to {size} instead of {shapes[step.outputs[0]]}")
     return chain
 
 
-def moved(file: TfliteFile) -> str | None:
-    """What a RESHAPE does, or a PAD that lays out no patches, if it is not to bring pixels into pairs for a convolution."""
-    paired = [step for data, _, _ in file.convolutions() for step in pairs(file.operations, file.shapes, file.constants, data)]
+def check_moves(file: TfliteFile) -> None:
+    """A RESHAPE, and a PAD that lays out no patches, may only bring pixels into pairs for a convolution; else ArtifactError."""
+    paired = [step for data, _, _ in file.convolutions() for step in pairs(file, data)]
     sliced = {operation.inputs[0] for operation in file.operations if operation.name == "SLICE"}
     for operation in file.operations:
         if operation.name == "RESHAPE" or (operation.name == "PAD" and operation.outputs[0] not in sliced):
             given, made = operation.inputs[0], operation.outputs[0]
-            if operation not in paired:
-                return f"{operation.name} of {file.shapes[given]}, which is not pixels in pairs"
-            if file.levels(given) != file.levels(made):
-                return f"{operation.name} of levels {file.levels(given)} to levels {file.levels(made)}"
-    return None
+            _require(operation in paired, f"{operation.name} of {file.shapes[given]}, which is not pixels in pairs")
+            levels = file.levels(given), file.levels(made)
+            _require(levels[0] == levels[1], f"{operation.name} of levels {levels[0]} to levels {levels[1]}")
 
 
 def unpaired(kernel: Array) -> Array:
@@ -110,15 +91,19 @@ def unpaired(kernel: Array) -> Array:
     return single[:, :, :-1]
 
 
-def _windows(
-    producer: Mapping[int, Operation],
-    shapes: Sequence[tuple[int, ...]],
-    constants: Mapping[int, Array],
-    index: int,
-    *,
-    axis: int,
-) -> tuple[int, int] | None:
+def _producers(file: TfliteFile) -> dict[int, Operation]:
+    return {operation.outputs[0]: operation for operation in file.operations}
+
+
+def _argument(file: TfliteFile, operation: Operation) -> object:
+    """What an operation of one constant argument is told beside its data, as lists of numbers; None where that is not so."""
+    known = len(operation.inputs) == 2 and operation.inputs[1] in file.constants
+    return file.constants[operation.inputs[1]].tolist() if known else None
+
+
+def _windows(file: TfliteFile, producer: Mapping[int, Operation], index: int, *, axis: int) -> tuple[int, int] | None:
     """What `index` was cut from and in how many windows, each one step further along `axis`; None where it is no such thing."""
+    shapes, constants = file.shapes, file.constants
     joined = producer.get(index)
     if joined is None or joined.name != "CONCATENATION":
         return None
