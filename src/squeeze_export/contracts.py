@@ -220,6 +220,7 @@ class SourceModel:
     `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> (N, width): logits, or with the head
     "features" the averaged channels in front of the classifier, whose weights it then lacks. `num_classes` and `weights` are
     always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
+    `notes`: what the user must know of how weights and labels were read, a sentence each; they do not travel to workers.
     """
 
     name: str
@@ -230,6 +231,7 @@ class SourceModel:
     preprocessing: PreprocessingSpec
     weights: WeightsOrigin
     head: Head = "classifier"
+    notes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:

@@ -133,7 +133,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         with signals.held():  # whoever interrupts here is told whether the bundle stands
             path = bundle.publish(prepared, request.output, name)
             progress.published(path)
-        return Bundle(path=path, manifest=made, notes=(*request.notes, *notes))
+        return Bundle(path=path, manifest=made, notes=(*request.notes, *source.notes, *notes))
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:

@@ -83,6 +83,7 @@ def load_source(
         preprocessing=preprocessing,
         weights=loaded.origin,
         head=head,
+        notes=loaded.notes,
     )
 
 

@@ -12,7 +12,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -44,11 +44,17 @@ _CHECKPOINT_STARTS: Final = (b"PK\x03\x04", b"\x80\x02")  # a zip archive, or to
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedWeights:
-    """Weights that fit `model`: contiguous fp32 CPU tensors by torchvision's names, in the module's own order."""
+    """Weights that fit `model`: contiguous fp32 CPU tensors by torchvision's names, in the module's own order.
+
+    `notes`: what the user must know of how the file was read, a sentence each. `label_claims`: what the checkpoint itself says of
+    its classes, as plain Python values by the key they stood under (class_to_idx, classes, id2label, names).
+    """
 
     state: StateDict
     num_classes: int
     origin: WeightsOrigin
+    notes: tuple[str, ...] = ()
+    label_claims: Mapping[str, object] = field(default_factory=dict)
 
 
 def parse_weights(text: str) -> WeightsChoice:
