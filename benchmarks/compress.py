@@ -24,9 +24,10 @@ import torch
 from squeeze_export.compression.budget import parse_size
 from squeeze_export.contracts import LOGITS_TAP, ExportSettings, SourceModel
 from squeeze_export.exporters import coreml, coreml_rungs, coreml_sizes
+from squeeze_export.image_files import IMAGE_SUFFIXES
 from squeeze_export.ladder import zip_size
 from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import IMAGE_SUFFIXES, load_pixels, normalise, spec_for
+from squeeze_export.preprocessing import load_pixels, normalise, spec_for
 from squeeze_export.validation.runners import mil_reference
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import Final
 
 from squeeze_export.contracts import ArtifactKey
 from squeeze_export.errors import SqueezeExportError, UsageError
+from squeeze_export.litter import without
 from squeeze_export.manifest import MANIFEST, ArtifactRecord
 
 LABELS: Final = "labels.txt"
@@ -61,7 +62,7 @@ def check_destination(output: Path, name: str, *, force: bool) -> None:
         raise UsageError(f"{final} exists and is not a folder. Move it away, or choose another --output or --name.")
     if not force:
         raise UsageError(f"{final} exists. Pass --force to replace it, or choose another --output or --name.")
-    if any(final.iterdir()) and not (final / MANIFEST).is_file():
+    if without(path.name for path in final.iterdir()) and not (final / MANIFEST).is_file():
         raise UsageError(
             f"{final} holds files but no {MANIFEST}: it is not a bundle, so --force does not replace it. Move it away first."
         )

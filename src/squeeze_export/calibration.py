@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
+from squeeze_export.image_files import USUAL, sorted_out, told
 from squeeze_export.manifest import CalibrationRecord
-from squeeze_export.preprocessing import IMAGE_SUFFIXES, load_pixels, pixels
+from squeeze_export.preprocessing import load_pixels, pixels
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray, PreprocessingSpec
@@ -58,6 +59,9 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
         found = [found[place * len(found) // MOST] for place in range(MOST)]
     crops = np.stack([load_pixels(folder / path, spec) for path in found])
     notes = []
+    unreadable = sorted_out(folder.rglob("*"), folder).unreadable
+    if unreadable:
+        notes.append(told(unreadable, folder))
     if not (crops != crops[0]).any():
         notes.append(f"all {len(found)} calibration pictures in {folder} are alike, as good as one. Take pictures that differ.")
     flat = int((crops == crops[:, :1, :1]).all(axis=(1, 2, 3)).sum())
@@ -78,16 +82,14 @@ def find_pictures(folder: Path) -> list[Path]:
     """The pictures of `folder` and its subfolders, relative to it, sorted; UsageError where it is none or has fewer than 8."""
     if not folder.is_dir():
         raise UsageError(f"The calibration folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
-    relative = (
-        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
-    )
-    found = sorted((path for path in relative if not any(part.startswith(".") for part in path.parts)), key=Path.as_posix)
-    if len(found) < FEWEST:
+    found = sorted_out(folder.rglob("*"), folder)
+    if len(found.readable) < FEWEST:
+        also = f" {told(found.unreadable, folder)}" if found.unreadable else ""
         raise UsageError(
-            f"The calibration folder {folder} has {len(found)} pictures; at least {FEWEST} are needed, some hundred are good. "
-            f"Their names end in {', '.join(IMAGE_SUFFIXES)}."
+            f"The calibration folder {folder} has {len(found.readable)} pictures; at least {FEWEST} are needed, some hundred are "
+            f"good. Their names end in {USUAL}.{also}"
         )
-    return found
+    return list(found.readable)
 
 
 def _classes(folder: Path, found: list[Path]) -> set[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from squeeze_export.bundle import PARITY, parity_record
+from squeeze_export.contents import Contents
 from squeeze_export.contracts import (
     MODELS,
     STARTERS,
@@ -25,6 +26,7 @@ from squeeze_export.contracts import (
 )
 from squeeze_export.errors import SourceError
 from squeeze_export.evaluation.limit import exceeds
+from squeeze_export.litter import without
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, encode
 from squeeze_export.models.labels import read_labels
 from squeeze_export.models.weights import combined_sha256, expected_shapes
@@ -36,8 +38,6 @@ from squeeze_export.versions import version_of
 _MOVES_DB: Final = 10.0
 # The normalisation of an image input is folded into the first convolution of a TFLite file, and nothing else is ever changed.
 FOLDABLE: Final = frozenset({"features.0.weight", "features.0.bias"})
-# What file managers leave behind is no part of a bundle and no damage to it.
-_LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: bool) -> list[str]:
@@ -118,6 +118,16 @@ def of_artifact(entry: ArtifactRecord) -> list[str]:
     if entry.size_budget is not None and entry.size_bytes > entry.size_budget:
         told.append(f"size_budget is {entry.size_budget:,} bytes, the artifact has {entry.size_bytes:,}")
     return told
+
+
+def of_contents(entry: ArtifactRecord, found: Contents) -> list[str]:
+    """How what the manifest says of an artifact's inside differs from what its file holds, a line each."""
+    pairs = (
+        ("operators", ", ".join(entry.operators), ", ".join(found.operators)),
+        ("bytecode_version", entry.bytecode_version, found.bytecode_version),
+        ("deployment_target", entry.deployment_target, found.deployment_target),
+    )
+    return [f"{name} is {then} in the manifest, {now} in the file" for name, then, now in pairs if then != now]
 
 
 def of_accuracy(record: Manifest) -> list[str]:
@@ -207,5 +217,5 @@ def of_folder(folder: Path, record: Manifest) -> list[str]:
     for parent in parents:
         if (folder / parent).is_dir():
             found += [f"{parent}/{path.name}" for path in (folder / parent).iterdir() if f"{parent}/{path.name}" not in artifacts]
-    strangers = sorted(name for name in found if name.split("/")[-1] not in _LITTER)
+    strangers = sorted(without(found))
     return [f"{name}: is no part of the bundle. Move it away" for name in strangers]

@@ -21,6 +21,7 @@ from squeeze_export import (
     verify_command,
 )
 from squeeze_export.errors import SqueezeExportError, UsageError
+from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
     from squeeze_export.request import Options
@@ -310,7 +311,7 @@ def _export(flags: Options, config: Path | None) -> None:
         raise
     manifest = bundle.manifest
     if json:
-        typer.echo((bundle.path / "manifest.json").read_text(encoding="utf-8"), nl=False)
+        print_json((bundle.path / "manifest.json").read_bytes())
     if not quiet:
         if not json:
             rows = [
@@ -389,7 +390,7 @@ def _report(kind: str, message: str, code: int, *, as_json: bool) -> None:
     if as_json:
         from squeeze_export.manifest import encode
 
-        typer.echo(encode({"error": {"class": kind, "message": message, "exit_code": code}}).decode(), nl=False)
+        print_json(encode({"error": {"class": kind, "message": message, "exit_code": code}}))
         return
     from squeeze_export import screen
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from squeeze_export.streams import print_json
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,7 +35,7 @@ def compare(
     if plot is not None:
         heatmap.draw(found, plot)
     if json:
-        typer.echo(encode(found).decode(), nl=False)
+        print_json(encode(found))
     elif not quiet:
         console = screen.out()
         for table in tables(found, console.width):

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from squeeze_export import torch_state
 from squeeze_export.agreements import Agreement
 from squeeze_export.contracts import Features, GoldenPack, OutputKind, Progress
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError
@@ -60,6 +61,7 @@ class Comparison:
         return next((pair.agreement for pair in self.pairs if {pair.first, pair.second} == {one, other}), None)
 
 
+@torch_state.usual()
 def compare(folder: Path, progress: Progress) -> Comparison:
     """Execute every artifact of a bundle and hold each against each other.
 

@@ -10,6 +10,7 @@ import typer
 
 from squeeze_export import signals
 from squeeze_export.errors import UsageError
+from squeeze_export.streams import print_json
 
 EPILOG: Final = (
     "Exit codes: 0 every artifact and the reference measured on every image, 2 usage, or images that could not be read, "
@@ -83,7 +84,7 @@ def evaluate(
     if json:
         from squeeze_export.manifest import encode
 
-        typer.echo(encode(found.record()).decode(), nl=False)
+        print_json(encode(found.record()))
     elif not quiet:
         screen.out().print(screen.evaluation_table(found))
         if found.passed_over:

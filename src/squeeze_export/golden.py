@@ -18,11 +18,12 @@ import msgspec
 
 from squeeze_export.contracts import ColorOrder, Features, GoldenPack, PreprocessingSpec, Scores, Tolerance, WeightDigest
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError, UsageError
+from squeeze_export.image_files import USUAL, Pictures, sorted_out, told
 from squeeze_export.models.source import weight_digests
-from squeeze_export.preprocessing import IMAGE_SUFFIXES, load_image, normalise, pixels
+from squeeze_export.preprocessing import load_image, normalise, pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from squeeze_export.contracts import Array, FloatArray, PixelArray, SourceModel
 
@@ -53,16 +54,26 @@ def find_images(folder: Path) -> list[Path]:
         raise UsageError(f"image folder {folder} does not exist: check --images")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: --images takes a folder with pictures")
-    found = _pictures(folder.iterdir(), folder) or _pictures(folder.glob("*/*"), folder) or _pictures(folder.rglob("*"), folder)
-    if not found:
-        raise UsageError(f"image folder {folder} has no pictures: none of its files ends in {', '.join(IMAGE_SUFFIXES)}")
+    found = _pictures(folder)
+    if not found.readable:
+        why = told(found.unreadable, folder) if found.unreadable else f"none of its files ends in {USUAL}"
+        raise UsageError(f"image folder {folder} has no pictures that can be read: {why}")
+    return [folder / path for path in found.readable]
+
+
+def unreadable_images(folder: Path) -> str | None:
+    """A sentence on the pictures beside those that find_images gives, which cannot be read here; None where there are none."""
+    found = _pictures(folder).unreadable
+    return told(found, folder) if found else None
+
+
+def _pictures(folder: Path) -> Pictures:
+    found = Pictures(readable=(), unreadable=())
+    for pattern in ("*", "*/*", "**/*"):
+        found = sorted_out(folder.glob(pattern), folder)
+        if found.readable:
+            break
     return found
-
-
-def _pictures(paths: Iterable[Path], folder: Path) -> list[Path]:
-    relative = (path.relative_to(folder) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
-    shown = (path for path in relative if not any(part.startswith(".") for part in path.parts))
-    return [folder / path for path in sorted(shown, key=Path.as_posix)]
 
 
 def pick_images(folder: Path) -> list[Path]:
@@ -279,9 +290,12 @@ def _bad(folder: Path, what: str) -> ArtifactError:
 
 def _bytes(folder: Path, name: str) -> bytes:
     try:
-        return (folder / name).read_bytes()
+        data = (folder / name).read_bytes()
     except OSError as error:
         raise _bad(folder, f"{name} cannot be read ({error.strerror})") from error
+    if data.startswith(b"version https://git-lfs"):
+        raise _bad(folder, f"{name} is a Git LFS pointer in place of the file; run `git lfs pull` where it lies")
+    return data
 
 
 def _keys(folder: Path, where: str, value: object, expected: Sequence[str]) -> dict[str, Any]:
@@ -296,7 +310,15 @@ def _keys(folder: Path, where: str, value: object, expected: Sequence[str]) -> d
 
 def _description(folder: Path) -> dict[str, Any]:
     data = _bytes(folder, DESCRIPTION)
-    if _bytes(folder, _CHECKSUM) != f"{_sha256(data)}  {DESCRIPTION}\n".encode():
+    checksum = _bytes(folder, _CHECKSUM)
+    if checksum != f"{_sha256(data)}  {DESCRIPTION}\n".encode():
+        whole = _sha256(data.replace(b"\r\n", b"\n"))
+        if checksum.replace(b"\r\n", b"\n") == f"{whole}  {DESCRIPTION}\n".encode():
+            raise _bad(
+                folder,
+                f"{DESCRIPTION} has CRLF line ends, else it is whole: git changed them at checkout (core.autocrlf). Put the line "
+                "`* -text` into a .gitattributes file beside the bundle, and check it out again",
+            )
         raise _bad(folder, f"{DESCRIPTION} is not what {_CHECKSUM} says")
     try:
         content = json.loads(data)

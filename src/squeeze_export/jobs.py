@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from squeeze_export import errors
 from squeeze_export.agreements import Witness
+from squeeze_export.contents import Contents
 from squeeze_export.contracts import Artifact, ArtifactKey, ExportSettings, ParityReport, Signature, WeightDigest
 
 JobKind = Literal["export", "judge", "answer"]
@@ -80,7 +81,8 @@ class Failure:
 class Result:
     """How a job ended. `reports`: one per executor, the deciding one first; empty where `failure` is set, and for an AnswerJob.
 
-    `executor`: who gave an AnswerJob's answers. `witnesses`: see JudgeJob.
+    `executor`: who gave an AnswerJob's answers. `witnesses`: see JudgeJob. `contents`: what a JudgeJob's file says it holds; None
+    where it cannot be read.
     """
 
     key: ArtifactKey
@@ -90,6 +92,7 @@ class Result:
     seconds: float
     executor: str | None = None
     witnesses: tuple[Witness, ...] = ()
+    contents: Contents | None = None
 
 
 Job = ExportJob | JudgeJob | AnswerJob

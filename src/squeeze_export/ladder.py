@@ -23,6 +23,7 @@ from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, r
 from squeeze_export.evaluation.limit import check_images, check_limit, exceeds
 from squeeze_export.evaluation.report import Accuracy, Comparison, Status
 from squeeze_export.jobs import troubles, worst
+from squeeze_export.litter import is_litter
 from squeeze_export.models.source import default_name, load_source
 from squeeze_export.preprocessing import spec_for
 
@@ -236,7 +237,11 @@ def fronted(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
 def zip_size(path: Path) -> int:
     """The bytes of a file or folder as a deflated ZIP archive, which is what is downloaded; the same whenever it is packed."""
     packed = io.BytesIO()
-    files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file())
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(entry for entry in path.rglob("*") if entry.is_file() and not is_litter(entry.relative_to(path)))
+    )
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in files:
             entry = zipfile.ZipInfo(file.relative_to(path.parent).as_posix(), date_time=_EPOCH)

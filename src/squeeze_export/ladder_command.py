@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from squeeze_export import signals
+from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import ExportRequest
@@ -165,7 +166,7 @@ def ladder(
         contents[ladders.PNG] = ladder_plot.draw(climbed)
     ladders.write(request.output, contents)
     if json:
-        typer.echo(contents[ladders.JSON].decode(), nl=False)
+        print_json(contents[ladders.JSON])
     elif not quiet:
         screen.out().print(screen.ladder_table(climbed))
         screen.out().print(f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {screen.shown(request.output)}.")

@@ -22,10 +22,12 @@ from squeeze_export.contracts import (
     WeightsOrigin,
 )
 from squeeze_export.errors import ArtifactError, UsageError
+from squeeze_export.litter import is_litter
 
 T = TypeVar("T")
 
 MANIFEST: Final = "manifest.json"
+_LFS: Final = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,29 +282,59 @@ def damage(bundle: Path, relative: str, sha256: str, size_bytes: int | None = No
         return f"{relative}: {error}"
     if found == sha256:
         return None if size_bytes in (None, size) else f"{relative}: has {size:,} bytes, not {size_bytes:,} as the manifest says"
+    known = changed_by_git(path, sha256)
+    if known is not None:
+        return f"{relative}: {known}"
     return f"{relative}: its bytes are not those that were proven (sha256 {found[:12]}…, manifest {sha256[:12]}…)"
 
 
-def digest(path: Path) -> tuple[str, int]:
+def changed_by_git(path: Path, sha256: str) -> str | None:
+    """What git did to a file or folder that is not the recorded one: a pointer in its place, or other line ends; else None."""
+    files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.is_symlink())
+    pointers = [file.name for file in files if is_lfs_pointer(file)]
+    if pointers:
+        return f"{', '.join(pointers[:3])} is a Git LFS pointer in place of the file. Run `git lfs pull` where the bundle lies"
+    if digest(path, crlf=True)[0] == sha256:
+        return (
+            "its line ends are CRLF, else it is the proven one: git changed them at checkout (core.autocrlf). Put the line "
+            "`* -text` into a .gitattributes file beside the bundle, and check it out again"
+        )
+    return None
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS puts in the place of a large one."""
+    with path.open("rb") as file:
+        return file.read(len(_LFS)) == _LFS
+
+
+def digest(path: Path, *, crlf: bool = False) -> tuple[str, int]:
     """sha256 and size in bytes of a file, or of a folder.
 
     A folder's sha256 is that of the concatenation, over its files sorted by relative POSIX path (bytewise), of
-    `<path>\\0<size in decimal>\\0<contents>`. File modes and empty folders do not count. Links are refused (ArtifactError).
+    `<path>\\0<size in decimal>\\0<contents>`. File modes, empty folders and what file managers and git leave do not count.
+    Links are refused (ArtifactError). `crlf`: take the line ends of text (files without a zero byte) as LF.
     """
+
+    def read(file: Path) -> bytes:
+        data = file.read_bytes()
+        return data.replace(b"\r\n", b"\n") if crlf and b"\0" not in data else data
+
     hasher = hashlib.sha256()
     if path.is_file() and not path.is_symlink():
-        data = path.read_bytes()
+        data = read(path)
         hasher.update(data)
         return hasher.hexdigest(), len(data)
     total = 0
-    entries = {entry.relative_to(path).as_posix().encode(): entry for entry in path.rglob("*")}
+    found = ((entry.relative_to(path), entry) for entry in path.rglob("*"))
+    entries = {relative.as_posix().encode(): entry for relative, entry in found if not is_litter(relative)}
     for relative in sorted(entries):
         entry = entries[relative]
         if entry.is_symlink():
             raise ArtifactError(f"{entry} is a link; a bundle holds real files only. Copy the file in its place.")
         if entry.is_dir():
             continue
-        data = entry.read_bytes()
+        data = read(entry)
         hasher.update(relative + b"\0" + str(len(data)).encode() + b"\0")
         hasher.update(data)
         total += len(data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals
+from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals, torch_state
 from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
     AUTO,
@@ -93,6 +93,7 @@ class Silent:
         """Say nothing."""
 
 
+@torch_state.usual()
 def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
 
@@ -241,7 +242,15 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
 
     Beside them the calibration images, where a precision needs some.
     """
-    from squeeze_export.golden import demo_images, find_images, make_golden, pick_images, read_pictures, write_golden
+    from squeeze_export.golden import (
+        demo_images,
+        find_images,
+        make_golden,
+        pick_images,
+        read_pictures,
+        unreadable_images,
+        write_golden,
+    )
     from squeeze_export.validation.tolerances import tolerance_for
 
     began = time.monotonic()
@@ -258,6 +267,9 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
         preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
         head=request.head,
     )
+    unreadable = None if request.images is None else unreadable_images(request.images)
+    if unreadable is not None:
+        source = replace(source, notes=(*source.notes, unreadable))
     progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
     pack = make_golden(source, pictures)
     if (pack.pixels == pack.pixels[:, :1, :1]).all():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from squeeze_export.contracts import ColorOrder, ModelName, PreprocessingSpec
 from squeeze_export.errors import UsageError
+from squeeze_export.image_files import COMMON_FORMATS, FURTHER_FORMATS, foreign_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +42,6 @@ PRESETS: Final[Mapping[Preset, PreprocessingSpec]] = {
     ),
 }
 
-# What a folder is searched for: formats that Pillow reads everywhere.
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-
 # The smallest side that the network still makes at least one position of: 17 -> 8 -> 4 -> 2 -> 1 and 21 -> 8 -> 4 -> 2 -> 1.
 SMALLEST_SIDE: Final[Mapping[ModelName, int]] = {
     "squeezenet1_1": 17,
@@ -55,8 +53,6 @@ LARGEST_SIDE: Final = 2048  # activations beyond this fill the memory of a phone
 # Pillow's own limit (a quarter of a GiB of RGB), made hard: decompression bombs stop here, and so do absurd aspect ratios.
 PIXEL_LIMIT: Final = 89_478_485
 
-# Not all that Pillow reads: its EPS reader, for one, starts Ghostscript on the file, which no picture needs.
-_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # warnings.catch_warnings is not safe in threads, and evaluation decodes in several.
 _WARNINGS: Final = threading.Lock()
 
@@ -149,7 +145,14 @@ def load_image(path: Path) -> Image.Image:
         with _WARNINGS, warnings.catch_warnings():
             # Pillow warns of large pictures and of odd metadata: the first are refused below, the second do no harm.
             warnings.simplefilter("ignore")
-            opened = Image.open(path, formats=_FORMATS)
+            try:
+                opened = Image.open(path, formats=COMMON_FORMATS)
+            except UnidentifiedImageError:
+                further = [name for name, suffixes in FURTHER_FORMATS.items() if path.suffix.lower() in suffixes]
+                if not further or foreign_kind(path) is not None:
+                    raise
+                Image.init()  # the plugins of all other formats, each tried on files with its own ending only: some take anything
+                opened = Image.open(path, formats=further)
         with opened as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise UsageError(f"image {path} has {image.width}x{image.height} pixels, more than the limit of {PIXEL_LIMIT:,}")
@@ -161,7 +164,10 @@ def load_image(path: Path) -> Image.Image:
     except UsageError:
         raise
     except UnidentifiedImageError as error:
-        raise UsageError(f"image {path} is no picture in a known format ({', '.join(_FORMATS)})") from error
+        kind = foreign_kind(path)
+        found = "is no picture in a known format" + (f": it is {kind}" if kind else "")
+        remedy = "Run `git lfs pull`" if kind == "a Git LFS pointer" else "Convert it to JPEG or PNG"
+        raise UsageError(f"image {path} {found}. {remedy}, or leave it out") from error
     except Image.DecompressionBombError as error:
         raise UsageError(f"image {path} has more pixels than the limit of {PIXEL_LIMIT:,}") from error
     except Exception as error:

@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from squeeze_export.consoles import err as err
+from squeeze_export.consoles import out as out
 from squeeze_export.contracts import ArtifactKey, OutputParity, ParityReport
 
 if TYPE_CHECKING:
@@ -30,20 +32,8 @@ if TYPE_CHECKING:
 
 STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
 STYLES |= {"MEASURED": "green", "DROPPED": "bold red", "within": "bold green"}
-# Wide enough for every table when the output goes to a file, where rich would assume 80 columns and fold words.
-_PLAIN_WIDTH = 120
 _TABLE_WIDTH = 79
 _SECONDS_BETWEEN_LINES = 10.0
-
-
-def out() -> Console:
-    """The console for results."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
-
-
-def err() -> Console:
-    """The console for progress and errors."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _PLAIN_WIDTH, highlight=False, soft_wrap=True)
 
 
 @dataclass

@@ -24,13 +24,15 @@ import msgspec
 from squeeze_export import starter_names
 from squeeze_export.contracts import DEFAULT_PRECISION, PIXELS_IN, STARTERS, Starter, Target
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
+from squeeze_export.litter import ignored, without
 from squeeze_export.manifest import damage, encode, open_bundle
 from squeeze_export.starter_template import Copies, Template, Variant, fed_targets, read_template, targets_of, template_root
 
 if TYPE_CHECKING:
     import jinja2
 
-    from squeeze_export.manifest import ArtifactRecord, Manifest
+    from squeeze_export.litter import ignored, without
+from squeeze_export.manifest import ArtifactRecord, Manifest
 
 
 def render(
@@ -237,7 +239,7 @@ def _check_files(bundle: Path, manifest: Manifest, record: ArtifactRecord) -> No
 def _check_destination(destination: Path) -> None:
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise UsageError(f"{destination} exists and is not a folder. Choose another --output.")
-    if destination.is_dir() and any(destination.iterdir()):
+    if destination.is_dir() and without(path.name for path in destination.iterdir()):
         raise UsageError(f"{destination} is not empty. A starter is written into a new folder: choose another --output.")
 
 
@@ -381,11 +383,11 @@ def _copy_parts(
 
     artifact = bundle / record.path
     if artifact.is_dir():
-        shutil.copytree(artifact, place(copies.model))
+        shutil.copytree(artifact, place(copies.model), ignore=ignored())
     else:
         shutil.copyfile(artifact, place(copies.model))
     place(copies.labels).write_bytes(_label_bytes(context["labels"]))
-    shutil.copytree(bundle / manifest.golden.path, place(copies.golden))
+    shutil.copytree(bundle / manifest.golden.path, place(copies.golden), ignore=ignored())
     place(copies.contract).write_bytes(encode(context["contract"]))
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from squeeze_export.streams import print_json
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -35,7 +37,7 @@ def targets(
         from squeeze_export.manifest import encode
 
         record = {"schema_version": 1, "targets": states, "imported": not no_import, "broken": broken, "missing": remedy}
-        typer.echo(encode(record).decode(), nl=False)
+        print_json(encode(record))
         return
     screen.out().print(_table(states))
     if remedy is not None and not quiet:

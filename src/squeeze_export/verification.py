@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeeze_export import claims
+from squeeze_export import claims, torch_state
 from squeeze_export.contracts import Progress
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.golden import read_golden, read_tolerances
@@ -61,6 +61,7 @@ class Verification:
         return ParityError.exit_code if bad else TargetUnavailableError.exit_code
 
 
+@torch_state.usual()
 def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verification:
     """Prove a bundle again. Raises UsageError for a folder that is none, ArtifactError for a manifest that cannot be read.
 
@@ -88,8 +89,10 @@ def verify(folder: Path, progress: Progress, *, witness: bool = False) -> Verifi
             labels = _labels(folder, record)
             results = crew.run([_job(folder, record, entry, labels, witness=witness) for entry in whole])
     for entry in whole:
-        reports = next(result.reports for result in results if result.key == entry.key)
-        untrue += [f"{entry.path}: {told}" for told in claims.of_reports(record, entry, reports)]
+        result = next(result for result in results if result.key == entry.key)
+        told = claims.of_reports(record, entry, result.reports)
+        told += [] if result.contents is None else claims.of_contents(entry, result.contents)
+        untrue += [f"{entry.path}: {claim}" for claim in told]
     untrue += claims.of_folder(folder, record)
     return Verification(manifest=record, damage=tuple(found.values()), claims=tuple(untrue), results=results)
 

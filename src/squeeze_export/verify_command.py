@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from squeeze_export.streams import print_json
+
 if TYPE_CHECKING:
     from squeeze_export.agreements import Witness
 
@@ -49,7 +51,7 @@ def verify(
                 for result in found.results
             ],
         }
-        typer.echo(encode(record).decode(), nl=False)
+        print_json(encode(record))
     elif not quiet:
         table = screen.result_table(f"verify {screen.shown(bundle)}", screen.rows_of(found.results, found.manifest.artifacts))
         screen.out().print(table)

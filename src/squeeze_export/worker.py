@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast, get_args
 
 from squeeze_export.contracts import Target
-from squeeze_export.errors import SqueezeExportError, TargetUnavailableError, UsageError
+from squeeze_export.errors import ArtifactError, SqueezeExportError, TargetUnavailableError, UsageError
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, AnswerJob, ExportJob, Failure, Job, JudgeJob, Result
 from squeeze_export.sdks import load_coremltools
 
@@ -131,6 +131,7 @@ def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
 
 def _judge(job: JudgeJob, events: TextIO) -> Result:
     from squeeze_export.golden import read_golden
+    from squeeze_export.validation.contents import contents_of
     from squeeze_export.validation.judgement import judge_file, witnesses_of
 
     _say(events, "checking")
@@ -141,7 +142,11 @@ def _judge(job: JudgeJob, events: TextIO) -> Result:
     if job.witness:
         _say(events, "hearing witnesses")
         witnesses = witnesses_of(*file, folded=folded, chosen=chosen)
-    return Result(key=job.key, artifact=None, reports=reports, failure=None, seconds=0, witnesses=witnesses)
+    try:
+        contents = contents_of(job.key.target, job.path)
+    except ArtifactError:
+        contents = None  # the reports say why it cannot be opened
+    return Result(key=job.key, artifact=None, reports=reports, failure=None, seconds=0, witnesses=witnesses, contents=contents)
 
 
 def _answer(job: AnswerJob, events: TextIO) -> Result:

@@ -53,6 +53,11 @@ def read_package(path: Path, operations: Collection[str]) -> Package:
     return package
 
 
+def read_specification(path: Path) -> Any:
+    """The parsed specification of the package at `path`; ArtifactError where it is none."""
+    return _parse(path, _root_model(path))
+
+
 def _root_model(path: Path) -> Path:
     """Find the specification that the manifest names; coremltools' own lookup creates what it does not find."""
     manifest = path / "Manifest.json"

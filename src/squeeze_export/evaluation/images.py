@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
-from squeeze_export.preprocessing import IMAGE_SUFFIXES
+from squeeze_export.image_files import USUAL, looks_like_a_picture
+from squeeze_export.litter import is_litter
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import PixelArray, PreprocessingSpec
@@ -24,9 +25,6 @@ LABELS_FILE: Final = "labels.tsv"
 DEMO_COUNT: Final = 2000
 DEMO_SEED: Final = 0
 
-# Pictures to a person, though nothing here reads them: they count as unreadable, not as no pictures.
-_FOREIGN_SUFFIXES: Final = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".jfif", ".tga", ".svg", ".dng", ".raw")
-_PICTURE_SUFFIXES: Final = frozenset((*IMAGE_SUFFIXES, *_FOREIGN_SUFFIXES))
 _LISTED: Final = 5
 
 
@@ -160,8 +158,11 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
     path = folder / LABELS_FILE
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        utf16 = " It looks like UTF-16." if path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise UsageError(f"{path} is not UTF-8 text.{utf16} Save it as UTF-8.") from error
     rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
     header = next(rows, [])
     if not {"file", "class_index"} <= set(header):
@@ -179,6 +180,8 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
         if len(row) <= max(file_column, class_column):
             raise UsageError(f"{where} has {len(row)} columns where the header has {len(header)}.")
         name, written = row[file_column].strip(), row[class_column].strip()
+        if "\\" in name and not (folder / name).exists():
+            name = name.replace("\\", "/")  # as Windows writes it
         if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise UsageError(f"{where}: {name!r} is not the name of a file below {folder}.")
         name = PurePosixPath(name).as_posix()
@@ -224,9 +227,7 @@ def _from_folders(folder: Path, num_classes: int, labels: tuple[str, ...] | None
         else:
             passed_over.append(name)
     if not images:
-        raise UsageError(
-            f"The class folders of {folder} have no pictures: none of their files ends in {', '.join(IMAGE_SUFFIXES)}."
-        )
+        raise UsageError(f"The class folders of {folder} have no pictures: none of their files ends in {USUAL}.")
     return ImageSet(images=tuple(images), passed_over=tuple(passed_over))
 
 
@@ -261,7 +262,7 @@ def _classes_of(folder: Path, names: list[str], num_classes: int, labels: tuple[
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry.name))
 
 
 def _files(folder: Path) -> list[str]:
@@ -270,15 +271,20 @@ def _files(folder: Path) -> list[str]:
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):  # class folders are often links; a circle of them ends
         real = os.path.realpath(place)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        folders[:] = [] if real in seen else [name for name in folders if not _hidden(name)]
         seen.add(real)
         relative = Path(place).relative_to(folder)
-        found += [(relative / name).as_posix() for name in files if not name.startswith(".")]
+        found += [(relative / name).as_posix() for name in files if not _hidden(name)]
     return sorted(name for name in found if name != LABELS_FILE)
 
 
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or is_litter(name)
+
+
 def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in _PICTURE_SUFFIXES
+    # Also what nothing here reads: that is an image that cannot be read, not no picture.
+    return looks_like_a_picture(name)
 
 
 def _is_index(text: str) -> bool:

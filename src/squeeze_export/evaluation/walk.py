@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from squeeze_export import torch_state
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.cache import AnswerCache
 from squeeze_export.evaluation.crew import WORKER
@@ -40,6 +41,7 @@ class EvaluationRequest:
     max_accuracy_drop: float | None = None
 
 
+@torch_state.usual()
 def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[str] = WORKER) -> Evaluation:
     """Run every artifact and the reference over the images. Whatever happens, what was computed is in the cache.
 
