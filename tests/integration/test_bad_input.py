@@ -79,7 +79,7 @@ def write_weights(folder, kind):
         state["features.0.weight"][0, 0, 0, 0] = float("nan")
         save_file(state, path)
     elif kind == "missing-key":
-        del state["classifier.1.bias"]
+        del state["features.0.bias"]
         save_file(state, path)
     elif kind == "malicious":
         path = path.with_suffix(".pth")
@@ -106,7 +106,7 @@ def write_weights(folder, kind):
         ("corrupted", "corrupted.safetensors"),
         ("wrong-architecture", "squeezenet1_0"),
         ("nan", "features.0.weight"),
-        ("missing-key", "classifier.1.bias"),
+        ("missing-key", "features.0.bias"),
         ("malicious", "weights"),
         ("malicious-zip", "weights"),
     ],

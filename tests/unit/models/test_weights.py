@@ -97,12 +97,12 @@ def test_wrapped_checkpoints_are_understood(tmp_path, wrapper, prefix):
     [
         ({"epoch": 3, "net": {}}, ["no state dict", "'epoch'", "'net'"]),
         ({}, ["no state dict"]),
-        ([1, 2], ["holds a list"]),
-        (torch.zeros(3), ["holds a Tensor"]),
-        ({"model": {"x": 1}, "state_dict": {"y": 2}}, ["several state dicts"]),
-        ({"state_dict": {}}, ["missing"]),
+        ([1, 2], ["but a list"]),
+        (torch.zeros(3), ["but a Tensor"]),
+        ({"model": {"x": 1}, "state_dict": {"y": 2}}, ["no state dict", "'model'", "'y' (int)"]),
+        ({"state_dict": {}}, ["no state dict", "'state_dict' (dict, empty)"]),
         ({"state_dict": {"a": 5}}, ["'a' (int)"]),
-        ({1: torch.zeros(1)}, ["not tensors by name", "1"]),
+        ({1: torch.zeros(1)}, ["tensors by name", "1 (Tensor)"]),
     ],
 )
 def test_containers_of_unknown_content_are_refused(tmp_path, content, words):
@@ -195,11 +195,14 @@ def test_a_file_of_absurd_size_is_refused_unread(tmp_path):
     refused(tmp_path / "sparse.pth", "629,145,600 bytes")
 
 
-def test_a_container_under_the_wrong_name_is_recognised(tmp_path):
-    save_file(state_of(), tmp_path / "a.pth")
-    refused(tmp_path / "a.pth", "looks like safetensors: is the ending wrong?")
-    torch.save(state_of(), tmp_path / "b.safetensors")
-    refused(tmp_path / "b.safetensors", "looks like a PyTorch checkpoint")
+def test_a_container_is_told_by_its_content_whatever_its_name(tmp_path):
+    state = state_of()
+    for name in ("a.pth", "a.bin", "a"):
+        save_file(state, tmp_path / name)
+        assert load(tmp_path / name).origin.sha256 == canonical_sha256(state)
+    for name in ("b.safetensors", "b.ckpt", "b.pth.tar", "b.bin", "b"):
+        torch.save(state, tmp_path / name)
+        assert load(tmp_path / name).origin.sha256 == canonical_sha256(state)
 
 
 def test_a_flipped_byte_in_a_checkpoint_is_noticed(tmp_path):
