@@ -6,7 +6,7 @@ Where a batch norm stands is told by names, places and channels; whatever these 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,7 +85,7 @@ def _convolution_of(found: Mapping[str, Any], norm: str, channels: int, norms: S
     if leaf.isdecimal():  # a place in a Sequential: what stands one place before, and nothing else, feeds it
         before = f"{parent}.{int(leaf) - 1}"
         if before not in convolutions:
-            return f"no convolution stands directly before it, at {before}, so an activation is between"
+            return f"no convolution stands directly before it, at {before}, so an activation stands between"
         if convolutions[before] != channels:
             return f"{before} has {convolutions[before]} output channels"
         return before
@@ -123,38 +123,32 @@ def _merge(found: dict[str, Any], norm: str, convolution: str) -> None:
 
 
 def _renamed(found: dict[str, Any], norms: Sequence[str], expected: Sequence[str]) -> dict[str, Any] | str:
-    """Names as without the batch norms: a Sequential around (convolution, norm) goes, and places behind a norm move up."""
-    known = {name.rpartition(".")[0] for name in expected}
+    """Names as without the batch norms: places behind a norm move up, and a block around (convolution, norm) goes."""
     names: dict[str, str] = {name: name for name in found}
-    for name in found:
-        base, _, leaf = name.rpartition(".")
-        around, _, inner = base.rpartition(".")
-        if base not in known and around in known and (inner in ("0", "conv", "convolution", "conv2d")):
-            names[name] = f"{around}.{leaf}"
     for container in sorted({name.partition(".")[0] for name in expected}):
         taken = {int(norm.split(".")[1]) for norm in norms if re.fullmatch(rf"{re.escape(container)}\.\d+", norm)}
         if not taken:
             continue
-        there, wanted = _places(names.values(), container), _places(expected, container)
-        moved = _moved(there, wanted, taken)
-        if moved is None:
+        there, wanted = _places(names, container), _places(expected, container)
+        moved = {place: place - sum(norm < place for norm in taken) for place in there}
+        if sorted(moved.values()) != wanted:
             return (
                 f"the batch norms in {container} move its numbers: layers stand at {', '.join(map(str, there))}, which are not "
                 f"{', '.join(map(str, wanted))} moved up by one for each batch norm before"
             )
-        for old, new in list(names.items()):
-            segments = new.split(".")
+        for name in names:
+            segments = name.split(".")
             if segments[0] == container and segments[1].isdecimal():
-                names[old] = ".".join((container, str(moved[int(segments[1])]), *segments[2:]))
+                names[name] = ".".join((container, str(moved[int(segments[1])]), *segments[2:]))
+    known = {name.rpartition(".")[0] for name in expected}
+    for old, name in names.items():
+        base, _, leaf = name.rpartition(".")
+        around, _, inner = base.rpartition(".")
+        if base not in known and around in known and inner in ("0", "conv", "convolution", "conv2d"):
+            names[old] = f"{around}.{leaf}"
     return {names[name]: value for name, value in found.items()}
 
 
-def _places(names: Any, container: str) -> list[int]:
-    found = {int(match[1]) for name in names if (match := re.match(rf"{re.escape(container)}\.(\d+)\.", name))}
-    return sorted(found)
-
-
-def _moved(there: list[int], wanted: list[int], taken: set[int]) -> dict[int, int] | None:
-    """Each layer's place without the batch norms; None unless these are exactly the network's places."""
-    without = {place: place - sum(1 for norm in taken if norm < place) for place in there}
-    return without if sorted(without.values()) == wanted else None
+def _places(names: Iterable[str], container: str) -> list[int]:
+    """The numbers that layers have in a Sequential."""
+    return sorted({int(match[1]) for name in names if (match := re.match(rf"{re.escape(container)}\.(\d+)\.", name))})

@@ -53,7 +53,7 @@ def choose(
     if not found:
         raise SourceError(_nothing_in(content, where))
     ways = [(item, fit) for item in found for fit in fits(network, item.tensors)]
-    fitting = [(item, fit) for item, fit in ways if not fit.differences]
+    fitting = [way for way in ways if way[1].whole]
     if not fitting:
         raise SourceError(_misfit(networks, network, ways, where))
     # Averaged weights first, whether a key or a prefix says so; beyond that the order in which they were found.
@@ -127,13 +127,13 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
     item, fit = max(ways, key=lambda way: way[1].matched)
     names = network.shapes(2)
     wrong = f"{where} does not hold {network.name} weights"
-    others = [
-        other.name for other in networks if other is not network and any(not way.differences for way in fits(other, item.tensors))
-    ]
+    others = [other.name for other in networks if other is not network and any(way.whole for way in fits(other, item.tensors))]
     if others:
         return (
             f"{wrong}: these are {' or '.join(others)} weights: use --model {others[0]}. What differs: {_some(fit.differences)}"
         )
+    if fit.problems and fit.matched * 2 >= len(names):
+        return f"{where} cannot be taken as {network.name} weights: {_some(fit.problems, 3)}"
     quantised = next((name for name, value in item.tensors.items() if _is_quantised(name, value)), None)
     quantised = quantised or next((name for name in item.others if _PACKED.search(name)), None)
     if quantised is not None:

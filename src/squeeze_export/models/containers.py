@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import sys
 import warnings
 import zipfile
@@ -54,7 +55,8 @@ def _start(path: Path) -> bytes:
     """The first bytes of a file that can be read at all."""
     told = file_kinds.url_in(path)
     if told is not None and not path.exists():
-        raise SourceError(f"weights {path} is no path: {told}")
+        address = re.sub(r":[/\\]+", "://", str(path), count=1)  # as it was written: a path has no empty parts
+        raise SourceError(f"weights {address} is no path: {told}")
     if path.is_dir():
         raise SourceError(f"weights {path} {file_kinds.folder_as(path)}")
     if not path.exists():

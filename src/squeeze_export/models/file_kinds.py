@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -104,10 +106,7 @@ def told_by_content(start: bytes, path: Path) -> str | None:
     if start[4:6] == b"ET":
         return f"it is an ExecuTorch program. {_NO_WEIGHTS}"
     if start[257:262] == b"ustar":
-        first = start[:100].rstrip(b"\x00").decode("utf-8", "replace")
-        if first in ("sys_info", "pickle", "storages", "tensors"):
-            return "it is a checkpoint of PyTorch 0.1. Load it there and save its state dict with a newer version"
-        return f"it is a tar archive (its first member is {first}). {_UNPACK}"
+        return _told_by_tar(path)
     if start[:1] == b"\x08" and start[2:3] in b"\x12\x1a\x22\x2a\x32\x3a\x42" and start[1:2] < b"\x20" and len(start) > 4:
         return f"it is {_protobuf(start, path)}. {_NO_WEIGHTS}"
     if path.suffix.lower() in _BY_ENDING:
@@ -115,6 +114,19 @@ def told_by_content(start: bytes, path: Path) -> str | None:
     if _is_text(text):
         return f"it is a text ({_quoted(text)}). Give {GIVE}"
     return None
+
+
+def _told_by_tar(path: Path) -> str:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            names = [member.name for member in itertools.islice(archive, 100) if member.isfile()]
+    except (tarfile.TarError, OSError, ValueError):
+        names = []
+    if {"sys_info", "pickle", "storages", "tensors"} & set(names):
+        return "it is a checkpoint of PyTorch 0.1. Load it there, and save its state dict with a newer version"
+    inside = [name for name in names if name.lower().endswith(ENDINGS)]
+    around = f"around {inside[0]}" if inside else f"of other files ({', '.join(names[:4]) or 'none'})"
+    return f"it is a tar archive {around}. {_UNPACK}"
 
 
 def _protobuf(start: bytes, path: Path) -> str:

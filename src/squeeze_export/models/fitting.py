@@ -40,17 +40,24 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How tensors fit: `tensors` are the network's own, in its order, where `differences` is empty.
+    """How tensors fit: `tensors` are the network's own, in its order, where there are neither differences nor problems.
 
-    `prefix`: what stood in front of every name, with its dot. `matched`: how many of the network's names were there.
+    `prefix`: what stood in front of every name, with its dot. `problems`: what cannot be computed or would be lost, a sentence
+    without its full stop each. `matched`: how many of the network's names were there.
     """
 
     prefix: str
     tensors: Mapping[str, Any]
     num_classes: int
     differences: tuple[str, ...]
+    problems: tuple[str, ...]
     matched: int
     notes: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are the network's weights, and all of them."""
+        return not self.differences and not self.problems
 
 
 def fits(network: Network, tensors: Mapping[str, Any]) -> list[Fit]:
@@ -59,7 +66,7 @@ def fits(network: Network, tensors: Mapping[str, Any]) -> list[Fit]:
     merged = reparametrised.merge(named)
     expected = list(network.shapes(_RANDOM_CLASSES))
     found = [_fit(network, merged, prefix) for prefix in _prefixes(merged.tensors, expected)]
-    return sorted(found, key=lambda fit: (bool(fit.differences), -fit.matched))
+    return sorted(found, key=lambda fit: (not fit.whole, -fit.matched))
 
 
 def _prefixes(tensors: Mapping[str, Any], expected: list[str]) -> list[str]:
@@ -103,17 +110,21 @@ def _fit(network: Network, merged: reparametrised.Merged, prefix: str) -> Fit:
     differences += [
         f"{name} has shape {found[name]}, expected {shape}" for name, shape in shapes.items() if found.get(name, shape) != shape
     ]
-    behind = [name for name, value in outside.items() if _stands_behind(name, value, num_classes)]
+    # Another copy of the network beside it, such as a momentum encoder, has the network's own names.
+    tails = tuple(f".{name}" for name in shapes)
+    foreign = {name: value for name, value in outside.items() if not name.endswith(tails)}
+    behind = [name for name, value in foreign.items() if _stands_behind(name, value, num_classes)]
     if behind and not differences:
-        shown = f"{behind[0]} {tuple(outside[behind[0]].shape)}"
-        problems.append(f"{shown} is a further layer that takes the network's {num_classes} outputs: it would be lost")
+        shown = f"{behind[0]} {tuple(foreign[behind[0]].shape)}"
+        problems.append(f"{shown} is a further layer that takes the network's {num_classes} outputs, and it would be lost")
     if not differences:
         notes += _said_of(outside, [f"{prefix}{name}" for name in left_out], prefix)
     return Fit(
         prefix=prefix,
         tensors={name: kept[name] for name in shapes if name in kept},
         num_classes=num_classes,
-        differences=(*problems, *differences),
+        differences=tuple(differences),
+        problems=tuple(problems),
         matched=sum(name in found for name in shapes),
         notes=tuple(notes),
     )
@@ -121,17 +132,19 @@ def _fit(network: Network, merged: reparametrised.Merged, prefix: str) -> Fit:
 
 def _stands_behind(name: str, value: Any, num_classes: int) -> bool:
     """Whether a tensor beside the network is the weight of a layer on top of its scores."""
-    return len(value.shape) in (2, 4) and value.shape[1] == num_classes and not _OF_TRAINING.match(name)
+    shape = tuple(value.shape)
+    return len(shape) in (2, 4) and shape[1] == num_classes and shape[2:] in ((), (1, 1)) and not _OF_TRAINING.match(name)
 
 
 def _said_of(outside: Mapping[str, Any], left_out: list[str], prefix: str) -> list[str]:
     """What was left out, in words; what looks like a normalisation inside the model is named with its numbers."""
     notes = []
-    names = [*left_out, *(name for name in outside if not _COUNTERS.search(name))]
-    if names:
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
-        where = f", which are not under {prefix.removesuffix('.')}" if prefix and not left_out else ""
-        notes.append(f"Left out, as no weights of the network: {shown}{where}.")
+    depth = max(prefix.count("."), 1)
+    groups = Counter([*left_out, *(_group(name, depth) for name in outside if not _COUNTERS.search(name))])
+    if groups:
+        told = [name if count == 1 else f"{name} ({count} tensors)" for name, count in groups.items()]
+        shown = ", ".join(told[:4]) + (f" and {len(told) - 4} more" if told[4:] else "")
+        notes.append(f"Left out, as no weights of the network: {shown}.")
     for name, value in outside.items():
         if _NORMALISING.search(name) and not isinstance(value, Unusable) and value.numel() == 3:
             numbers = ", ".join(f"{number:.4g}" for number in value.flatten().tolist())
@@ -139,6 +152,11 @@ def _said_of(outside: Mapping[str, Any], left_out: list[str], prefix: str) -> li
                 f"{name} ({numbers}) was left out: if the model normalised its images by it, the preprocessing must do so."
             )
     return notes
+
+
+def _group(name: str, depth: int) -> str:
+    """The part of a model that a tensor belongs to, as deep as the network stands in it."""
+    return ".".join(name.split(".")[:depth])
 
 
 def _zeros(shape: tuple[int, ...]) -> torch.Tensor:
