@@ -137,7 +137,15 @@ def export_command(
         str | None,
         typer.Option(
             metavar="PATH|demo|imagenet|random",
-            help="A .safetensors, .pth or .pt file; the demo's printed characters (default); torchvision's; or random ones.",
+            help="A PyTorch or safetensors checkpoint; the demo's printed characters (default); torchvision's; or random ones.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    checkpoint_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Which state dict of the checkpoint, dotted where nested; default: averaged weights (EMA) before others.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -255,6 +263,7 @@ def export_command(
         tflite_route=tflite_route,
         model=model,
         weights=weights,
+        checkpoint_key=checkpoint_key,
         seed=seed,
         labels=labels,
         input_size=input_size,

@@ -125,6 +125,7 @@ def check(
         name=name,
         model=request.model,
         weights=request.weights,
+        checkpoint_key=request.checkpoint_key,
         seed=request.seed,
         labels=request.labels,
         preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),

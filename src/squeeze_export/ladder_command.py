@@ -39,6 +39,9 @@ def ladder(
     weights: Annotated[
         str | None, typer.Option(metavar="PATH|demo|imagenet|random", help="As in an export; default demo.")
     ] = None,
+    checkpoint_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Which state dict of the checkpoint, as in an export.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="PATH", help="One name per class, as in an export.")] = None,
     target: Annotated[list[str] | None, typer.Option(metavar="TARGET", help="As in an export; default all (not onnx).")] = None,
@@ -104,6 +107,7 @@ def ladder(
         output=output,
         model=model,
         weights=weights,
+        checkpoint_key=checkpoint_key,
         seed=seed,
         labels=labels,
         calibration_data=calibration_data,

@@ -262,6 +262,7 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
         name=name,
         model=request.model,
         weights=request.weights,
+        checkpoint_key=request.checkpoint_key,
         seed=request.seed,
         labels=request.labels,
         preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),

@@ -41,14 +41,15 @@ def asked_for(
     no_pixels: str | None,
     model: ModelName,
     weights: Path | None,
+    checkpoint_key: str | None = None,
 ) -> Asked:
     """Understand every `[TARGET=]PRECISION[,PRECISION...]`; UsageError for what is unknown or stands in vain.
 
     `no_pixels`: why `ladder` leaves out the precision that takes pixels and gives 8-bit scores, if it does. `weights`: the file,
-    None where they come from elsewhere: what `ladder` stands for depends on their zeros.
+    None where they come from elsewhere: what `ladder` stands for depends on their zeros. `checkpoint_key`: which in that file.
     """
     entries = tuple(written)
-    kernels = cache(partial(_kernels, model, weights))
+    kernels = cache(partial(_kernels, model, weights, checkpoint_key))
     precisions = _precisions(entries, targets, ios, no_pixels is None, kernels)
     newest: IosTarget = get_args(IosTarget)[-1]
     every = _precisions(entries, targets, newest, True, kernels)
@@ -155,10 +156,11 @@ def _rungs(target: Target, ios: IosTarget, pixels: bool, kernels: Kernels) -> li
     return [rung for rung in rungs if serves(rung, found)]
 
 
-def _kernels(model: ModelName, weights: Path | None) -> list[torch.Tensor]:
+def _kernels(model: ModelName, weights: Path | None, checkpoint_key: str | None) -> list[torch.Tensor]:
     """The kernels of weights in a file; of others none, because none of those were pruned."""
     if weights is None:
         return []
     from squeeze_export.models.weights import load_weights
 
-    return [value for value in load_weights(model, weights, seed=0).state.values() if value.ndim == 4]
+    loaded = load_weights(model, weights, seed=0, checkpoint_key=checkpoint_key)
+    return [value for value in loaded.state.values() if value.ndim == 4]

@@ -43,6 +43,7 @@ class Options:
     starter: tuple[str, ...] = ()
     model: str | None = None
     weights: str | None = None
+    checkpoint_key: str | None = None
     seed: int | None = None
     labels: str | None = None
     precision: tuple[str, ...] = ()
@@ -173,7 +174,7 @@ def build_request(options: Options, config: Path | None = None) -> ExportRequest
 
 
 def _settled(options: Options) -> ExportRequest:
-    for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data"):
+    for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data", "checkpoint_key"):
         if getattr(options, name) == "":
             raise UsageError(f"--{name.replace('_', '-')} is empty: an unset variable? Leave the option out, or give it a value.")
     if not options.target:
@@ -189,6 +190,11 @@ def _settled(options: Options) -> ExportRequest:
         raise UsageError(
             f"--seed {options.seed} is for random weights, and these are {weights}. Leave it out, or pass --weights random."
         )
+    if options.checkpoint_key is not None and weights in _SPECIAL_WEIGHTS:
+        raise UsageError(
+            f"--checkpoint-key {options.checkpoint_key} is for weights from a file, and these are {weights}. Leave it out, or "
+            "pass --weights PATH."
+        )
     if options.ios_target is not None and "coreml" not in targets:
         raise UsageError(
             f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
@@ -202,6 +208,7 @@ def _settled(options: Options) -> ExportRequest:
         no_pixels=_no_pixels(options, input_kind, weights),
         model=model,
         weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
+        checkpoint_key=options.checkpoint_key,
     )
     if options.calibration_data is not None and not any(
         precision in EXPORTERS[target].CALIBRATED for target, named in asked.precisions.items() for precision in named
@@ -218,6 +225,7 @@ def _settled(options: Options) -> ExportRequest:
         targets=targets,
         model=model,
         weights=cast("Literal['imagenet']", weights) if weights in _SPECIAL_WEIGHTS else Path(weights),
+        checkpoint_key=options.checkpoint_key,
         seed=options.seed or 0,
         labels=Path(options.labels) if options.labels is not None else None,
         precisions=asked.precisions,

@@ -102,6 +102,7 @@ def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
         name="reference",
         model=job.model,
         weights=parse_weights(job.weights),
+        weights_sha256=job.sha256,  # of several in a checkpoint, those that the bundle was made from
         seed=job.seed,
         labels=job.labels,
         preprocessing=job.preprocessing,

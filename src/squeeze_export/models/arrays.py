@@ -62,7 +62,8 @@ def tensor_type() -> type:
     """The class of tensors."""
     import torch
 
-    return torch.Tensor
+    found: type = torch.Tensor
+    return found
 
 
 def storage_or_type(name: str) -> object:
@@ -71,7 +72,7 @@ def storage_or_type(name: str) -> object:
 
     if name in _STORAGES:
         return StorageType(dtype=getattr(torch, _STORAGES[name]))
-    found = getattr(torch, name, None) if name.isidentifier() else None
+    found = vars(torch).get(name)  # not getattr, by which torch imports modules of its own
     return found if isinstance(found, torch.dtype) else None
 
 
@@ -129,7 +130,7 @@ class NumpyType:
         if _NUMPY_CODE.fullmatch(self.code) is None:
             raise pickle.UnpicklingError(f"a NumPy array of type {self.code[:20]!r}")
         kind = np.dtype(self.code)
-        return kind.newbyteorder(self.order) if self.order in "<>" else kind
+        return kind.newbyteorder(">") if self.order == ">" else kind
 
 
 @dataclass(kw_only=True, eq=False)
@@ -140,6 +141,7 @@ class NumpyArray:
     kind: NumpyType | None = None
     fortran: bool = False
     data: object = b""
+    tensor: torch.Tensor | None = None
 
     def set_state(self, state: Any) -> None:
         """Take (version, shape, dtype, is_fortran, data), which numpy.ndarray.__setstate__ would get."""
@@ -151,11 +153,17 @@ class NumpyArray:
         self.data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as text
 
     def values(self) -> Any:
-        """The array itself, or of objects the list; UnpicklingError where sizes and bytes do not belong together."""
-        import numpy as np
-
+        """The array itself, of objects the list, or None where sizes and bytes do not belong together."""
         if isinstance(self.data, list):
             return self.data
+        try:
+            return self._array()
+        except (pickle.UnpicklingError, ValueError, TypeError):
+            return None
+
+    def _array(self) -> Any:
+        import numpy as np
+
         if self.kind is None or not isinstance(self.data, bytes | bytearray):
             raise pickle.UnpicklingError("a NumPy array without its numbers")
         kind = self.kind.real()
@@ -170,10 +178,12 @@ def tensor_from_array(array: Any) -> object:
 
     if not isinstance(array, NumpyArray):
         return array
-    values = array.values()
-    if isinstance(values, list) or values.dtype.kind not in "biufc":
-        return array
-    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C", copy=True))
+    if array.tensor is None:  # made once, however often the array is named
+        values = array.values()
+        if values is None or isinstance(values, list) or values.dtype.kind not in "biufc":
+            return array
+        array.tensor = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C", copy=True))
+    return array.tensor
 
 
 def scalar(kind: Any, data: Any = b"", *_: object) -> object:
@@ -182,7 +192,8 @@ def scalar(kind: Any, data: Any = b"", *_: object) -> object:
         return None
     found = NumpyArray()
     found.set_state((1, (), kind, False, data))
-    return found.values().item()
+    value = found.values()
+    return None if value is None or isinstance(value, list) else value.item()
 
 
 def from_buffer(data: Any, kind: Any, shape: Any, order: Any = "C", *_: object) -> NumpyArray:

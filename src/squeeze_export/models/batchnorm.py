@@ -6,6 +6,7 @@ Where a batch norm stands is told by names, places and channels; whatever these 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -55,8 +56,8 @@ def fold(tensors: Mapping[str, Any], expected: Sequence[str]) -> Folded:
         return Folded(tensors=found, notes=(), problems=(renamed,))
     first, into = next(iter(folded.items()))
     note = (
-        f"{len(folded)} batch norms were folded into their convolutions (such as {first} into {into}), with PyTorch's eps of "
-        "1e-5. Each was taken to stand between its convolution and the ReLU."
+        f"Batch norms were folded into the convolutions before them, {len(folded)} in all ({first} into {into}), with PyTorch's "
+        "eps of 1e-5. Each was taken to stand in front of the ReLU."
     )
     return Folded(tensors=renamed, notes=(note,), problems=())
 
@@ -146,6 +147,9 @@ def _renamed(found: dict[str, Any], norms: Sequence[str], expected: Sequence[str
         around, _, inner = base.rpartition(".")
         if base not in known and around in known and inner in ("0", "conv", "convolution", "conv2d"):
             names[old] = f"{around}.{leaf}"
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        return f"{twice[0]} would be {' and '.join(old for old, name in names.items() if name == twice[0])} at once"
     return {names[name]: value for name, value in found.items()}
 
 

@@ -30,7 +30,7 @@ _RESNETS: Final = {
     (3, 4, 23, 3, True): "ResNet-101",
     (3, 8, 36, 3, True): "ResNet-152",
 }
-_EFFICIENTNETS: Final = {
+_EFFICIENTNETS: Final[Mapping[tuple[int, ...], str]] = {
     (1, 2, 2, 3, 3, 4, 1): "B0",
     (2, 3, 3, 4, 4, 5, 2): "B1 or B2",
     (2, 3, 3, 5, 5, 6, 2): "B3",
@@ -39,7 +39,7 @@ _EFFICIENTNETS: Final = {
     (3, 6, 6, 8, 8, 11, 3): "B6",
     (4, 7, 7, 10, 10, 13, 4): "B7",
 }
-_LITES: Final = {
+_LITES: Final[Mapping[tuple[int, ...], str]] = {
     (1, 2, 2, 3, 3, 4, 1): "EfficientNet-Lite0",
     (1, 3, 3, 4, 4, 5, 1): "EfficientNet-Lite1 or Lite2",
     (1, 3, 3, 5, 5, 6, 1): "EfficientNet-Lite3",

@@ -174,14 +174,19 @@ _OF_BUILTINS: Final[Mapping[str, Callable[..., object]]] = {
 }
 
 
-class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # in Python: C's fills memory by a forged memo index
+class InertUnpickler(pickle._Unpickler):  # the one in Python: C's fills the memory by a forged memo index
     """Reads one pickle of a stream. `unknown` collects the names that became inert.
 
     `persistent_load` answers the references to storages; `nested` reads the bytes of a checkpoint inside (plain pickles of
     tensors hold such). Raises HostilePickle, pickle.UnpicklingError, and what a damaged stream leads to.
     """
 
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+    # The library's own, which its type information lacks.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(
         self,
@@ -225,7 +230,7 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # i
 
     def _make(self, kind: object, arguments: object) -> object:
         if not isinstance(kind, _Global) or not isinstance(arguments, tuple | list):
-            raise pickle.UnpicklingError(f"it calls a {type(kind).__name__}, which is no class")
+            raise pickle.UnpicklingError(f"it calls a value of type {type(kind).__name__}")
         return kind.made(tuple(arguments), self.unknown)
 
     def load_reduce(self) -> None:

@@ -57,11 +57,14 @@ def load_source(
     labels: Path | None,
     preprocessing: PreprocessingSpec,
     head: Head = "classifier",
+    checkpoint_key: str | None = None,
+    weights_sha256: str | None = None,
 ) -> SourceModel:
     """Load the one model that everything is made from; SourceError where weights or labels are not what they must be.
 
     Random weights have as many classes as there are labels, or 1000. The demo weights bring their own labels. With the head
     "features" the whole checkpoint is loaded and held against the model all the same; labels are a UsageError then.
+    `checkpoint_key` and `weights_sha256` choose among several state dicts of a file, as in weights.load_weights.
     """
     check_name(name)
     if head == "features" and labels is not None:
@@ -70,9 +73,11 @@ def load_source(
         labels = weight_files.demo_labels()
     if weights == "random" and labels is not None:
         texts: tuple[str, ...] | None = label_files.read_labels(labels, None)
-        loaded = weight_files.load_weights(model, weights, seed=seed, random_classes=len(texts or ()))
+        loaded = weight_files.load_weights(
+            model, weights, seed=seed, random_classes=len(texts or ()), checkpoint_key=checkpoint_key
+        )
     else:
-        loaded = weight_files.load_weights(model, weights, seed=seed)
+        loaded = weight_files.load_weights(model, weights, seed=seed, checkpoint_key=checkpoint_key, sha256=weights_sha256)
         texts = None if labels is None else label_files.read_labels(labels, loaded.num_classes)
     return SourceModel(
         name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,7 @@ def is_averaged(name: str) -> bool:
 
 def state_dicts(saved: object) -> list[StateDict]:
     """Every state dict in what was saved, the preferred first: averaged ones, then the usual keys, then others in their order."""
-    found = list(_walk(saved, "", 0))[:_MOST_FOUND]
+    found = list(itertools.islice(_walk(saved, "", 0, set()), _MOST_FOUND))
     places = {key: place for place, key in enumerate(_WRAPPERS)}
 
     def rank(item: StateDict) -> tuple[bool, int]:
@@ -118,19 +119,22 @@ def described(saved: object) -> str:
             "" if inner is None else f" with {', '.join(f'{name!r} ({_kind(held)})' for name, held in list(inner.items())[:3])}"
         )
         keys.append(f"{key!r} ({_kind(value)}{within if inner else ', empty' if inner is not None else ''})")
-    return f"a mapping with {', '.join(keys[:10]) or 'nothing'}{f' and {len(keys) - 10} more' if keys[10:] else ''}"
+    if not keys:
+        return "an empty mapping"
+    return f"a mapping with {', '.join(keys[:10])}{f' and {len(keys) - 10} more' if keys[10:] else ''}"
 
 
-def _walk(saved: object, key: str, depth: int) -> Iterator[StateDict]:
+def _walk(saved: object, key: str, depth: int, seen: set[int]) -> Iterator[StateDict]:
     place = _mapping(saved)
-    if place is None or depth > _DEEPEST:
+    if place is None or depth > _DEEPEST or id(saved) in seen:
         return
+    seen.add(id(saved))  # what stands under two keys is looked at once: a forged file may hold endless ways to the same
     found = _as_state(place, key)
     if found.tensors:
         yield found
     for name, value in place.items():
         if isinstance(name, str) and not _NO_WEIGHTS.search(name):
-            yield from _walk(value, f"{key}.{name}" if key else name, depth + 1)
+            yield from _walk(value, f"{key}.{name}" if key else name, depth + 1, seen)
 
 
 def _as_state(place: Mapping[Any, Any], key: str) -> StateDict:
@@ -168,7 +172,7 @@ def _plain(value: object) -> object:
     """A list or a mapping of plain values, as Python's own types; None where it is something else, or endless."""
     if isinstance(value, NumpyArray):
         listed = value.values()
-        value = listed if isinstance(listed, list) else listed.tolist()
+        value = listed if isinstance(listed, list) or listed is None else listed.tolist()
     if isinstance(value, Inert):
         value = value.items or value.mapping()
     if isinstance(value, str):
