@@ -432,18 +432,18 @@ LOGITS_TAP: Final = "logits (tapped)"
 class ExportRequest:
     """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
 
-    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `checkpoint_key`: of a file with several state
-    dicts, which one (dotted where nested); None takes averaged weights before others. `preprocessing`: None takes
-    torchvision's at the model's usual size. `precisions` names only the targets that leave their default; several give an
-    artifact each. `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves
-    the classifier away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`:
-    the bundle's folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although
-    an artifact could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some;
-    None draws the demo's. `size_budgets`: the bytes that a package of the precision "auto" may have; several give an artifact
-    each. `starters`: the app projects to make; None makes those that the targets allow. `max_accuracy_drop`: how many points
-    an artifact may be right less often than the reference, on the labels of `images` or, where they have none, taking the
-    reference's best class for right; None measures nothing. `notes`: what the user must know of how the wish was understood;
-    the bundle's notes begin with them.
+    `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones before others.
+    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `preprocessing`: None takes torchvision's at the
+    model's usual size. `precisions` names only the targets that leave their default; several give an artifact each.
+    `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
+    away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
+    folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
+    could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some; None draws the
+    demo's. `size_budgets`: the bytes that a package of the precision "auto" may have; several give an artifact each.
+    `starters`: the app projects to make; None makes those that the targets allow. `max_accuracy_drop`: how many points an
+    artifact may be right less often than the reference, on the labels of `images` or, where they have none, taking the
+    reference's best class for right; None measures nothing. `notes`: what the user must know of how
+    the wish was understood; the bundle's notes begin with them.
     """
 
     targets: tuple[Target, ...]

@@ -161,6 +161,14 @@ class NumpyArray:
         except (pickle.UnpicklingError, ValueError, TypeError):
             return None
 
+    def listed(self) -> object:
+        """What the array holds as Python's own values, one list within another; None where that cannot be."""
+        found = self.values()
+        try:
+            return found if found is None or isinstance(found, list) else found.tolist()
+        except (SystemError, ValueError):  # text of code points that no character has
+            return None
+
     def _array(self) -> Any:
         import numpy as np
 
@@ -192,8 +200,7 @@ def scalar(kind: Any, data: Any = b"", *_: object) -> object:
         return None
     found = NumpyArray()
     found.set_state((1, (), kind, False, data))
-    value = found.values()
-    return None if value is None or isinstance(value, list) else value.item()
+    return found.listed()  # of an array without dimensions, the number itself
 
 
 def from_buffer(data: Any, kind: Any, shape: Any, order: Any = "C", *_: object) -> NumpyArray:

@@ -149,7 +149,7 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
         renamed = ". Rename its entries to torchvision's first" if alike.startswith("SqueezeNet") else ""
         some = _some([f"{name} {shape}" for name, shape in shapes.items()], 3)
         return f"{wrong}: its names{at} look like {alike}: {some}. {takes}{renamed}"
-    strangers = [f"{name} is no tensor but a {kind}" for name, kind in item.others.items() if name in names]
+    strangers = [f"{name} is no tensor ({kind})" for name, kind in item.others.items() if name in names]
     told = _some([*strangers, *fit.differences])
     return f"{wrong}: they fit none of {', '.join(network.name for network in networks)}: {_GIVE}. What differs{at}: {told}"
 

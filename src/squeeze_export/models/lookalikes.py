@@ -167,7 +167,7 @@ _KINDS: Final = (
     _Kind(name="GhostNet", naming=_TIMM, wanted=(r"conv_stem\.", r"blocks\.0\.0\.ghost1\.")),
     # A SqueezeNet by other names: fire modules numbered as in the paper, or as in other frameworks.
     _Kind(name="SqueezeNet", naming="other", wanted=(r"fire_?2[./_]",)),
-    _Kind(name="SqueezeNet", naming="other", wanted=(r"\w*squeeze(1x1|_conv|\.conv)?\.", r"\w*expand_?1x1(\.|_)?")),
+    _Kind(name="SqueezeNet", naming="other", wanted=(r"\w*squeeze(_?1x1|_conv|\.conv)[./]", r"\w*expand")),
 )
 
 

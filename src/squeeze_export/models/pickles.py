@@ -28,6 +28,7 @@ _HOSTILE_MODULES: Final = frozenset(
     }
 )
 _HOSTILE_BUILTINS: Final = frozenset({"eval", "exec", "execfile", "compile", "__import__", "open", "input", "breakpoint"})
+_HOSTILE_NAMES: Final = frozenset({"io.open", "_io.open", "io.open_code", "_io.open_code", "io.FileIO", "_io.FileIO"})
 _BUILTINS: Final = ("builtins", "__builtin__")
 
 
@@ -210,7 +211,8 @@ class InertUnpickler(pickle._Unpickler):  # the one in Python: C's fills the mem
     def find_class(self, module: str, name: str) -> object:
         """Answer a global by a thing of ours."""
         full = f"{module}.{name}"
-        if module.partition(".")[0] in _HOSTILE_MODULES or (module in _BUILTINS and name in _HOSTILE_BUILTINS):
+        hostile = module.partition(".")[0] in _HOSTILE_MODULES or full in _HOSTILE_NAMES
+        if hostile or (module in _BUILTINS and name in _HOSTILE_BUILTINS):
             raise HostilePickle(full)
         return self._known(module, name, full)
 

@@ -171,8 +171,7 @@ def _from_json(text: str) -> object:
 def _plain(value: object) -> object:
     """A list or a mapping of plain values, as Python's own types; None where it is something else, or endless."""
     if isinstance(value, NumpyArray):
-        listed = value.values()
-        value = listed if isinstance(listed, list) or listed is None else listed.tolist()
+        value = value.listed()
     if isinstance(value, Inert):
         value = value.items or value.mapping()
     if isinstance(value, str):

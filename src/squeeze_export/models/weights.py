@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -118,12 +119,18 @@ def network_of(model: ModelName) -> Network:
 
 def expected_shapes(model: ModelName, num_classes: int) -> dict[str, tuple[int, ...]]:
     """The names and shapes that a state dict of `model` has, in the module's order."""
+    return dict(_shapes(model, num_classes))
+
+
+@lru_cache(maxsize=16)  # a file is held against every model, under every prefix that its names may have
+def _shapes(model: ModelName, num_classes: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
     import torch
 
     from squeeze_export.models.squeezenet import SqueezeNet
 
     with torch.device("meta"):
-        return {name: tuple(value.shape) for name, value in SqueezeNet(model, num_classes).state_dict().items()}
+        state = SqueezeNet(model, num_classes).state_dict()
+    return tuple((name, tuple(value.shape)) for name, value in state.items())
 
 
 def demo_labels() -> Path:
