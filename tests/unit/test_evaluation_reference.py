@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from squeeze_export import manifest
 from squeeze_export.errors import SourceError, UsageError
@@ -66,3 +67,12 @@ def test_a_reference_that_the_manifest_names_wrongly_is_not_run(tmp_path, pictur
 def test_demo_pictures_are_refused_for_a_bundle_of_other_classes(tmp_path):
     with pytest.raises(UsageError, match=r"34 classes; this bundle has 7 labels \(a, b, c, …\)"):
         run(make_bundle(tmp_path / "net", {}), "demo", command=NO_WORKER)
+
+
+def test_of_several_weights_in_a_checkpoint_those_of_the_bundle_are_found_again(tmp_path, pictures):
+    plain, averaged = (load_weights("squeezenet1_1", "random", seed=seed, random_classes=CLASSES) for seed in (5, 6))
+    path = tmp_path / "last.pth.tar"
+    torch.save({"state_dict": plain.state, "state_dict_ema": averaged.state}, path)
+    assert load_weights("squeezenet1_1", path, seed=0).origin.sha256 == averaged.origin.sha256  # what an export takes
+    found = run(make_bundle(tmp_path / "net", {}, sha256=plain.origin.sha256), pictures, reference=True, weights=str(path))
+    assert found.reference.status == "MEASURED"

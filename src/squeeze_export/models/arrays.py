@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -163,11 +164,16 @@ class NumpyArray:
 
     def listed(self) -> object:
         """What the array holds as Python's own values, one list within another; None where that cannot be."""
+        import numpy as np
+
         found = self.values()
-        try:
-            return found if found is None or isinstance(found, list) else found.tolist()
-        except (SystemError, ValueError):  # text of code points that no character has
-            return None
+        if found is None or isinstance(found, list):
+            return found
+        if found.dtype.kind == "U":  # NumPy would make text of numbers that are no characters, on which Python fails
+            codes = np.frombuffer(found.tobytes(), np.dtype(np.uint32).newbyteorder(found.dtype.byteorder))
+            if codes.size and codes.max() > sys.maxunicode:
+                return None
+        return found.tolist()
 
     def _array(self) -> Any:
         import numpy as np

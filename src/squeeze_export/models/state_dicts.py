@@ -175,7 +175,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Inert):
         value = value.items or value.mapping()
     if isinstance(value, str):
-        return value
+        return _scalar(value)
     if isinstance(value, list | tuple) and len(value) <= _MOST_CLASSES:
         items = [_scalar(item) for item in value]
         return items if all(item is not None for item in items) else None
@@ -197,4 +197,6 @@ def _scalar(value: object) -> object:
         return None
     if isinstance(value, tensor_type()) and value.numel() == 1:  # type: ignore[attr-defined]
         return value.item()  # type: ignore[attr-defined]
-    return value if isinstance(value, str | int) else None
+    if isinstance(value, str):
+        return None if re.search("[\ud800-\udfff]", value) else value  # halves of characters, which nothing could write
+    return value if isinstance(value, int) else None
