@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import re
+import stat
 import sys
 import warnings
 import zipfile
@@ -53,17 +53,20 @@ def read_content(path: Path) -> Content:
 
 def _start(path: Path) -> bytes:
     """The first bytes of a file that can be read at all."""
-    told = file_kinds.url_in(path)
-    if told is not None and not path.exists():
-        address = re.sub(r":[/\\]+", "://", str(path), count=1)  # as it was written: a path has no empty parts
-        raise SourceError(f"weights {address} is no path: {told}")
-    if path.is_dir():
+    try:
+        there = path.stat()
+    except FileNotFoundError as error:
+        told = file_kinds.told_by_address(path)
+        if told is not None:
+            raise SourceError(f"weights {told}") from error
+        raise SourceError(f"weights file {path} does not exist: check --weights (a path, imagenet, random or demo)") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"weights file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(there.st_mode):
         raise SourceError(f"weights {path} {file_kinds.folder_as(path)}")
-    if not path.exists():
-        raise SourceError(f"weights file {path} does not exist: check --weights (a path, imagenet, random or demo)")
-    if not path.is_file():
+    if not stat.S_ISREG(there.st_mode):
         raise SourceError(f"weights {path} is not a regular file: give {file_kinds.GIVE}")
-    size = path.stat().st_size
+    size = there.st_size
     if size == 0:
         raise SourceError(f"weights file {path} is empty (0 bytes): download or copy it again")
     if size > _LARGEST_FILE:

@@ -53,15 +53,15 @@ _BY_ENDING: Final = {
 }
 
 
-def url_in(path: Path) -> str | None:
-    """What is wrong with an address that was given for a path; None for a path."""
-    found = re.search(r"(?:^|[/\\])(https?|ftp|s3|gs|hf|file):[/\\]", str(path), re.IGNORECASE)
+def told_by_address(path: Path) -> str | None:
+    """What is wrong with an address that was given for a path, after the address as it was written; None for a path."""
+    found = re.search(r"(?:^|[/\\])((https?|ftp|s3|gs|hf|file):)[/\\]+(.*)", str(path), re.IGNORECASE)
     if found is None:
         return None
-    scheme = found[1].lower()
-    if scheme == "file":
-        return "it is a file: address. Leave `file://` out: a path is wanted"
-    return f"it is an address ({scheme}:), and nothing is downloaded. Download it, and pass the file's path"
+    scheme, rest = found[1].lower(), found[3]  # a path has no empty parts: one of the slashes is gone
+    if scheme == "file:":
+        return f"{scheme}///{rest} is no path: it is a file: address. Leave `file://` out"
+    return f"{scheme}//{rest} is no path: it is an address, and nothing is downloaded. Download it, and pass the file's path"
 
 
 def folder_as(path: Path) -> str:
@@ -99,6 +99,8 @@ def told_by_content(start: bytes, path: Path) -> str | None:
         return "it is an HTML page: the download went wrong. Open its address in a browser to see why"
     if text.startswith(b"<"):
         return f"it is an XML text ({_quoted(text)}): the download went wrong, or the file is not the weights"
+    if b'"weight_map"' in text and _is_text(text):
+        return f"it is the index of weights that are split over several files. Give {GIVE}, in one file"
     if text.startswith((b"{", b"[")) and _is_text(text):
         return f"it is a JSON text ({_quoted(text)}): an error message of the server, or a config. Give {GIVE}"
     if start[4:8] == b"TFL3":
@@ -111,6 +113,8 @@ def told_by_content(start: bytes, path: Path) -> str | None:
         return f"it is {_protobuf(start, path)}. {_NO_WEIGHTS}"
     if path.suffix.lower() in _BY_ENDING:
         return f"its ending '{path.suffix}' is that of {_BY_ENDING[path.suffix.lower()]}. {_NO_WEIGHTS}"
+    if re.search(r"\.data-\d+-of-\d+$", path.name):
+        return f"its name is that of a TensorFlow checkpoint. {_NO_WEIGHTS}"
     if _is_text(text):
         return f"it is a text ({_quoted(text)}). Give {GIVE}"
     return None

@@ -140,9 +140,11 @@ def _said_of(outside: Mapping[str, Any], left_out: list[str], prefix: str) -> li
     """What was left out, in words; what looks like a normalisation inside the model is named with its numbers."""
     notes = []
     depth = max(prefix.count("."), 1)
-    groups = Counter([*left_out, *(_group(name, depth) for name in outside if not _COUNTERS.search(name))])
+    groups: dict[str, list[str]] = {}  # by the part of the model, as deep as the network stands in it
+    for name in (*left_out, *(name for name in outside if not _COUNTERS.search(name))):
+        groups.setdefault(".".join(name.split(".")[:depth]), []).append(name)
     if groups:
-        told = [name if count == 1 else f"{name} ({count} tensors)" for name, count in groups.items()]
+        told = [names[0] if len(names) == 1 else f"{part} ({len(names)} tensors)" for part, names in groups.items()]
         shown = ", ".join(told[:4]) + (f" and {len(told) - 4} more" if told[4:] else "")
         notes.append(f"Left out, as no weights of the network: {shown}.")
     for name, value in outside.items():
@@ -152,11 +154,6 @@ def _said_of(outside: Mapping[str, Any], left_out: list[str], prefix: str) -> li
                 f"{name} ({numbers}) was left out: if the model normalised its images by it, the preprocessing must do so."
             )
     return notes
-
-
-def _group(name: str, depth: int) -> str:
-    """The part of a model that a tensor belongs to, as deep as the network stands in it."""
-    return ".".join(name.split(".")[:depth])
 
 
 def _zeros(shape: tuple[int, ...]) -> torch.Tensor:

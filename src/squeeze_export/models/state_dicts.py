@@ -19,7 +19,7 @@ _WRAPPERS: Final = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "net_state_dict", "network", "weights", "params"),
     *("module", "generator_state_dict", "backbone"),
 )
-_AVERAGED: Final = re.compile(r"(^|[._])(ema|averaged|swa)($|[._])|(^|[._])params_ema", re.IGNORECASE)
+_AVERAGED: Final = re.compile(r"(^|[._])(ema|averaged|avg|swa)($|[._])|(^|[._])params_ema", re.IGNORECASE)
 # What training keeps beside the weights and is none, though it may hold tensors by name.
 _NO_WEIGHTS: Final = re.compile(r"optim|scheduler|scaler|rng|sampler|callback|loops|dataloader|history", re.IGNORECASE)
 _DEEPEST: Final = 4

@@ -115,7 +115,7 @@ def test_a_lightning_checkpoint_with_its_losses_and_classes(tmp_path):
     }
     loaded = load(saved(tmp_path / "epoch=3.ckpt", content))
     assert holds(loaded, state_of())
-    assert loaded.notes == ("Left out, as no weights of the network: criterion, train_acc.",)
+    assert loaded.notes == ("Left out, as no weights of the network: criterion.weight, train_acc.tp.",)
     assert loaded.label_claims == {"class_names": ["cat", "dog", "eel"]}
 
 

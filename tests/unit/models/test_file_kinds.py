@@ -23,6 +23,8 @@ from tests.unit.models.checkpoints import holds, load, refused, saved, state_of
         ("a.pth", b"\n<!DOCTYPE html><title>403</title>", ["an HTML page", "download went wrong"]),
         ("a.pth", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', ["an XML text", "AccessDenied"]),
         ("a.safetensors", b'{"error": "Repository not found"}', ["a JSON text", "Repository not found"]),
+        ("a.index.json", b'{"metadata": {}, "weight_map": {"a": "b"}}', ["the index of weights that are split"]),
+        ("a.ckpt.data-00000-of-00001", b"\x01\x02", ["a TensorFlow checkpoint"]),
         ("a.pth", b"404: Not Found\n", ["a text (it begins '404: Not Found')"]),
         ("a.bin", b"\x89HDF\r\n\x1a\n" + bytes(90), ["an HDF5 file, as Keras writes"]),
         ("a.bin", b"\x18\x00\x00\x00TFL3" + bytes(90), ["a TFLite model"]),
@@ -40,7 +42,7 @@ from tests.unit.models.checkpoints import holds, load, refused, saved, state_of
 )
 def test_files_are_named_by_what_they_hold(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
-    told = refused(tmp_path / name, "is no checkpoint: it", *words) if words[0][0] != "'" else refused(tmp_path / name, *words)
+    told = refused(tmp_path / name, "is no checkpoint: it", *words)
     assert "damaged" not in told or "no zip archive" in told
 
 
@@ -147,7 +149,14 @@ def test_addresses_are_no_paths(address):
 
 
 def test_a_file_address_is_told_to_lose_its_scheme(tmp_path):
-    refused(parse_weights(f"file://{tmp_path}/a.pth"), "Leave `file://` out")
+    address = f"file://{tmp_path}/a.pth"
+    refused(parse_weights(address), f"weights {address} is no path", "Leave `file://` out")
+
+
+def test_names_that_no_file_can_have_are_refused():
+    refused(parse_weights("x" * 300), "cannot be read: File name too long")
+    refused(parse_weights("a\0b"), "cannot be read")
+    refused(parse_weights(f"{__file__}/a.pth"), "cannot be read: Not a directory")
 
 
 def test_a_safetensors_file_that_ends_in_its_header_says_so(tmp_path):
