@@ -13,12 +13,12 @@ from squeeze_export.models.arrays import NumpyArray, Unusable, tensor_from_array
 from squeeze_export.models.containers import Content
 from squeeze_export.models.pickles import Inert
 
-# The usual keys, the preferred first. Averaged weights (EMA) come before them: timm loads those as well, because training
-# scripts measure and publish them.
+# The usual keys, the preferred first.
 _WRAPPERS: Final = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "net_state_dict", "network", "weights", "params"),
     *("module", "generator_state_dict", "backbone"),
 )
+# Averaged weights (EMA) come before others: timm loads those as well, because training scripts measure and publish them.
 _AVERAGED: Final = re.compile(r"(^|[._])(ema|averaged|avg|swa)($|[._])|(^|[._])params_ema", re.IGNORECASE)
 # What training keeps beside the weights and is none, though it may hold tensors by name.
 _NO_WEIGHTS: Final = re.compile(r"optim|scheduler|scaler|rng|sampler|callback|loops|dataloader|history", re.IGNORECASE)
@@ -38,11 +38,6 @@ class StateDict:
     tensors: Mapping[str, Any]
     others: Mapping[str, str]
 
-    @property
-    def averaged(self) -> bool:
-        """Whether the key says that these are averages over the training."""
-        return _AVERAGED.search(self.key) is not None
-
 
 def is_averaged(name: str) -> bool:
     """Whether a key or a prefix says that what it holds are averages over the training."""
@@ -50,15 +45,14 @@ def is_averaged(name: str) -> bool:
 
 
 def state_dicts(saved: object) -> list[StateDict]:
-    """Every state dict in what was saved, the preferred first: averaged ones, then the usual keys, then others in their order."""
+    """Every state dict in what was saved: those under the usual keys, the file's own, then others in their order."""
     found = list(itertools.islice(_walk(saved, "", 0, set()), _MOST_FOUND))
     places = {key: place for place, key in enumerate(_WRAPPERS)}
 
-    def rank(item: StateDict) -> tuple[bool, int]:
+    def rank(item: StateDict) -> int:
         if not item.key:
-            return True, len(places)  # a wrapper's own tensors, such as best_acc1, are looked at last of the known
-        known = [places[part] for part in item.key.split(".") if part in places]
-        return not item.averaged, min(known, default=len(places) + 1)
+            return len(places)  # a wrapper's own tensors, such as best_acc1, are looked at last of the known
+        return min((places[part] for part in item.key.split(".") if part in places), default=len(places) + 1)
 
     return sorted(found, key=rank)  # stable: the rest stays in the file's order
 

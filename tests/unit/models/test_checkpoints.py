@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import pathlib
 import pickle
+import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -324,3 +326,15 @@ def test_real_weights_in_a_training_checkpoint(tmp_path, real_data):
     assert load(saved(tmp_path / "x.pth.tar", content)).origin.sha256 == plain.origin.sha256
     told = refused(real_data / "weights" / "tf_efficientnet_lite0.safetensors", "EfficientNet-Lite0 (timm's names)", MODEL)
     assert "missing" not in told
+
+
+def test_a_checkpoint_of_a_machine_of_the_other_byte_order(tmp_path):
+    saved(tmp_path / "x.pth", state_of())
+    other = "big" if sys.byteorder == "little" else "little"
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive, zipfile.ZipFile(tmp_path / "y.pth", "w") as turned:
+        for name in archive.namelist():
+            data = archive.read(name)
+            if "/data/" in name:
+                data = np.frombuffer(data, "<f4").byteswap().tobytes()
+            turned.writestr(name, other if name.endswith("byteorder") else data)
+    assert holds(load(tmp_path / "y.pth"), state_of())

@@ -179,7 +179,8 @@ def test_a_tensor_never_reaches_beyond_its_storage(tmp_path):
         {"size": (2,), "stride": (1, 1)},
         {"size": (1,), "stride": (1,), "numbers": 1 << 60},
     ):
-        refused(forged_tensor(tmp_path / "forged.pth", **options), "cut short, or damaged")
+        told = refused(forged_tensor(tmp_path / "forged.pth", **options), "cut short, or damaged")
+        assert "a tensor " in told or "storage 0 has 4 bytes" in told  # ours: not what torch makes of it later
 
 
 def test_a_zip_that_unpacks_to_more_than_is_read(tmp_path, monkeypatch):
