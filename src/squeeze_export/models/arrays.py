@@ -88,7 +88,9 @@ def storage_from(data: bytes) -> torch.UntypedStorage:
     """A storage of these bytes, of its own memory."""
     import torch
 
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage() if data else torch.UntypedStorage(0)
+    return (
+        torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage() if data else torch.UntypedStorage(0, device="cpu")
+    )
 
 
 def tensor_of(storage: Any, offset: Any, size: Any, stride: Any, dtype: Any = None) -> object:
@@ -109,7 +111,7 @@ def tensor_of(storage: Any, offset: Any, size: Any, stride: Any, dtype: Any = No
     there = storage.data.nbytes() // kind.itemsize
     if last >= there or math.prod(shape) * kind.itemsize > _LARGEST_TENSOR:
         raise pickle.UnpicklingError(f"a tensor of shape {shape} over {there} stored numbers")
-    return torch.empty(0, dtype=kind).set_(storage.data, offset if last >= 0 else 0, shape, steps)
+    return torch.empty(0, dtype=kind, device="cpu").set_(storage.data, offset if last >= 0 else 0, shape, steps)
 
 
 @dataclass(kw_only=True, eq=False)

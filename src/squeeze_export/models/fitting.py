@@ -159,4 +159,4 @@ def _said_of(outside: Mapping[str, Any], left_out: list[str], prefix: str) -> li
 def _zeros(shape: tuple[int, ...]) -> torch.Tensor:
     import torch
 
-    return torch.zeros(shape)
+    return torch.zeros(shape, dtype=torch.float32, device="cpu")  # whatever the caller's defaults are
