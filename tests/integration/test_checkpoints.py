@@ -45,7 +45,7 @@ def test_averaged_weights_are_exported_and_it_is_told(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (("--checkpoint-key", "best"), 3, "nothing under the key 'best'. State dicts stand under state_dict_ema; state_dict"),
+        (("--checkpoint-key", "best"), 3, "nothing under the key 'best'. State dicts stand under state_dict; state_dict_ema"),
         (("--checkpoint-key", ""), 2, "--checkpoint-key is empty"),
         (
             ("--weights", "demo", "--checkpoint-key", "ema"),

@@ -204,6 +204,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         target = ["coreml", "tflite"]
         model = "squeezenet1_0"
         weights = "w.safetensors"
+        checkpoint-key = "ema"
         labels = "labels.txt"
         precision = { coreml = "fp32", tflite = ["int8", "fp32"] }
         calibration-data = "unlabelled"
