@@ -103,8 +103,9 @@ def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
         model=job.model,
         weights=parse_weights(job.weights),
         seed=job.seed,
-        labels=job.labels,
+        labels=None,
         preprocessing=job.preprocessing,
+        unnamed_classes=job.num_classes,
     )
     if source.weights.sha256 != job.sha256:
         raise SourceError(
