@@ -61,6 +61,6 @@ def _refuse_numbers(names: Sequence[str], where: str) -> None:
         "" if moved is None else f" Mind that ImageFolder sorts them as text: class {moved} is the folder {shown(names[moved])}."
     )
     raise SourceError(
-        f"{where} has the subfolder {shown(names[number])}: a bare number is not the name of a class. Give a file with a name per class."
-        f"{order}"
+        f"{where} has the subfolder {shown(names[number])}: a bare number is not the name of a class. Give a file with a name "
+        f"per class.{order}"
     )
