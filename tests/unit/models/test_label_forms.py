@@ -152,9 +152,11 @@ def test_what_was_decided_is_said(tmp_path):
     ids = read_labels(write(tmp_path, "l.txt", PLAIN["words.txt"]), 4)
     assert len(ids.notes) == 1 and "n00000001" in ids.notes[0]
     unsorted = read_labels(write(tmp_path, "l.txt", "n00000002 car\nn00000001 dog\n"), 2)
-    assert unsorted.names == ("car", "dog") and "not in ascending order (first at n00000001)" in unsorted.notes[1]
+    assert unsorted.names == ("car", "dog") and "in another (first at n00000001)" in unsorted.notes[1]
     alone = read_labels(write(tmp_path, "l.txt", "n00000002\nn00000001\n"), 2)
-    assert "not in ascending order" in alone.notes[0]
+    assert "in the order of their ids" in alone.notes[0]
+    devkit = read_labels(write(tmp_path, "l.txt", "n00000002 0 car\nn00000001 1 dog\n"), 2)
+    assert devkit.names == ("car", "dog") and "in another (first at n00000001)" in devkit.notes[2]
     assert read_labels(write(tmp_path, "l.txt", "car\ndog\n"), 2).notes == ()
     assert read_labels(write(tmp_path, "l.csv", "index,label\n1,dog\n0,car\n"), 2).notes == ()
 
@@ -170,7 +172,7 @@ REFUSED = [
             ("l.txt", "{1: 'car',\n2: 'dog',\n3: 'bus'}", "line 1"),
             ("l.json", '{"car": 1, "dog": 2, "bus": 3}', "label car"),
             ("l.yaml", "names:\n  1: car\n  2: dog\n  3: bus\n", "line 2"),
-            ("l.txt", "n02119789 1 car\nn02100735 2 dog\nn02110185 3 bus\n", "in front of each label"),
+            ("l.txt", "n02119789 1 car\nn02100735 2 dog\nn02110185 3 bus\n", "has 'dog' as class 0"),
         )
     ),
     # Two that differ.

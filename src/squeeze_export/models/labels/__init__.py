@@ -74,14 +74,14 @@ def _form(text: str, path: Path, column: str | None, where: str) -> Reading:
     """Read the text by its ending, or where that settles nothing by how it looks."""
     suffix = path.suffix.lower()
     if suffix == ".json" or text.lstrip()[:1] in ("{", "["):
-        reading: Reading | None = literals.read(text, where, json_only=suffix == ".json")
+        reading = literals.read(text, where, json_only=suffix == ".json")
     elif suffix in (".yaml", ".yml") or (suffix not in _TABLES and yaml_names.looks_like(text)):
         reading = yaml_names.read(text, where)
     elif suffix == ".py" or (suffix not in _TABLES and _ASSIGNMENT.match(text)):
         reading = literals.read_module(text, where)
     else:
-        reading = tables.read(text, where, file_name=path.name, suffix=suffix, column=column)
-        return reading or Reading(entries=_lines(text), unquoted=True)
+        table = tables.read(text, where, file_name=path.name, suffix=suffix, column=column)
+        return table or Reading(entries=_lines(text), unquoted=True)
     if column is not None:
         raise SourceError(f"{where}: `#{column}` chooses a column of a table, such as a .csv or .tsv file, and this is none")
     return reading

@@ -11,7 +11,7 @@ from squeeze_export.errors import SourceError
 from squeeze_export.models.labels.entries import SYNSET, Entry, Reading, by_index, first_names, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # What stands between a number and a name: a sign that joins an index to its label, or what may as well be part of a name.
 _STRONG: Final = r"(?P<strong>\s*(?:[-=]>|[:,;|=)\t])\s*)"
@@ -31,42 +31,46 @@ def settle(reading: Reading, where: str) -> Reading:
     if reading.placed:
         _refuse_contradiction(reading.entries, where)
         return reading
-    reading = _without_synsets(reading, where)
+    ids, reading = _without_synsets(reading, where)
     front = _numbered(reading.entries, _FRONT)
     back = _numbered(reading.entries, _BACK, behind=True)
     chosen = front or back
-    if chosen is None:
-        return reading
-    ends = "in front of" if front else "behind"
-    bare = next((entry for entry, found in zip(reading.entries, chosen, strict=True) if found is None), None)
+    if chosen is not None:
+        reading = _placed(reading, chosen, "in front of" if front else "behind", ids, where)
+    if front and back and _order(front) != _order(back):
+        raise SourceError(
+            f"{where} has a number in front of each label and one behind it, and they differ, as for class 0: "
+            f"{shown(reading.entries[0][0])} ({reading.entries[0][1]}). Leave only the one that is the class's index"
+        )
+    in_order = [ids[place] for _, place in reading.entries] if ids else [label for label, _ in reading.entries]
+    return replace(reading, notes=(*reading.notes, *unsorted_note(in_order, where)))
+
+
+def _placed(reading: Reading, found: Sequence[re.Match[str] | None], ends: str, ids: Mapping[str, str], where: str) -> Reading:
+    """The labels without their numbers, in the numbers' order."""
+    bare = next((entry for entry, match in zip(reading.entries, found, strict=True) if match is None), None)
     if bare is not None:
         raise SourceError(
             f"{where}, {bare[1]}: {shown(bare[0])} has no number {ends} it, as most other labels have. Give every label its "
             "class's number, or none"
         )
-    rows = [
-        (found["number"], found["rest"], place)
-        for found, (_, place) in zip(chosen, reading.entries, strict=True)
-        if found is not None
-    ]
-    entries = by_index(rows, where, f" ({ends} each label)")
-    if front and back and _order(front) != _order(back):
-        raise SourceError(
-            f"{where} has a number in front of each label and one behind it, and they differ, as in "
-            f"{reading.entries[0][1]}: {shown(reading.entries[0][0])}. Leave only the one that is the class's index"
-        )
+    matched = [(match, place) for match, (_, place) in zip(found, reading.entries, strict=True) if match is not None]
+    by_id = min(matched, key=lambda row: ids[row[1]])[0]["rest"] if ids else None
+    sorted_by = f"; ImageFolder sorts by the ids and has {shown(by_id)} as class 0" if by_id is not None else ""
+    rows = [(match["number"], match["rest"], place) for match, place in matched]
+    entries = by_index(rows, where, f" ({ends} each label{sorted_by})")
     note = f"{where}: the number {ends} each label was taken for its class's index: class {first_names(entries)}."
     return replace(reading, entries=entries, placed=True, notes=(*reading.notes, note))
 
 
 def unsorted_note(synsets: Sequence[str], where: str) -> tuple[str, ...]:
-    """A note where ids of classes stand in an order that ImageFolder would not have given them."""
+    """A note where ids of classes stand in an order that ImageFolder would not have given them; none where they are no ids."""
     later = next((later for earlier, later in itertools.pairwise(synsets) if later <= earlier), None)
-    if later is None:
+    if later is None or not all(map(SYNSET.fullmatch, synsets)):
         return ()
     return (
-        f"{where}: the ids of the classes are not in ascending order (first at {later}), in which ImageFolder counts them. "
-        "The order of the file was kept: check that it is the model's.",
+        f"{where}: ImageFolder counts classes in the order of their ids, and these are in another (first at {later}). "
+        "The file's order was kept: check that it is the model's.",
     )
 
 
@@ -79,17 +83,15 @@ def contradiction(entries: Sequence[Entry]) -> tuple[int, int] | None:
     return next(((index, number) for index, number in enumerate(numbers) if index != number), None)
 
 
-def _without_synsets(reading: Reading, where: str) -> Reading:
+def _without_synsets(reading: Reading, where: str) -> tuple[Mapping[str, str], Reading]:
+    """The ids in front of all labels, by the labels' places, and the labels without them."""
     found = [_WITH_SYNSET.fullmatch(label) for label, _ in reading.entries]
-    if not all(found):
-        alone = [label for label, _ in reading.entries if SYNSET.fullmatch(label)]
-        return replace(reading, notes=(*reading.notes, *unsorted_note(alone, where))) if len(alone) == len(found) else reading
-    matched = [match for match in found if match is not None]
-    entries = tuple((match["rest"].strip(), place) for match, (_, place) in zip(matched, reading.entries, strict=True))
-    # With a number in front, which settles the order, the ids say nothing more.
-    unsorted = () if _numbered(entries, _FRONT) else unsorted_note([match["synset"] for match in matched], where)
-    note = f"{where}: the id in front of each label, such as {matched[0]['synset']}, was left out."
-    return replace(reading, entries=entries, notes=(*reading.notes, note, *unsorted))
+    matched = [(match, place) for match, (_, place) in zip(found, reading.entries, strict=True) if match is not None]
+    if len(matched) < len(found):
+        return {}, reading
+    entries = tuple((match["rest"].strip(), place) for match, place in matched)
+    note = f"{where}: the id in front of each label, such as {matched[0][0]['synset']}, was left out."
+    return {place: match["synset"] for match, place in matched}, replace(reading, entries=entries, notes=(*reading.notes, note))
 
 
 def _refuse_contradiction(entries: Sequence[Entry], where: str) -> None:

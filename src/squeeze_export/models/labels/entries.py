@@ -83,7 +83,7 @@ def by_index(rows: Sequence[tuple[str, str, str]], where: str, counted: str = ""
 
 def _ask_for_the_first(rows: Sequence[tuple[str, str, str]], numbers: list[int], where: str, counted: str) -> None:
     _, label, place = rows[numbers.index(1)]
-    or_none = ", or leave the numbers out" if numbers == sorted(numbers) else ""
+    or_none = ", or leave the numbers out" if counted and numbers == sorted(numbers) else ""
     raise SourceError(
         f"{where} counts its {len(rows)} classes from 1 to {len(rows)}{counted}, and a model counts its classes from 0. "
         f"Is {shown(label)} ({place}) the model's class 0? Then make every number one smaller{or_none}. If not, write the "
