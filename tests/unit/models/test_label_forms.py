@@ -42,6 +42,9 @@ SHUFFLED = {
     "target.csv": "target,number\n" + numbered("{name},{i}"),  # and `target` the names
     "behind.csv": numbered("{name},{i}"),
     "floats.csv": "index,label\n" + numbered("{i}.0,{name}"),  # pandas, where the column had an empty cell
+    "between.csv": "target,rank,label\n3,0,cat\n1,1,dog\n0,2,car\n2,3,bus\n",
+    "column.csv": numbered("{i} {name}"),
+    "header.csv": "label\n" + numbered("{i} {name}"),
     "quoted.csv": numbered('"{i}","{name}"'),
     "three.csv": numbered("{i},n0000000{i},{name}"),
     "ids.csv": "id,class_id,label\n" + numbered("n0{i},{i},{name}"),
@@ -188,6 +191,11 @@ REFUSED = [
     ("l.txt", "0 a\n1 b\nc\n", ["line 3", "'c' has no number"]),
     ("l.txt", "index label\n0 a\n1 b\n2 c\n", ["line 1", "'index label' has no number"]),
     ("l.csv", "idx,label\n0,a\n1,b\nx,c\n", ["line 4", "'x' is no class index"]),
+    ("l.csv", "label,name\n0,a\n1,b\n1,c\n", ["index 1 is given by line 3 and by line 4"]),
+    ("l.csv", "nummer,tier\n0,a\n1,b\n1,c\n3,d\n", ["index 1 is given by line 3 and by line 4"]),
+    ("l.csv", ",tier\n0,a\n1,b\n2,c\n4,d\n", ["none for index 3", "one for 4 (line 5)"]),
+    ("l.txt", "a\n" * 100_001, ["100,001 entries"]),
+    ("l.txt", "a\nb\n" + "c" * 1001 + "\n", ["line 3", "1,001 characters"]),
     ("l.csv", ",class_id,label\n0,5,a\n1,7,b\n2,9,c\n", ["none for index"]),
     ("l.csv", "id,label\nn1,a\nn2,b\nn3,c\n", ["line 2", "'n1' is no class index"]),
     # Syntax and numbers are no names.

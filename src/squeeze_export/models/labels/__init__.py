@@ -18,6 +18,8 @@ from squeeze_export.models.labels.entries import Entry, Reading, check, check_di
 
 _TABLES: Final = (".csv", ".tsv")
 _LARGEST_FILE: Final = 16 * 1024 * 1024
+_LONGEST_LABEL: Final = 1000
+_MOST: Final = 100_000
 _ASSIGNMENT: Final = re.compile(r"(?:\s*#.*\n|\s*\n)*[A-Za-z_]\w*\s*(?::[^=\n]*)?=\s*[\[{(]")
 _FIRST_ALONE: Final = frozenset({"background", "__background__", "unlabeled", "???", *tables.LABEL_COLUMNS})
 
@@ -42,7 +44,13 @@ def read_labels(path: Path, num_classes: int | None) -> Labels:
     else:
         where = f"labels file {path}"
         text = _read_text(path, where)
-        reading = carried.settle(_form(text, path, column, where), where)
+        reading = _form(text, path, column, where)
+        if len(reading.entries) > _MOST:
+            raise SourceError(f"{where} has {len(reading.entries):,} entries: that is no list of labels")
+        long = next(((label, place) for label, place in reading.entries if len(label) > _LONGEST_LABEL), None)
+        if long is not None:
+            raise SourceError(f"{where}, {long[1]}: {shown(long[0])} has {len(long[0]):,} characters: that is no name of a class")
+        reading = carried.settle(reading, where)
     table = path.suffix.lower() in _TABLES and not path.is_dir()
     remedy = f"; another column may be free of them ({path.name}#column)" if table else ""
     check(reading.entries, where, unquoted=reading.unquoted, duplicates=remedy)

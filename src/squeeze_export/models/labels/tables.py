@@ -105,13 +105,11 @@ def _parted(text: str, sign: str, where: str) -> list[tuple[int, tuple[str, ...]
 
 
 def _is_header(rows: Sequence[tuple[int, tuple[str, ...]]]) -> bool:
-    """Whether the first row names the columns: it has words above numbers, an empty cell (pandas), or names that we know."""
+    """Whether the first row names the columns: it has words above numbers, or names that we know."""
     first, below = rows[0][1], [row for _, row in rows[1:]]
     for position, cell in enumerate(first):
         under = [row[position] for row in below]
         if under and not is_number(cell) and all(map(is_number, under)):
-            return True
-        if not cell and under and all(under):
             return True
     known = {cell.lower() for cell in first} & (_HEADER if len(first) > 1 else set(LABEL_COLUMNS))
     return bool(known) and not any(map(is_number, first))
@@ -133,6 +131,12 @@ def _first_of(cells: Sequence[str]) -> int | None:
     if len(numbers) < 2:
         return None
     return next((first for first in (0, 1) if numbers == list(range(first, first + len(numbers)))), None)
+
+
+def _is_nearly_index(cells: Sequence[str]) -> bool:
+    """Whether the numbers are an index but for one: too close to it for chance."""
+    numbers = _numbers(cells) or []
+    return len(numbers) > 3 and len(set(numbers)) >= len(numbers) - 1 and max(numbers) <= len(numbers) + 1
 
 
 def _headless(table: _Table) -> Reading:
@@ -187,8 +191,9 @@ def _index_column(table: _Table, labels: int | None) -> int | None:
         with_number = [position for position in tier if any(map(is_number, table.cells(position)))]
         if with_number:
             return with_number[0]  # refused with its line, unless it is an index
+    slipped = [position for position in columns if _is_nearly_index(table.cells(position))]
     named = [position for position in columns if header[position] in INDEX_COLUMNS]
-    return named[0] if named else None
+    return next(iter((*slipped, *named)), None)  # refused as well
 
 
 def _the_one(table: _Table, counting: Sequence[int]) -> int:
