@@ -77,10 +77,10 @@ def _rows(text: str, where: str, suffix: str, column: str | None) -> list[tuple[
             continue
         widths = {len(row) for _, row in rows}
         if len(widths) == 1 and widths.pop() > 1:
-            # Commas stand in names: outside a .csv they part cells only where an index or a header shows it.
-            known = _is_header(rows) or _indices(rows)
-            if known or is_table or sign != "," or column is not None:
-                fitting.append((not known, rows))
+            # Commas stand in names: outside a .csv they part cells only where a column counts the rows.
+            counted = _indices(rows) or _indices(rows[1:])
+            if counted or is_table or sign != "," or column is not None:
+                fitting.append((not (counted or _is_header(rows)), rows))
     if fitting:
         return min(fitting, key=lambda found: found[0])[1]
     if not is_table and column is None:
@@ -117,7 +117,8 @@ def _is_header(rows: Sequence[tuple[int, tuple[str, ...]]]) -> bool:
 
 def _indices(rows: Sequence[tuple[int, tuple[str, ...]]]) -> list[int]:
     """Columns that count the rows from 0 or from 1, in whatever order."""
-    return [position for position in range(len(rows[0][1])) if _first_of([row[position] for _, row in rows]) is not None]
+    width = len(rows[0][1]) if rows else 0
+    return [position for position in range(width) if _first_of([row[position] for _, row in rows]) is not None]
 
 
 def _numbers(cells: Sequence[str]) -> list[int] | None:
