@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import SourceError
+from squeeze_export.litter import is_litter
 from squeeze_export.models.labels.carried import contradiction
 from squeeze_export.models.labels.entries import Reading, bare_number, first_names, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What systems and tools leave beside the classes; hidden folders are passed over as well.
-_NO_CLASS: Final = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
+# Besides hidden folders and litter.
+_NO_CLASS: Final = frozenset({"__pycache__", "lost+found"})
 _SPLITS: Final = frozenset({"train", "training", "val", "valid", "validation", "eval", "test", "testing"})
 _BUNDLE: Final = "manifest.json"
 
@@ -49,7 +50,7 @@ def read(path: Path, where: str) -> Reading:
 
 def is_class(name: str) -> bool:
     """Whether a subfolder of this name is a class."""
-    return not name.startswith(".") and name not in _NO_CLASS
+    return not name.startswith(".") and not is_litter(name) and name not in _NO_CLASS
 
 
 def _refuse_numbers(names: Sequence[str], where: str) -> None:
