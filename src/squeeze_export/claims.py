@@ -28,7 +28,7 @@ from squeeze_export.errors import SourceError
 from squeeze_export.evaluation.limit import exceeds
 from squeeze_export.litter import without
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, encode
-from squeeze_export.models.labels import read_labels
+from squeeze_export.models.labels import read_bundle_labels
 from squeeze_export.models.weights import combined_sha256, expected_shapes
 from squeeze_export.starter_template import starter_folders
 from squeeze_export.validation.accuracy import difference_of
@@ -70,7 +70,7 @@ def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: boo
             )
     if labelled and record.labels is not None:
         try:
-            read_labels(folder / record.labels.path, source.num_classes)
+            read_bundle_labels(folder / record.labels.path, source.num_classes)
         except SourceError as error:
             told.append(str(error))
     return told

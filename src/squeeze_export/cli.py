@@ -154,7 +154,11 @@ def export_command(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="One name per class: .txt, .csv, .tsv or .json, UTF-8.", rich_help_panel=_MODEL),
+        typer.Option(
+            metavar="PATH",
+            help="One name per class: a file (lines, a table, JSON, YAML), or a folder per class.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     input_size: Annotated[
         str | None, typer.Option(metavar="N|HxW", help="Height and width of the crop; default 224.", rich_help_panel=_INPUT)

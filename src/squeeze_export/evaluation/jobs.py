@@ -38,7 +38,7 @@ class ArtifactJob:
 class ReferenceJob:
     """Load the source model eagerly; its weights must be those of the manifest (`sha256`, as in contracts.WeightsOrigin).
 
-    `weights` as on the command line; `labels` only where random weights take their number of classes from it.
+    `weights` as on the command line; random ones have `num_classes` classes.
     """
 
     kind: Literal["reference"] = "reference"
@@ -46,7 +46,6 @@ class ReferenceJob:
     weights: str
     sha256: str
     seed: int
-    labels: Path | None
     preprocessing: PreprocessingSpec
     num_classes: int
     height: int

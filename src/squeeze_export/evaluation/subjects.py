@@ -11,7 +11,7 @@ from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.cache import subject_key
 from squeeze_export.evaluation.jobs import ArtifactJob, Job, ReferenceJob
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest
-from squeeze_export.models.labels import read_labels
+from squeeze_export.models.labels import read_bundle_labels
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
 
@@ -68,7 +68,7 @@ def open_bundle(folder: Path) -> OpenBundle:
     damage = [told for path, sha256 in files if (told := manifest.damage(folder, path, sha256)) is not None]
     if damage:
         raise ArtifactError("The bundle is damaged, so it is not evaluated. Export it again.\n" + "\n".join(damage))
-    labels = None if record.labels is None else read_labels(folder / record.labels.path, record.source.num_classes)
+    labels = None if record.labels is None else read_bundle_labels(folder / record.labels.path, record.source.num_classes)
     return OpenBundle(folder=folder.resolve(), manifest=record, labels=labels)
 
 
@@ -115,14 +115,11 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
             f"the weights came from a file ({source.weights_file}), which a bundle does not hold. "
             "Pass it with --weights PATH, or --no-reference to do without."
         )
-    labels = bundle.folder / bundle.manifest.labels.path if bundle.manifest.labels is not None else None
     job = ReferenceJob(
         model=source.model,
         weights=weights if weights is not None else source.weights_kind,
         sha256=source.weights_sha256,
         seed=source.weights_seed or 0,
-        # Only random weights take their number of classes from labels.
-        labels=labels if source.weights_kind == "random" else None,
         preprocessing=source.preprocessing,
         num_classes=source.num_classes,
         height=source.preprocessing.height,

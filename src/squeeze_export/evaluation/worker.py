@@ -104,8 +104,9 @@ def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
         weights=parse_weights(job.weights),
         weights_sha256=job.sha256,  # of several in a checkpoint, those that the bundle was made from
         seed=job.seed,
-        labels=job.labels,
+        labels=None,
         preprocessing=job.preprocessing,
+        unnamed_classes=job.num_classes,
     )
     if source.weights.sha256 != job.sha256:
         raise SourceError(

@@ -15,6 +15,7 @@ from squeeze_export.contracts import Head, ModelName, PreprocessingSpec, SourceM
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.models import labels as label_files
 from squeeze_export.models import weights as weight_files
+from squeeze_export.models.labels import claims as label_claims
 
 if TYPE_CHECKING:
     import torch
@@ -59,36 +60,65 @@ def load_source(
     head: Head = "classifier",
     checkpoint_key: str | None = None,
     weights_sha256: str | None = None,
+    unnamed_classes: int | None = None,
 ) -> SourceModel:
     """Load the one model that everything is made from; SourceError where weights or labels are not what they must be.
 
-    Random weights have as many classes as there are labels, or 1000. The demo weights bring their own labels. With the head
+    Random weights have as many classes as there are labels, or 1000. The demo weights bring their own labels; of other weights
+    those that the checkpoint holds are taken where `labels` is None, and compared with `labels` otherwise. With the head
     "features" the whole checkpoint is loaded and held against the model all the same; labels are a UsageError then.
     `checkpoint_key` and `weights_sha256` choose among several state dicts of a file, as in weights.load_weights.
+    `unnamed_classes`: of a model that is only computed, whose labels do not matter, so many classes; none is named.
     """
     check_name(name)
     if head == "features" and labels is not None:
         raise UsageError(f"labels file {labels}: features are no classes, so nothing could be labelled; leave --labels out")
     if weights == "demo" and labels is None and head == "classifier":
         labels = weight_files.demo_labels()
-    if weights == "random" and labels is not None:
-        texts: tuple[str, ...] | None = label_files.read_labels(labels, None)
+    if unnamed_classes is not None:
         loaded = weight_files.load_weights(
-            model, weights, seed=seed, random_classes=len(texts or ()), checkpoint_key=checkpoint_key
+            model,
+            weights,
+            seed=seed,
+            random_classes=unnamed_classes,
+            checkpoint_key=checkpoint_key,
+            sha256=weights_sha256,
+        )
+        return _source(name, model, loaded, preprocessing, head)
+    given = None
+    if weights == "random" and labels is not None:
+        given = label_files.read_labels(labels, None)
+        loaded = weight_files.load_weights(
+            model, weights, seed=seed, random_classes=len(given.names), checkpoint_key=checkpoint_key
         )
     else:
         loaded = weight_files.load_weights(model, weights, seed=seed, checkpoint_key=checkpoint_key, sha256=weights_sha256)
-        texts = None if labels is None else label_files.read_labels(labels, loaded.num_classes)
+        given = None if labels is None else label_files.read_labels(labels, loaded.num_classes)
+    if head == "features":
+        return _source(name, model, loaded, preprocessing, head)
+    names, notes = label_claims.settle(loaded.label_claims, loaded.num_classes, given)
+    return _source(name, model, loaded, preprocessing, head, names, notes)
+
+
+def _source(
+    name: str,
+    model: ModelName,
+    loaded: weight_files.LoadedWeights,
+    preprocessing: PreprocessingSpec,
+    head: Head,
+    labels: tuple[str, ...] | None = None,
+    notes: tuple[str, ...] = (),
+) -> SourceModel:
     return SourceModel(
         name=name,
         model=model,
         module=_module(model, loaded.num_classes, loaded.state, head),
         num_classes=loaded.num_classes,
-        labels=texts,
+        labels=labels,
         preprocessing=preprocessing,
         weights=loaded.origin,
         head=head,
-        notes=loaded.notes,
+        notes=(*loaded.notes, *notes),
     )
 
 

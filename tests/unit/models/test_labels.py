@@ -53,17 +53,17 @@ def refused(path, count, *words):
 )
 def test_every_form_gives_the_labels_in_index_order(tmp_path, name, content):
     path = write(tmp_path, name.partition("#")[0], content)
-    assert read_labels(path.with_name(name), 3) == FISH
-    assert read_labels(path.with_name(name), None) == FISH
+    assert read_labels(path.with_name(name), 3).names == FISH
+    assert read_labels(path.with_name(name), None).names == FISH
 
 
 def test_a_quoted_comma_and_other_scripts_survive(tmp_path):
     path = write(tmp_path, "l.csv", 'label\n"tench, Tinca tinca"\n金魚\n"say ""shark"""\n')
-    assert read_labels(path, 3) == ("tench, Tinca tinca", "金魚", 'say "shark"')
+    assert read_labels(path, 3).names == ("tench, Tinca tinca", "金魚", 'say "shark"')
 
 
 def test_a_file_whose_name_has_a_hash_is_read(tmp_path):
-    assert read_labels(write(tmp_path, "set#2.txt", "a\nb\n"), 2) == ("a", "b")
+    assert read_labels(write(tmp_path, "set#2.txt", "a\nb\n"), 2).names == ("a", "b")
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -102,7 +102,7 @@ def test_the_wrong_count(tmp_path, count):
         ("l.json", '{"0": "a", "00": "b", "1": "c"}', ["index 0 is given by index 0 and by index 00"]),
         ("l.json", '{"id2label": {"0": ["n01", "a"]}}', ["index 0 has [", "no string"]),
         ("l.csv", "index,label\n0,a\n1,b\n1,c\n", ["index 1 is given by line 3 and by line 4"]),
-        ("l.csv", "index,label\n1,a\n2,b\n3,c\n", ["none for index 0"]),
+        ("l.csv", "index,label\n1,a\n2,b\n3,c\n", ["from 1 to 3", "'a' (line 2)"]),
         ("l.csv", "index,label\n0,a\n1\n2,c\n", ["line 3", "1 columns"]),
         ("l.csv", "index,label\n0,a\n1,\n2,c\n", ["empty labels", "line 3"]),
         ("l.csv", "index,label\n0,a\n1,b\n2,b\n", ["'b' at line 3 and line 4", "l.csv#column"]),
@@ -112,8 +112,8 @@ def test_the_wrong_count(tmp_path, count):
         ("l.csv", "x,a\ny,b\nz,c\n", ["2 columns and no header row"]),
         ("l.csv", 'label\n"a\nb\nc\n', ["line"]),
         ("l.csv#none", "index,label\n0,a\n1,b\n2,c\n", ["no column 'none'", "index, label"]),
-        ("l.txt#x", "a\nb\nc\n", ["column of a .csv or .tsv"]),
-        ("l.yaml", "a", ["'.yaml'"]),
+        ("l.txt#x", "a\nb\nc\n", ["no column 'x'"]),
+        ("l.yaml", "a", ["holds no labels"]),
     ],
 )
 def test_bad_labels_are_refused_with_their_place(tmp_path, name, content, words):
@@ -124,7 +124,7 @@ def test_bad_labels_are_refused_with_their_place(tmp_path, name, content, words)
 def test_what_is_no_file(tmp_path):
     refused(tmp_path / "none.txt", 3, "does not exist")
     (tmp_path / "dir.txt").mkdir()
-    refused(tmp_path / "dir.txt", 3, "not a file")
+    refused(tmp_path / "dir.txt", 3, "no subfolders")
     with (tmp_path / "big.txt").open("wb") as file:
         file.truncate(17 * 1024 * 1024)
     refused(tmp_path / "big.txt", 3, "17,825,792 bytes")
@@ -141,7 +141,7 @@ def test_many_duplicates_are_cut_and_counted(tmp_path):
 @pytest.mark.realdata
 def test_the_imagenet_table_as_it_comes(real_data):
     table = real_data / "labels" / "imagenet_1k_labels.tsv"
-    labels = read_labels(table, 1000)
+    labels = read_labels(table, 1000).names
     assert labels[0] == "tench" and labels[134] == "crane (bird)" and len(set(labels)) == 1000
-    assert read_labels(table.with_name(table.name + "#synset"), 1000)[0] == "n01440764"
+    assert read_labels(table.with_name(table.name + "#synset"), 1000).names[0] == "n01440764"
     refused(table.with_name(table.name + "#lemma"), 1000, "'crane' at line 136 and line 519")
