@@ -16,11 +16,13 @@ from pathlib import Path
 
 from benchmarks.marked import with_between
 
+from squeeze_export import failure
 from squeeze_export.manifest import schema
 from squeeze_export.validation.tolerances import TOLERANCES
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "src" / "squeeze_export" / "manifest.schema.json"
+FAILURE = ROOT / "src" / "squeeze_export" / "failure.schema.json"
 PARITY = ROOT / "docs" / "parity.md"
 README = ROOT / "README.md"
 
@@ -71,6 +73,11 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def failure_text() -> str:
+    """What failure.schema.json must hold."""
+    return json.dumps(failure.schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def with_tolerances(page: str) -> str:
     """The page with its table of tolerances as the code has it."""
     rows = ["| target | precision | SNR | centred SNR | error of peak | why |", "| --- | --- | --- | --- | --- | --- |"]
@@ -83,6 +90,7 @@ def with_tolerances(page: str) -> str:
 def main() -> None:
     """Write every generated file."""
     SCHEMA.write_text(schema_text(), encoding="utf-8")
+    FAILURE.write_text(failure_text(), encoding="utf-8")
     PARITY.write_text(with_tolerances(PARITY.read_text(encoding="utf-8")), encoding="utf-8")
     if "--readme" in sys.argv[1:]:
         README.write_text(with_outputs(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from squeeze_export.api import export as export
     from squeeze_export.contracts import ExportRequest as ExportRequest
     from squeeze_export.pipeline import Bundle as Bundle
-    from squeeze_export.pipeline import export as export
     from squeeze_export.preprocessing import spec_for as spec_for
 
 __all__ = ["Bundle", "ExportRequest", "export", "spec_for"]
@@ -19,10 +19,14 @@ def __getattr__(name: str) -> Any:
         from squeeze_export.contracts import ExportRequest
 
         return ExportRequest
-    if name in ("Bundle", "export"):
-        from squeeze_export import pipeline
+    if name == "export":
+        from squeeze_export.api import export
 
-        return getattr(pipeline, name)
+        return export
+    if name == "Bundle":
+        from squeeze_export.pipeline import Bundle
+
+        return Bundle
     if name == "spec_for":
         from squeeze_export.preprocessing import spec_for
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
 
 from squeeze_export import (
     compare_command,
     evaluate_command,
+    given_once,
     ladder_command,
     signals,
     starter_command,
@@ -32,7 +32,7 @@ _EPILOG: Final = (
 )
 
 
-class _Grouped(TyperGroup):
+class _Grouped(given_once.Group):
     """The options under their headings, as plain text: Typer's own renderer of headings costs more time than all else here."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -238,6 +238,14 @@ def export_command(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Write the artifacts that passed although others did not; the exit code and the manifest say what is missing.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the manifest, or the error, as JSON.", rich_help_panel=_SCREEN)
     ] = False,
@@ -285,6 +293,7 @@ def export_command(
         name=name,
         force=force or None,
         allow_unproven=allow_unproven or None,
+        keep_going=keep_going or None,
         json=json or None,
         quiet=quiet or None,
         verbose=verbose or None,
@@ -302,6 +311,7 @@ def export_command(
 def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export import screen
     from squeeze_export.accuracy_table import accuracy_table
+    from squeeze_export.jobs import worst
     from squeeze_export.pipeline import ExportFailed, export, interrupted
     from squeeze_export.request import build_request, with_config
 
@@ -323,6 +333,8 @@ def _export(flags: Options, config: Path | None) -> None:
             screen.print_tracebacks(error.results, error.logs)
         raise
     manifest = bundle.manifest
+    if verbose:
+        screen.print_tracebacks(bundle.failed)
     if json:
         print_json((bundle.path / "manifest.json").read_bytes())
     if not quiet:
@@ -331,7 +343,7 @@ def _export(flags: Options, config: Path | None) -> None:
                 screen.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
                 for entry in manifest.artifacts
                 for report in (entry.parity, *entry.witnesses)
-            ]
+            ] + screen.rows_of(bundle.failed)
             screen.out().print(screen.result_table(screen.shown(bundle.path), rows))
             if manifest.accuracy is not None:
                 screen.out().print(accuracy_table(manifest.accuracy))
@@ -349,16 +361,18 @@ def _export(flags: Options, config: Path | None) -> None:
                 f"the weights are random (seed {manifest.source.weights_seed}): the artifacts agree with the model, "
                 "but it recognises nothing. Pass --weights for a trained one."
             )
-    if any(entry.parity.verdict == "NOT_RUN" for entry in manifest.artifacts):
-        raise typer.Exit(6)
+    codes = [record.exit_code for record in manifest.missing]
+    codes += [6 for entry in manifest.artifacts if entry.parity.verdict == "NOT_RUN"]
+    if codes:
+        raise typer.Exit(worst(codes))
 
 
-app.command()(verify_command.verify)
-app.command(epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
-app.command(epilog=ladder_command.EPILOG)(ladder_command.ladder)
-app.command()(starter_command.starter)
-app.command()(compare_command.compare)
-app.command()(targets_command.targets)
+app.command(cls=given_once.Command)(verify_command.verify)
+app.command(cls=given_once.Command, epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
+app.command(cls=given_once.Command, epilog=ladder_command.EPILOG)(ladder_command.ladder)
+app.command(cls=given_once.Command)(starter_command.starter)
+app.command(cls=given_once.Command)(compare_command.compare)
+app.command(cls=given_once.Command)(targets_command.targets)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -376,7 +390,7 @@ def run(arguments: list[str] | None = None) -> int:
     except SqueezeExportError as error:
         if verbose:
             traceback.print_exc()
-        _report(type(error).__name__, str(error), error.exit_code, as_json=as_json)
+        _report(type(error).__name__, str(error), error.exit_code, as_json=as_json, error=error)
         return error.exit_code
     except signals.Signalled as signalled:
         how = "Interrupted" if signalled.number == signal.SIGINT else "Terminated"
@@ -399,11 +413,19 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _report(kind: str, message: str, code: int, *, as_json: bool) -> None:
+def _report(kind: str, message: str, code: int, *, as_json: bool, error: SqueezeExportError | None = None) -> None:
     if as_json:
+        from squeeze_export.failure import ErrorRecord, FailureRecord, attempts
         from squeeze_export.manifest import encode
+        from squeeze_export.pipeline import ExportFailed
 
-        print_json(encode({"error": {"class": kind, "message": message, "exit_code": code}}))
+        told = ErrorRecord(kind=kind, message=message, exit_code=code)
+        record = FailureRecord(error=told)
+        if isinstance(error, ExportFailed):
+            record = FailureRecord(
+                error=told, artifacts=attempts(error.results, error.sizes), accuracy=error.accuracy, notes=error.notes
+            )
+        print_json(encode(record))
         return
     from squeeze_export import screen
 

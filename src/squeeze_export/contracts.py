@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
+from squeeze_export.request_types import check_types
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -443,7 +445,8 @@ class ExportRequest:
     `starters`: the app projects to make; None makes those that the targets allow. `max_accuracy_drop`: how many points an
     artifact may be right less often than the reference, on the labels of `images` or, where they have none, taking the
     reference's best class for right; None measures nothing. `notes`: what the user must know of how
-    the wish was understood; the bundle's notes begin with them.
+    the wish was understood; the bundle's notes begin with them. `keep_going`: write the artifacts that passed although others did
+    not; the manifest names those as missing. Raises UsageError for a value of another type than these.
     """
 
     targets: tuple[Target, ...]
@@ -469,9 +472,11 @@ class ExportRequest:
     starters: tuple[Starter, ...] | None = None
     max_accuracy_drop: float | None = None
     notes: tuple[str, ...] = ()
+    keep_going: bool = False
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
+        check_types(self)
         for name in ("labels", "images", "output", "calibration"):
             value = getattr(self, name)
             if isinstance(value, str):

@@ -23,7 +23,7 @@ from squeeze_export.models.source import weight_digests
 from squeeze_export.preprocessing import load_image, normalise, pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from squeeze_export.contracts import Array, FloatArray, PixelArray, SourceModel
 
@@ -206,9 +206,7 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
         "tolerances": {name: asdict(tolerance) for name, tolerance in sorted(tolerances.items())},
         "weights": [asdict(digest) for digest in pack.weights],
     }
-    data = (json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    (folder / DESCRIPTION).write_bytes(data)
-    (folder / _CHECKSUM).write_text(f"{_sha256(data)}  {DESCRIPTION}\n", encoding="ascii", newline="\n")
+    _write_description(folder, description)
 
 
 def _write_png(picture: PixelArray, path: Path) -> None:
@@ -216,6 +214,19 @@ def _write_png(picture: PixelArray, path: Path) -> None:
 
     # From bare samples: Pillow then has no text, time or colour profile that it could write along.
     Image.fromarray(picture).save(path, format="PNG", compress_level=6)
+
+
+def keep_tolerances(folder: Path, names: Collection[str]) -> None:
+    """Leave only the bars of these artifacts in the pack in `folder`, which this process has written."""
+    content = json.loads((folder / DESCRIPTION).read_bytes())
+    content["tolerances"] = {name: bar for name, bar in content["tolerances"].items() if name in names}
+    _write_description(folder, content)
+
+
+def _write_description(folder: Path, description: Mapping[str, object]) -> None:
+    data = (json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    (folder / DESCRIPTION).write_bytes(data)
+    (folder / _CHECKSUM).write_text(f"{_sha256(data)}  {DESCRIPTION}\n", encoding="ascii", newline="\n")
 
 
 def read_golden(folder: Path) -> GoldenPack:

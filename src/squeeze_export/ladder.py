@@ -22,14 +22,14 @@ from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
 from squeeze_export.evaluation.limit import check_images, check_limit, exceeds
 from squeeze_export.evaluation.report import Accuracy, Comparison, Status
-from squeeze_export.jobs import troubles, worst
+from squeeze_export.jobs import worst
 from squeeze_export.litter import is_litter
 from squeeze_export.models.source import default_name, load_source
 from squeeze_export.preprocessing import spec_for
 
 if TYPE_CHECKING:
     from squeeze_export.evaluation.report import Evaluation
-    from squeeze_export.pipeline import Bundle, ExportFailed
+    from squeeze_export.pipeline import Bundle
 
 CSV, JSON, PNG = "ladder.csv", "ladder.json", "ladder.png"
 FILES: Final = (CSV, JSON, PNG)
@@ -137,19 +137,6 @@ def check(
         found = limited(read_images(images, num_classes=source.num_classes, labels=source.labels), limit)
     if max_drop is not None:
         check_images(max_drop, len(found.images))
-
-
-def without_failed(request: ExportRequest, error: ExportFailed) -> tuple[ExportRequest | None, tuple[tuple[str, int], ...]]:
-    """The request without the artifacts that failed (None where none is left), and why each did, with its exit code."""
-    found = {result.key: troubles(result, allow_unproven=request.allow_unproven) for result in error.results}
-    lost = tuple(trouble for told in found.values() for trouble in told)
-    kept = [key for key in request.keys if not found.get(key)]
-    if not lost or not kept:
-        return None, lost
-    targets = tuple(target for target in request.targets if any(key.target == target for key in kept))
-    precisions = {target: tuple(dict.fromkeys(key.precision for key in kept if key.target == target)) for target in targets}
-    sizes = tuple(dict.fromkeys(key.size_budget for key in kept if key.size_budget is not None))
-    return replace(request, targets=targets, precisions=precisions, size_budgets=sizes), lost
 
 
 def assemble(

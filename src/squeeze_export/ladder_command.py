@@ -195,31 +195,25 @@ def _export_what_passes(
     request: ExportRequest, *, quiet: bool, json: bool, verbose: bool
 ) -> tuple[Bundle, tuple[tuple[str, int], ...]]:
     """The bundle of all rungs that can be made; of each other why not, with its exit code. ExportFailed if none can be made."""
-    from squeeze_export import ladder as ladders
     from squeeze_export import screen
-    from squeeze_export.jobs import worst
     from squeeze_export.pipeline import ExportFailed, export, interrupted
 
-    lost: tuple[tuple[str, int], ...] = ()
-    while True:
-        try:
-            with screen.progress_lines(quiet=quiet) as lines:
-                return export(request, lines), lost
-        except signals.Signalled as signalled:
-            signalled.told = interrupted(request)
-            if lines.written is not None:
-                signalled.told = f"the bundle {screen.shown(lines.written)} stands complete, of the ladder nothing was written"
-            raise
-        except ExportFailed as error:
-            if verbose:
-                screen.print_tracebacks(error.results, error.logs)
-            if not quiet and not json:
-                screen.out().print(screen.result_table("Not all can be written", screen.rows_of(error.results)))
-            rest, failed = ladders.without_failed(request, error)
-            if rest is None:
-                told = "\n".join((str(error), *(line for line, _ in lost)))
-                code = worst([*(code for _, code in lost), error.exit_code])
-                raise ExportFailed(told, code, error.results, logs=error.logs) from error
-            request, lost = rest, lost + failed
-            named = "\n".join((*(line for line, _ in failed), *error.notes))
-            screen.note(f"left out of the ladder:\n{named}\nThe others are exported again.")
+    try:
+        with screen.progress_lines(quiet=quiet) as lines:
+            bundle = export(replace(request, keep_going=True), lines)
+    except signals.Signalled as signalled:
+        signalled.told = interrupted(request)
+        if lines.written is not None:
+            signalled.told = f"the bundle {screen.shown(lines.written)} stands complete, of the ladder nothing was written"
+        raise
+    except ExportFailed as error:
+        if verbose:
+            screen.print_tracebacks(error.results, error.logs)
+        if not quiet and not json:
+            screen.out().print(screen.result_table("Nothing can be written", screen.rows_of(error.results)))
+        raise
+    if verbose:
+        screen.print_tracebacks(bundle.failed)
+    if bundle.failed and not quiet and not json:
+        screen.out().print(screen.result_table("Left out of the ladder", screen.rows_of(bundle.failed)))
+    return bundle, tuple((record.reason, record.exit_code) for record in bundle.manifest.missing)

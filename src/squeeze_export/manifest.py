@@ -167,8 +167,29 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MissingRecord:
+    """An artifact that was asked for and is not in the bundle, because the export was told to keep going without it.
+
+    ERROR: it could not be made or opened; FAILED: parity; DROPPED: accuracy; NOT_RUN: it could not be executed. `exit_code`: what
+    an export ends with that does not keep going.
+    """
+
+    target: Target
+    precision: Precision
+    size_budget: int | None = None
+    verdict: Literal["ERROR", "FAILED", "DROPPED", "NOT_RUN"]
+    reason: str
+    exit_code: int
+
+    @property
+    def key(self) -> ArtifactKey:
+        """The place that it would have among the artifacts."""
+        return ArtifactKey(target=self.target, precision=self.precision, size_budget=self.size_budget)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of manifest.json. It is written last: its presence means that the bundle is complete.
+    """The whole of manifest.json. It is written last: its presence means that the bundle is complete, but for what is `missing`.
 
     `starters`: the folders of the app projects, which are not among the recorded files: they are the user's to change.
     """
@@ -184,6 +205,7 @@ class Manifest:
     artifacts: tuple[ArtifactRecord, ...]
     calibration: CalibrationRecord | None = None
     accuracy: AccuracyRecord | None = None
+    missing: tuple[MissingRecord, ...] = ()
 
 
 def encode(value: object) -> bytes:

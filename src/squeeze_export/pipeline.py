@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from squeeze_export import accuracy_gate, bundle, calibration, manifest, signals, torch_state
+from squeeze_export import accuracy_gate, bundle, calibration, incomplete, manifest, signals, torch_state
 from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
     AUTO,
@@ -34,6 +35,7 @@ from squeeze_export.errors import SqueezeExportError, TargetUnavailableError, Us
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.exporters import EXPORTERS, tflite
 from squeeze_export.exporters.coreml_rungs import check_target
+from squeeze_export.golden import keep_tolerances
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
 from squeeze_export.preprocessing import spec_for
@@ -46,11 +48,15 @@ from squeeze_export.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A finished bundle: its folder, what its manifest.json says, and what the user must know of how it was made."""
+    """A finished bundle: its folder, what its manifest.json says, and what the user must know of how it was made.
+
+    `failed`: all that is known of the artifacts that the manifest names as missing, where the export was told to keep going.
+    """
 
     path: Path
     manifest: manifest.Manifest
     notes: tuple[str, ...] = ()
+    failed: tuple[Result, ...] = ()
 
 
 class ExportFailed(SqueezeExportError):
@@ -75,6 +81,11 @@ class ExportFailed(SqueezeExportError):
         self.accuracy = accuracy
         self.logs = logs or {}
         self.notes = notes
+        self.sizes = {
+            result.key: manifest.digest(result.artifact.path)[1]
+            for result in results
+            if result.artifact is not None and result.artifact.path.exists()
+        }
 
 
 class Silent:
@@ -123,18 +134,51 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             ]
         )
         notes = images.notes if images else ()
-        refuse(results, allow_unproven=request.allow_unproven, notes=notes)
-        made = assemble(prepared, stage / "job", source, results, request, images)
+        all_results, wanted = results, request
+        lost = incomplete.missing_of(results, allow_unproven=request.allow_unproven)
+        if not request.keep_going or len(lost) == len(results):
+            refuse(results, allow_unproven=request.allow_unproven, notes=notes)
+        elif lost:
+            results, request = leave_out_failed(prepared, stage / "job", results, request, lost)
+        made = assemble(prepared, stage / "job", source, results, request, images, lost)
         if pictures is not None:
             found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
-            refuse_drop(found, made.accuracy, results, allow_unproven=request.allow_unproven)
+            dropped = incomplete.dropped_of(found)
+            if request.keep_going and made.accuracy is not None and dropped and len(dropped) < len(made.artifacts):
+                made = incomplete.leave_out(prepared, made, dropped, starters_of(request))
+            else:
+                refuse_drop(found, made.accuracy, results, allow_unproven=request.allow_unproven)
             notes += (*found.notices, *accuracy_gate.notes_of(found))
         complete(prepared, made, request)
+        notes += incomplete.notes_of(made, starters_of(wanted))
+        failed = tuple(result for result in all_results if result.key in {record.key for record in made.missing})
         with signals.held():  # whoever interrupts here is told whether the bundle stands
             path = bundle.publish(prepared, request.output, name)
             progress.published(path)
-        return Bundle(path=path, manifest=made, notes=(*request.notes, *source.notes, *notes))
+        return Bundle(path=path, manifest=made, notes=(*request.notes, *source.notes, *notes), failed=failed)
+
+
+def leave_out_failed(
+    prepared: Path,
+    job: Path,
+    results: tuple[Result, ...],
+    request: ExportRequest,
+    lost: tuple[manifest.MissingRecord, ...],
+) -> tuple[tuple[Result, ...], ExportRequest]:
+    """Take what failed out of the prepared folder and its golden pack: the results that are left, and the request without it."""
+    gone = {record.key for record in lost}
+    rest = incomplete.without(request, gone)
+    assert rest is not None  # where none passed everything is refused
+    incomplete.remove(
+        prepared, [result.artifact.path for result in results if result.key in gone and result.artifact is not None]
+    )
+    for target in set(request.targets) - set(rest.targets):
+        shutil.rmtree(prepared / target, ignore_errors=True)
+    keep_tolerances(job / GOLDEN, {key.name for key in rest.keys})
+    if rest.starters:
+        rest = replace(rest, starters=incomplete.starters_left(rest.starters, rest.keys))
+    return tuple(result for result in results if result.key not in gone), rest
 
 
 def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
@@ -317,6 +361,7 @@ def assemble(
     results: Iterable[Result],
     request: ExportRequest,
     images: Calibration | None,
+    missing: tuple[manifest.MissingRecord, ...] = (),
 ) -> manifest.Manifest:
     """Lay labels, golden pack and reports beside the artifacts, and describe it all."""
     name = source.name
@@ -347,6 +392,7 @@ def assemble(
         starters=starter_folders(fed_targets(record.key for record in records), starters_of(request)),
         artifacts=records,
         calibration=images.record if images else None,
+        missing=missing,
     )
 
 

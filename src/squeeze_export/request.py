@@ -66,6 +66,7 @@ class Options:
     name: str | None = None
     force: bool | None = None
     allow_unproven: bool | None = None
+    keep_going: bool | None = None
     json: bool | None = None
     quiet: bool | None = None
     verbose: bool | None = None
@@ -73,7 +74,7 @@ class Options:
 
 _PATHS: Final = ("weights", "labels", "images", "output", "calibration_data")
 _LISTS: Final = ("target", "precision", "starter")
-_YES_OR_NO: Final = ("force", "allow_unproven", "json", "quiet", "verbose")
+_YES_OR_NO: Final = ("force", "allow_unproven", "keep_going", "json", "quiet", "verbose")
 _WHOLE: Final = ("seed", "resize")
 _SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
@@ -186,18 +187,10 @@ def _settled(options: Options) -> ExportRequest:
         check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
-    if options.seed is not None and weights != "random":
-        raise UsageError(
-            f"--seed {options.seed} is for random weights, and these are {weights}. Leave it out, or pass --weights random."
-        )
     if options.checkpoint_key is not None and weights in _SPECIAL_WEIGHTS:
         raise UsageError(
             f"--checkpoint-key {options.checkpoint_key} is for weights from a file, and these are {weights}. Leave it out, or "
             "pass --weights PATH."
-        )
-    if options.ios_target is not None and "coreml" not in targets:
-        raise UsageError(
-            f"--ios-target {options.ios_target} is for Core ML, which is not exported. Leave it out, or add --target coreml."
         )
     ios = cast("IosTarget", one_of("--ios-target", options.ios_target or "iOS16", get_args(IosTarget)))
     input_kind = cast("InputKind", one_of("--input-kind", options.input_kind or "image", get_args(InputKind)))
@@ -210,14 +203,9 @@ def _settled(options: Options) -> ExportRequest:
         weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
         checkpoint_key=options.checkpoint_key,
     )
-    if options.calibration_data is not None and not any(
+    calibrated = any(
         precision in EXPORTERS[target].CALIBRATED for target, named in asked.precisions.items() for precision in named
-    ):
-        raise UsageError(
-            f"--calibration-data {options.calibration_data} is for precisions that choose their numbers by pictures "
-            "(int8, int8-uint8, int4-mixed, Core ML's compressed ones), and none is exported. Leave it out, or add one with "
-            "--precision."
-        )
+    )
     if options.max_accuracy_drop is not None:
         check_limit(options.max_accuracy_drop)
     preset = one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
@@ -254,14 +242,32 @@ def _settled(options: Options) -> ExportRequest:
         name=options.name,
         force=bool(options.force),
         allow_unproven=bool(options.allow_unproven),
+        keep_going=bool(options.keep_going),
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
         max_accuracy_drop=options.max_accuracy_drop,
-        notes=asked.notes,
+        notes=(*asked.notes, *_without_effect(options, targets, weights, calibrated=calibrated)),
     )
 
 
 _DEFAULT_WEIGHTS: Final = "demo"
+
+
+def _without_effect(options: Options, targets: tuple[Target, ...], weights: str, *, calibrated: bool) -> tuple[str, ...]:
+    """Options that nothing here uses, a sentence each: one line of a script may serve every target and precision."""
+    idle = []
+    if options.seed is not None and weights != "random":
+        idle.append(f"--seed {options.seed} has no effect: these weights are {weights}, not random")
+    if options.ios_target is not None and "coreml" not in targets:
+        idle.append(f"--ios-target {options.ios_target} has no effect: Core ML is not exported")
+    if options.tflite_route is not None and "tflite" not in targets:
+        idle.append(f"--tflite-route {options.tflite_route} has no effect: TFLite is not exported")
+    if options.calibration_data is not None and not calibrated:
+        idle.append(
+            f"--calibration-data {options.calibration_data} has no effect: no precision here chooses its numbers by pictures, as "
+            "int8, int8-uint8, int4-mixed and Core ML's compressed ones do"
+        )
+    return tuple(idle)
 
 
 def _targets(written: Iterable[str]) -> tuple[Target, ...]:
@@ -275,9 +281,7 @@ def _tflite_route(written: str | None, targets: tuple[Target, ...]) -> TfliteRou
     if written is None:
         return "litert-torch"
     route = cast("TfliteRoute", one_of("--tflite-route", written, get_args(TfliteRoute)))
-    if "tflite" not in targets:
-        raise UsageError(f"--tflite-route {route} concerns a target that is not exported. Add --target tflite.")
-    return route
+    return route if "tflite" in targets else "litert-torch"
 
 
 def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:

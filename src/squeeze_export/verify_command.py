@@ -40,6 +40,7 @@ def verify(
             "name": found.manifest.name,
             "passed": not found.reasons,
             "reasons": found.reasons,
+            "missing": found.manifest.missing,
             "artifacts": [
                 {
                     "target": result.key.target,
@@ -58,6 +59,9 @@ def verify(
         for result in found.results:
             for heard in result.witnesses:
                 screen.out().print(_beside(str(result.key), heard))
+    if not json:
+        for record in found.manifest.missing:
+            screen.note(f"{record.key} is missing since the export, which kept going without it: {record.reason}")
     if found.reasons:
         if not json:
             screen.problem("The bundle is not proven.\n" + "\n".join(found.reasons))

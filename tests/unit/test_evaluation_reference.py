@@ -44,13 +44,9 @@ def test_the_reference_is_made_again_and_held_beside_unless_its_weights_are_othe
         run(bundle, pictures, reference=True, weights="random", cache=cache)
 
 
-def test_a_reference_from_a_file_that_is_not_given_is_not_run(tmp_path, pictures):
-    found = run(make_bundle(tmp_path / "net", {}), pictures, reference=True)
-    assert (found.reference.status, found.reference.accuracy, found.exit_code) == ("NOT_RUN", None, 6)
-    assert "mine.pth" in found.reference.reason
-    assert "--weights PATH" in found.problems[0]
-    assert found.artifacts[0].status == "MEASURED"
-    assert found.artifacts[0].comparison is None
+def test_a_reference_from_a_file_that_is_not_given_is_told_before_any_work(tmp_path, pictures):
+    with pytest.raises(UsageError, match=r"mine\.pth.* Pass it with --weights PATH, or --no-reference"):
+        run(make_bundle(tmp_path / "net", {}), pictures, reference=True, command=NO_WORKER)
 
 
 def test_weights_that_cannot_be_loaded_are_a_source_error(tmp_path, pictures):

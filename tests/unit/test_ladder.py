@@ -11,11 +11,9 @@ from importlib.util import find_spec
 import pytest
 
 from squeeze_export import ladder, ladder_plot, screen
-from squeeze_export.contracts import ExportRequest, ParityReport
+from squeeze_export.contracts import ExportRequest
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.report import Accuracy, Comparison
-from squeeze_export.jobs import Failure, Result
-from squeeze_export.pipeline import ExportFailed
 from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 
@@ -139,40 +137,6 @@ def test_the_picture_follows_from_the_figures(climbed):
     without = replace(climbed, rungs=tuple(replace(found, ms_1_thread=None, ms_2_threads=None) for found in climbed.rungs))
     assert ladder_plot.draw(without) != drawn
     assert ladder_plot.draw(replace(climbed, rungs=climbed.rungs[-1:], reference=None))  # nothing measured is no crash
-
-
-def test_rungs_that_failed_leave_the_others(tmp_path):
-    passed, not_run, wrong = (
-        ParityReport(verdict=verdict, executor="it", reason=reason, tolerance=None, outputs=(), weights=None)
-        for verdict, reason in (("PASSED", None), ("NOT_RUN", "not installed."), ("FAILED", "21 dB instead of 40"))
-    )
-    request = ExportRequest(targets=("coreml", "tflite"), precisions={"tflite": ("fp32", "int8")}, output=tmp_path)
-
-    def ended(**reports):
-        results = tuple(
-            Result(key=key, artifact=None, reports=(reports.get(key.precision, passed),), failure=None, seconds=1.0)
-            for key in request.keys
-        )
-        return ExportFailed("Nothing was written.", 5, results)
-
-    rest, lost = ladder.without_failed(request, ended(int8=wrong))
-    assert [str(key) for key in rest.keys] == ["coreml fp16", "tflite fp32"]
-    ((line, code),) = lost
-    assert code == 5 and line.startswith("tflite int8: parity FAILED") and "21 dB" in line
-    rest, lost = ladder.without_failed(request, ended(int8=wrong, fp32=not_run))
-    assert (rest.targets, [code for _, code in lost]) == (("coreml",), [6, 5])
-    assert ladder.without_failed(request, ended(int8=wrong, fp32=wrong, fp16=wrong))[0] is None
-    # Of two sizes the one that cannot be met is left out, and named.
-    sized = replace(request, precisions={"coreml": ("auto", "fp16")}, size_budgets=(50_000, 490_000))
-    small = Failure(error="UsageError", message="the smallest reachable has 183,220", traceback="")
-    results = tuple(
-        Result(key=key, artifact=None, reports=(passed,), failure=small if key.size_budget == 50_000 else None, seconds=1.0)
-        for key in sized.keys
-    )
-    rest, lost = ladder.without_failed(sized, ExportFailed("Nothing was written.", 2, results))
-    assert [str(key) for key in rest.keys] == ["coreml auto:490KB", "coreml fp16", "tflite fp32"]
-    assert lost == (("coreml auto:50KB: the smallest reachable has 183,220", 2),)
-    assert ladder.without_failed(request, ExportFailed("of another cause", 4, ()))[0] is None
 
 
 def test_files_are_replaced_together_and_an_old_picture_does_not_stay(tmp_path):

@@ -135,6 +135,12 @@ class Evaluation:
         measured = ((row, row.comparison) for row in self.artifacts)
         return tuple(row for row, beside in measured if beside and exceeds(beside.top1_difference, self.images, limit))
 
+    def why_refused(self, row: ArtifactRow) -> str | None:
+        """Why an artifact may not be published, a line; None where it was measured and dropped by no more than was allowed."""
+        if row.status != "MEASURED":
+            return f"{row.path}: {row.status}: {row.reason}"
+        return self._drop_words(row) if row in self.dropped else None
+
     @property
     def undecided(self) -> str | None:
         """Why the limit cannot be held here, or None: a reference that is hardly ever right leaves nothing to lose."""

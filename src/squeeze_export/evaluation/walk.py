@@ -70,10 +70,10 @@ def evaluate_bundle(
     """As evaluate(), of a bundle that need not be finished, over images that have been found: they stand for the request's."""
     subjects = artifact_subjects(bundle)
     reference = reference_subject(bundle, request.weights) if request.reference else None
+    if isinstance(reference, str):
+        raise UsageError(f"The reference cannot be made again: {reference}")
     if request.max_accuracy_drop is not None:
         check_images(request.max_accuracy_drop, len(images.images))
-        if isinstance(reference, str):
-            raise UsageError(f"{OPTION} holds the artifacts against the reference, which cannot be made again: {reference}")
     if isinstance(reference, Subject):
         subjects = (reference, *subjects)
     notices: list[str] = []

@@ -1,0 +1,37 @@
+"""A command that refuses an option of one value that is given twice: the parser alone would take the last in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from squeeze_export.errors import UsageError
+
+
+class _GivenOnce:
+    """To be put in front of a click command class."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """The parser, which looks at the order in which options came."""
+        parser = super().make_parser(ctx)  # type: ignore[misc]
+        inner = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            values, rest, order = inner(args)
+            for parameter in order:
+                single = isinstance(parameter, TyperOption) and not (parameter.multiple or parameter.is_flag or parameter.count)
+                if single and order.count(parameter) > 1:
+                    raise UsageError(f"{max(parameter.opts, key=len)} is given {order.count(parameter)} times. Keep one of them.")
+            return values, rest, order
+
+        parser.parse_args = parse_args
+        return parser
+
+
+class Command(_GivenOnce, TyperCommand):
+    """A command of the command line."""
+
+
+class Group(_GivenOnce, TyperGroup):
+    """The command that has the others."""
