@@ -60,8 +60,8 @@ def verify(
             for heard in result.witnesses:
                 screen.out().print(_beside(str(result.key), heard))
     if not json:
-        for record in found.manifest.missing:
-            screen.note(f"{record.key} is missing since the export, which kept going without it: {record.reason}")
+        for lacking in found.manifest.missing:
+            screen.note(f"{lacking.key} is missing since the export, which kept going without it: {lacking.reason}")
     if found.reasons:
         if not json:
             screen.problem("The bundle is not proven.\n" + "\n".join(found.reasons))
