@@ -1,4 +1,4 @@
-"""`--max-accuracy-drop` in an export: the artifacts over the pictures, beside the reference, before the bundle appears."""
+"""`--max-accuracy-drop` and `--min-accuracy` in an export: all over the pictures, before there is a bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.cache import default_path
 from squeeze_export.evaluation.crew import WORKER
 from squeeze_export.evaluation.images import ImageSet, demo_images, read_any_images
-from squeeze_export.evaluation.limit import OPTION, check_images, check_limit
+from squeeze_export.evaluation.limit import FLOOR, OPTION, check_floor, check_images, check_limit
 from squeeze_export.evaluation.subjects import REFERENCE, OpenBundle
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate_bundle
 from squeeze_export.manifest import AccuracyFigure, AccuracyRecord, Manifest
@@ -28,12 +28,14 @@ _LISTED: Final = 5
 
 def check(request: ExportRequest) -> None:
     """Raise UsageError for a limit that no export can be held to; nothing has been read yet."""
-    if request.max_accuracy_drop is None:
-        return
-    check_limit(request.max_accuracy_drop)
-    if request.head == "features":
+    if request.max_accuracy_drop is not None:
+        check_limit(request.max_accuracy_drop)
+    if request.min_accuracy is not None:
+        check_floor(request.min_accuracy)
+    option = _asked(request)
+    if option is not None and request.head == "features":
         raise UsageError(
-            f"{OPTION} cannot be combined with --head features: features name no classes, so they have no accuracy. "
+            f"{option.split()[0]} cannot be combined with --head features: features name no classes, so they have no accuracy. "
             "Leave one of them out; parity holds the features to the reference in any case."
         )
 
@@ -45,8 +47,8 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
     """
     from squeeze_export import demo
 
-    limit = request.max_accuracy_drop
-    if limit is None:
+    option = _asked(request)
+    if option is None:
         return None
     if request.images is not None:
         images = read_any_images(request.images, num_classes=source.num_classes, labels=source.labels)
@@ -54,15 +56,28 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
         images = demo_images(DEMO_COUNT, source.labels)
     else:
         raise UsageError(
-            f"{OPTION} {limit:g} needs pictures to measure on, and the demo images show printed characters, which this model "
+            f"{option} needs pictures to measure on, and the demo images show printed characters, which this model "
             "does not name. Pass --images DIR: with labels (docs/accuracy.md) accuracy is measured, without them agreement with "
-            "the reference."
+            "the reference, which has no floor."
+        )
+    if request.min_accuracy is not None and not images.labelled:
+        raise UsageError(
+            f"{FLOOR} {request.min_accuracy:g} needs labels, and the pictures in {request.images} have none. "
+            "Put them into a folder per class, or a labels.tsv beside them (docs/accuracy.md)."
         )
     if images.missing:
         shown = ", ".join(images.missing[:_LISTED])
         raise UsageError(f"{len(images.missing)} images that labels.tsv in {request.images} names are not there: {shown}.")
-    check_images(limit, len(images.images))
+    if request.max_accuracy_drop is not None:
+        check_images(request.max_accuracy_drop, len(images.images))
     return images
+
+
+def _asked(request: ExportRequest) -> str | None:
+    """The limit as the user wrote it, the drop before the floor; None for neither."""
+    if request.max_accuracy_drop is not None:
+        return f"{OPTION} {request.max_accuracy_drop:g}"
+    return None if request.min_accuracy is None else f"{FLOOR} {request.min_accuracy:g}"
 
 
 def measure(
@@ -86,6 +101,7 @@ def measure(
         weights=str(request.weights.absolute()) if isinstance(request.weights, Path) else None,
         cache=default_path(),
         max_accuracy_drop=request.max_accuracy_drop,
+        min_accuracy=request.min_accuracy,
     )
     bundle = OpenBundle(folder=prepared.resolve(), manifest=made, labels=source.labels)
     names = {entry.path: str(entry.key) for entry in made.artifacts}
@@ -94,11 +110,13 @@ def measure(
 
 def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:
     """What the manifest keeps of a measurement on `images`; None where the reference could not be measured."""
-    if found.max_accuracy_drop is None or found.reference.status != "MEASURED" or found.images_sha256 is None:
+    limit = found.max_accuracy_drop
+    if (limit is None and found.min_accuracy is None) or found.reference.status != "MEASURED" or found.images_sha256 is None:
         return None
     right = found.reference.accuracy.top1.hits if found.reference.accuracy else found.images
     return AccuracyRecord(
-        max_drop=float(found.max_accuracy_drop),
+        max_drop=None if limit is None else float(limit),
+        min_accuracy=None if found.min_accuracy is None else float(found.min_accuracy),
         expected="labels" if found.labelled else "reference",
         origin="demo" if images.images[0].path is None else "folder",
         images=found.images,
@@ -111,12 +129,15 @@ def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:
 
 def notes_of(found: Evaluation) -> tuple[str, ...]:
     """What a user must know of a measurement that refused nothing, a sentence each."""
+    option = FLOOR if found.max_accuracy_drop is None else OPTION
     notes = [
-        f"{row.key} is NOT_RUN: whether it keeps to {OPTION} is not known" for row in found.artifacts if row.status == "NOT_RUN"
+        f"{row.key} is NOT_RUN: whether it keeps to {option} is not known" for row in found.artifacts if row.status == "NOT_RUN"
     ]
     if found.passed_over:
         shown = ", ".join(found.passed_over[:_LISTED])
         notes.append(f"{len(found.passed_over)} files have no label and were not measured on, such as {shown}")
+    if found.doubt:
+        notes.append(found.doubt)
     return tuple(notes)
 
 

@@ -25,7 +25,7 @@ from squeeze_export.contracts import (
     Tolerance,
 )
 from squeeze_export.errors import SourceError
-from squeeze_export.evaluation.limit import exceeds
+from squeeze_export.evaluation.limit import exceeds, falls_short, short_words
 from squeeze_export.litter import without
 from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest, encode
 from squeeze_export.models.labels import read_bundle_labels
@@ -160,7 +160,9 @@ def of_accuracy(record: Manifest) -> list[str]:
             or not _same(figure.standard_error, error)
         ):
             lines.append(f"accuracy of {key}: right, gained, lost, drop and standard_error do not follow from each other")
-        elif exceeds(difference, told.images, told.max_drop):
+        elif told.min_accuracy is not None and falls_short(right, told.images, told.min_accuracy):
+            lines.append(f"accuracy of {key} is below the floor: {short_words(right, told.images, told.min_accuracy)}")
+        elif told.max_drop is not None and exceeds(difference, told.images, told.max_drop):
             lines.append(f"accuracy of {key} drops by {drop:.2f} points, more than the {told.max_drop:g} that were allowed")
     return lines
 

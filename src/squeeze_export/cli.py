@@ -108,6 +108,14 @@ def export_command(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Refuse artifacts (exit code 5), or a reference (3), whose top-1 is lower, such as 60, on labelled --images.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     ios_target: Annotated[
         str | None,
         typer.Option(
@@ -171,9 +179,10 @@ def export_command(
         int | None, typer.Option(metavar="N", help="Short side before the crop; default by preset.", rich_help_panel=_INPUT)
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's mean.", rich_help_panel=_INPUT)
+        str | None,
+        typer.Option(metavar="A,B,C", help="Replaces the preset's mean; one number: all channels.", rich_help_panel=_INPUT),
     ] = None,
-    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's std.", rich_help_panel=_INPUT)] = None,
+    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Replaces the preset's std.", rich_help_panel=_INPUT)] = None,
     scale: Annotated[
         float | None,
         typer.Option(metavar="X", help="Multiplies 0..255 pixels before mean and std.", rich_help_panel=_INPUT),
@@ -271,6 +280,7 @@ def export_command(
         precision=tuple(precision or ()),
         calibration_data=calibration_data,
         max_accuracy_drop=max_accuracy_drop,
+        min_accuracy=min_accuracy,
         ios_target=ios_target,
         tflite_route=tflite_route,
         model=model,
@@ -313,6 +323,7 @@ def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export.accuracy_table import accuracy_table
     from squeeze_export.jobs import worst
     from squeeze_export.pipeline import ExportFailed, export, interrupted
+    from squeeze_export.plausibility import told_of_weights
     from squeeze_export.request import build_request, with_config
 
     options = with_config(flags, config)
@@ -351,16 +362,8 @@ def _export(flags: Options, config: Path | None) -> None:
             screen.note(told)
         for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
             screen.note(notice)
-        if manifest.source.weights_kind == "demo":
-            screen.note(
-                "these are the demo weights: the model reads one printed character, 0-9 or A-Z without O and I. "
-                "Pass --weights for a model of yours."
-            )
-        if manifest.source.weights_kind == "random":
-            screen.note(
-                f"the weights are random (seed {manifest.source.weights_seed}): the artifacts agree with the model, "
-                "but it recognises nothing. Pass --weights for a trained one."
-            )
+        if told_of := told_of_weights(manifest.source):
+            screen.note(told_of)
     codes = [record.exit_code for record in manifest.missing]
     codes += [6 for entry in manifest.artifacts if entry.parity.verdict == "NOT_RUN"]
     if codes:

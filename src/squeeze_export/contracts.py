@@ -444,7 +444,8 @@ class ExportRequest:
     demo's. `size_budgets`: the bytes that a package of the precision "auto" may have; several give an artifact each.
     `starters`: the app projects to make; None makes those that the targets allow. `max_accuracy_drop`: how many points an
     artifact may be right less often than the reference, on the labels of `images` or, where they have none, taking the
-    reference's best class for right; None measures nothing. `notes`: what the user must know of how
+    reference's best class for right; `min_accuracy`: on how many percent reference and artifacts must be right, by labels; None
+    measures nothing. `notes`: what the user must know of how
     the wish was understood; the bundle's notes begin with them. `keep_going`: write the artifacts that passed although others did
     not; the manifest names those as missing. Raises UsageError for a value of another type than these.
     """
@@ -471,6 +472,7 @@ class ExportRequest:
     size_budgets: tuple[int, ...] = ()
     starters: tuple[Starter, ...] | None = None
     max_accuracy_drop: float | None = None
+    min_accuracy: float | None = None
     notes: tuple[str, ...] = ()
     keep_going: bool = False
 

@@ -9,12 +9,13 @@ from typing import Annotated, Final
 import typer
 
 from squeeze_export import signals
-from squeeze_export.errors import UsageError
+from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.streams import print_json
 
 EPILOG: Final = (
     "Exit codes: 0 every artifact and the reference measured on every image, 2 usage, or images that could not be read, "
-    "3 weights that are not the bundle's, 5 an artifact damaged, failed or dropped, 6 an artifact or the reference NOT_RUN."
+    "3 weights that are not the bundle's, or a reference that no limit can be held against, 5 an artifact damaged, failed, "
+    "dropped or below the floor, 6 an artifact or the reference NOT_RUN."
 )
 
 
@@ -41,6 +42,13 @@ def evaluate(
         typer.Option(
             metavar="POINTS",
             help="Exit code 5 where an artifact's top-1 is lower than the reference's by more, such as 1.0.",
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Exit code 5 where an artifact's top-1 is lower, 3 where the reference's is, such as 60.",
         ),
     ] = None,
     workers: Annotated[
@@ -71,6 +79,7 @@ def evaluate(
         workers=workers,
         cache=None if no_cache else default_path(),
         max_accuracy_drop=max_accuracy_drop,
+        min_accuracy=min_accuracy,
     )
     try:
         with screen.evaluation_bars(quiet=quiet) as bars:
@@ -89,10 +98,14 @@ def evaluate(
         screen.out().print(screen.evaluation_table(found))
         if found.passed_over:
             screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
-        if found.doubt and not found.undecided:
-            screen.note(found.doubt)
+    if found.doubt and not found.unfit and not json:
+        screen.note(found.doubt)
     if found.exit_code:
         if not json:
-            told = "An artifact is not accurate enough." if found.dropped else "The evaluation is not complete."
+            told = "The evaluation is not complete."
+            if found.exit_code == SourceError.exit_code:
+                told = "The reference cannot be a measure on these images."
+            elif found.dropped or found.below:
+                told = "An artifact is not accurate enough."
             screen.problem(told + "\n" + "\n".join(found.problems))
         raise typer.Exit(found.exit_code)

@@ -128,7 +128,10 @@ def make_golden(source: SourceModel, pictures: Sequence[tuple[str, PixelArray]])
     what = "logits" if source.head == "classifier" else "features"
     for (name, _), row in zip(pictures, answers, strict=True):
         if not np.isfinite(row).all():
-            raise SourceError(f"the source model gives NaN or infinite {what} for {name}: its weights overflow; check them")
+            raise SourceError(
+                f"the source model gives NaN or infinite {what} for {name}: its weights overflow, or its inputs do. "
+                "Check the weights, --scale, --mean and --std."
+            )
     reference: Scores | Features
     if source.head == "classifier":
         reference = Scores(logits=np.stack(answers), probabilities=np.stack(probabilities))

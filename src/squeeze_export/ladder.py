@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from squeeze_export import signals
 from squeeze_export.bundle import storage_error
 from squeeze_export.contracts import ExportRequest, Precision, Progress, Target, rung_name
-from squeeze_export.errors import ArtifactError, UsageError
+from squeeze_export.errors import ArtifactError, SourceError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
-from squeeze_export.evaluation.limit import check_images, check_limit, exceeds
+from squeeze_export.evaluation.limit import check_floor, check_images, check_limit, exceeds, falls_short
 from squeeze_export.evaluation.report import Accuracy, Comparison, Status
 from squeeze_export.jobs import worst
 from squeeze_export.litter import is_litter
@@ -43,6 +43,18 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the rungs are held to: `max_drop` in points, `min_accuracy` in percent; None for any."""
+
+    max_drop: float | None = None
+    min_accuracy: float | None = None
+
+    def unfit(self, found: Evaluation) -> str | None:
+        """Why the reference is no measure for these limits, or None."""
+        return replace(found, max_accuracy_drop=self.max_drop, min_accuracy=self.min_accuracy).unfit
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rung:
     """One artifact. `bytes` of the file (or of all files of a package), `zip_bytes` packed for a download; `size_budget`: how
     many the precision "auto" was allowed.
@@ -50,7 +62,8 @@ class Rung:
     `accuracy` is None where `status` is not MEASURED (`reason` says why), `comparison` is beside the reference. `ms_*`: median
     milliseconds of one image in LiteRT, None where it does not execute this format. `best_accuracy` and `best_speed`: no rung
     of at most as many bytes has a higher top-1, or a shorter time on one thread. `within_max_drop`: its top-1 is not lower
-    than the reference's by more than was asked for; None where nothing was, or where it is not known.
+    than the reference's by more than was asked for; `above_min_accuracy`: its top-1 is not below the floor; None where nothing
+    was asked for, or where it is not known.
     """
 
     target: Target
@@ -69,6 +82,12 @@ class Rung:
     best_accuracy: bool = False
     best_speed: bool = False
     within_max_drop: bool | None = None
+    above_min_accuracy: bool | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it breaks a limit."""
+        return self.within_max_drop is False or self.above_min_accuracy is False
 
     @property
     def name(self) -> str:
@@ -80,8 +99,8 @@ class Rung:
 class Ladder:
     """All rungs over the same `images` pictures of `source`. `reference` is None where it was NOT_RUN.
 
-    `runs`: of how many executions a time is the median. `max_accuracy_drop`: the limit asked for, in points. `problems`: why
-    `exit_code` is not 0, as of an evaluation.
+    `runs`: of how many executions a time is the median. `max_accuracy_drop`: the limit asked for, in points; `min_accuracy`:
+    the floor, in percent. `problems`: why `exit_code` is not 0, as of an evaluation.
     """
 
     schema_version: Literal[1] = 1
@@ -91,23 +110,35 @@ class Ladder:
     runs: int
     reference: Accuracy | None
     max_accuracy_drop: float | None = None
+    min_accuracy: float | None = None
     rungs: tuple[Rung, ...]
     exit_code: int
     problems: tuple[str, ...]
 
+    @property
+    def limits_words(self) -> str:
+        """What the mark of a refused rung means, empty without limits."""
+        drop, floor = self.max_accuracy_drop, self.min_accuracy
+        words = [] if drop is None else [f"drops by more than {drop:g} points"]
+        words += [] if floor is None else [f"is right on less than {floor:g} %"]
+        return f" ✗: {' or '.join(words)}." if words else ""
+
 
 def check(
-    request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int, max_drop: float | None = None
+    request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int, limits: Limits | None = None
 ) -> None:
     """Refuse before the long work what its end would refuse: ladder files that stand there, images that cannot be used.
 
     Raises UsageError, and SourceError for weights that cannot be loaded.
     """
+    limits = limits or Limits()
     for option, value in (("--limit", limit), ("--runs", runs)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: it must be at least 1.")
-    if max_drop is not None:
-        check_limit(max_drop)
+    if limits.max_drop is not None:
+        check_limit(limits.max_drop)
+    if limits.min_accuracy is not None:
+        check_floor(limits.min_accuracy)
     if request.head != "classifier":
         raise UsageError(
             f"A ladder holds classifiers against each other, and --head {request.head} has no classes. Leave it out."
@@ -135,8 +166,8 @@ def check(
         found = demo_images(limit or DEMO_COUNT, source.labels)
     else:
         found = limited(read_images(images, num_classes=source.num_classes, labels=source.labels), limit)
-    if max_drop is not None:
-        check_images(max_drop, len(found.images))
+    if limits.max_drop is not None:
+        check_images(limits.max_drop, len(found.images))
 
 
 def assemble(
@@ -145,13 +176,15 @@ def assemble(
     *,
     runs: int,
     progress: Progress,
-    max_drop: float | None = None,
+    limits: Limits | None = None,
     lost: Sequence[tuple[str, int]] = (),
 ) -> Ladder:
     """Weigh and time the artifacts, and lay that beside what the evaluation found. Raises ArtifactError as `timed` does.
 
     `lost`: the rungs that could not be made, each with its exit code.
     """
+    limits = limits or Limits()
+    max_drop, floor, unfit = limits.max_drop, limits.min_accuracy, limits.unfit(found)
     rows = {row.path: row for row in found.artifacts}
     rungs = []
     for entry in bundle.manifest.artifacts:
@@ -171,8 +204,13 @@ def assemble(
                 comparison=row.comparison,
                 within_max_drop=(
                     None
-                    if max_drop is None or row.comparison is None
+                    if max_drop is None or row.comparison is None or unfit
                     else not exceeds(row.comparison.top1_difference, found.images, max_drop)
+                ),
+                above_min_accuracy=(
+                    None
+                    if floor is None or row.accuracy is None
+                    else not falls_short(row.accuracy.top1.hits, found.images, floor)
                 ),
             )
         )
@@ -183,17 +221,18 @@ def assemble(
         for place, (one, two) in zip(places, timed([bundle.path / rungs[place].path for place in places], runs), strict=True):
             rungs[place] = replace(rungs[place], ms_1_thread=one, ms_2_threads=two)
         progress.done("LiteRT", "ready", time.monotonic() - began)
-    codes = [code for code in (*(code for _, code in lost), found.exit_code) if code]
+    codes = [code for code in (*(code for _, code in lost), SourceError.exit_code if unfit else 0, found.exit_code) if code]
     return Ladder(
         name=found.name,
         source=found.source,
         images=found.images,
         runs=runs,
         max_accuracy_drop=max_drop,
+        min_accuracy=floor,
         reference=found.reference.accuracy,
         rungs=fronted(rungs),
         exit_code=worst(codes) if codes else 0,
-        problems=(*(line for line, _ in lost), *found.problems),
+        problems=(*(line for line, _ in lost), *([unfit] if unfit else ()), *found.problems),
     )
 
 
@@ -256,7 +295,7 @@ COLUMNS: Final = (
     *("target", "precision", "size_budget", "path", "bytes", "zip_bytes", "status", "images"),
     *("top1", "top1_low", "top1_high", "top1_difference", "top1_difference_error"),
     *("top5", "top5_low", "top5_high", "top5_difference", "top5_difference_error", "agreement"),
-    *("ms_1_thread", "ms_2_threads", "best_accuracy", "best_speed", "within_max_drop"),
+    *("ms_1_thread", "ms_2_threads", "best_accuracy", "best_speed", "within_max_drop", "above_min_accuracy"),
 )
 
 
@@ -289,7 +328,7 @@ def table(ladder: Ladder) -> str:
                 f"{rung.comparison.agreement.value:.6f}" if rung.comparison else None,
                 *(rung.ms_1_thread, rung.ms_2_threads),
                 *("yes" if best else "no" for best in (rung.best_accuracy, rung.best_speed)),
-                None if rung.within_max_drop is None else "yes" if rung.within_max_drop else "no",
+                *(None if kept is None else "yes" if kept else "no" for kept in (rung.within_max_drop, rung.above_min_accuracy)),
             ]
         )
     return text.getvalue()

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 EPILOG: Final = (
     "Exit codes: 0 every rung measured on every image, 2 usage, or images that could not be read, 3 bad source model or weights, "
-    "4 a conversion failed, 5 parity failed or an artifact failed, 6 a target unavailable here, or NOT_RUN."
+    "or a reference that no limit can be held against, 4 a conversion failed, 5 parity failed or an artifact failed, "
+    "6 a target unavailable here, or NOT_RUN."
 )
 
 
@@ -60,8 +61,10 @@ def ladder(
         str | None, typer.Option(metavar="PRESET", help="torchvision (default), caffe or inception.")
     ] = None,
     resize: Annotated[int | None, typer.Option(metavar="N", help="Short side before the crop, as in an export.")] = None,
-    mean: Annotated[str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's mean.")] = None,
-    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Overrides the preset's std.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Replaces the preset's mean; one number: all channels.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Replaces the preset's std.")] = None,
     scale: Annotated[float | None, typer.Option(metavar="X", help="Multiplies 0..255 pixels before mean and std.")] = None,
     color_order: Annotated[str | None, typer.Option(metavar="RGB|BGR", help="Order of the model's channels.")] = None,
     input_kind: Annotated[str | None, typer.Option(metavar="image|tensor", help="As in an export; default image.")] = None,
@@ -76,6 +79,12 @@ def ladder(
     max_accuracy_drop: Annotated[
         float | None,
         typer.Option(metavar="POINTS", help="Mark rungs whose top-1 is lower than the reference's by more, such as 1.0."),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT", help="Mark rungs whose top-1 is lower, such as 60; exit code 3 where the reference's is."
+        ),
     ] = None,
     runs: Annotated[int, typer.Option(metavar="N", help="A time is the median of N executions.")] = 50,
     workers: Annotated[
@@ -122,6 +131,7 @@ def ladder(
         input_kind=input_kind,
         name=name,
         max_accuracy_drop=max_accuracy_drop,
+        min_accuracy=min_accuracy,
         force=force or None,
         json=json or None,
         quiet=quiet or None,
@@ -129,7 +139,8 @@ def ladder(
     )
     options = with_config(flags, config)
     json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
-    max_accuracy_drop = options.max_accuracy_drop  # a rung that drops more is marked, not refused
+    # A rung that drops more, or is below the floor, is marked, not refused.
+    limits = ladders.Limits(max_drop=options.max_accuracy_drop, min_accuracy=options.min_accuracy)
     asked = replace(
         options,
         target=options.target or ("all",),
@@ -137,10 +148,11 @@ def ladder(
         starter=("none",),
         images=None if shown == "demo" else images,
         max_accuracy_drop=None,
+        min_accuracy=None,
     )
     request = build_request(asked, config)
     plan(request)
-    ladders.check(request, shown, limit=limit, runs=runs, max_drop=max_accuracy_drop)
+    ladders.check(request, shown, limit=limit, runs=runs, limits=limits)
     no_picture = ladder_plot.unavailable()
     bundle, lost = _export_what_passes(request, quiet=quiet, json=json, verbose=verbose)
     try:
@@ -157,7 +169,7 @@ def ladder(
                 bars,
             )
         with screen.progress_lines(quiet=quiet) as lines:
-            climbed = ladders.assemble(bundle, found, runs=runs, max_drop=max_accuracy_drop, progress=lines, lost=lost)
+            climbed = ladders.assemble(bundle, found, runs=runs, limits=limits, progress=lines, lost=lost)
     except signals.Signalled as signalled:
         known = "" if no_cache else ", and what was evaluated is known"
         signalled.told = (
@@ -181,7 +193,7 @@ def ladder(
             screen.note(text)
         if found.passed_over:
             screen.note(f"{len(found.passed_over)} files have no label and were not evaluated: {screen.some(found.passed_over)}")
-        if found.doubt:
+        if found.doubt and not limits.unfit(found):
             screen.note(found.doubt)
     if no_picture is not None:
         screen.note(f"{ladders.PNG} was not drawn: {no_picture}")

@@ -118,14 +118,15 @@ class AccuracyFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyRecord:
-    """What --max-accuracy-drop measured: artifacts and reference over the same `images` pictures.
+    """What --max-accuracy-drop or --min-accuracy measured: artifacts and reference over the same `images` pictures.
 
-    `max_drop`: the limit in points. `expected`: what counts as right, the pictures' labels or, where they have none, the
-    reference's best class. `images_sha256`: digest of the pictures and labels, as `evaluate --json` tells it for the same ones.
-    `reference`: on how many the reference is right.
+    `max_drop`: the limit in points, `min_accuracy`: the floor in percent; None where it was not asked for. `expected`: what
+    counts as right, the pictures' labels or, where they have none, the reference's best class. `images_sha256`: digest of the
+    pictures and labels, as `evaluate --json` tells it for the same ones. `reference`: on how many the reference is right.
     """
 
-    max_drop: float
+    max_drop: float | None
+    min_accuracy: float | None = None
     expected: Literal["labels", "reference"]
     origin: Literal["folder", "demo"]
     images: int

@@ -38,6 +38,7 @@ from squeeze_export.exporters.coreml_rungs import check_target
 from squeeze_export.golden import keep_tolerances
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
+from squeeze_export.plausibility import golden_labels, judged
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import fed_targets, starter_folders, targets_of
 from squeeze_export.starters import add_starters
@@ -137,7 +138,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         all_results, wanted = results, request
         lost = incomplete.missing_of(results, allow_unproven=request.allow_unproven)
         if not request.keep_going or len(lost) == len(results):
-            refuse(results, allow_unproven=request.allow_unproven, notes=notes)
+            refuse(results, allow_unproven=request.allow_unproven, notes=(*source.notes, *notes))
         elif lost:
             results, request = leave_out_failed(prepared, stage / "job", results, request, lost)
         made = assemble(prepared, stage / "job", source, results, request, images, lost)
@@ -299,7 +300,8 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
 
     began = time.monotonic()
     progress.stage("source", "loading")
-    pictures = demo_images() if request.images is None else read_pictures(pick_images(request.images))
+    paths = [] if request.images is None else pick_images(request.images)
+    pictures = demo_images() if request.images is None else read_pictures(paths)
     there = len(pictures) if request.images is None else len(find_images(request.images))
     shown = f" of {there}" if there > len(pictures) else ""
     source = load_source(
@@ -322,6 +324,8 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
             f"the pictures in {request.images} show nothing: each is of one colour after resize and crop, and such inputs "
             "prove little. Add real photographs."
         )
+    known = golden_labels(request.images, paths, source)
+    source = replace(source, notes=(*source.notes, *judged(source, pack, known, own_images=request.images is not None)))
     kind = _output_kind(request)
     tolerances = {key.name: tolerance_for(key.target, key.precision, kind) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)

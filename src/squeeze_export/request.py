@@ -26,7 +26,7 @@ from squeeze_export.contracts import (
     TfliteRoute,
 )
 from squeeze_export.errors import UsageError
-from squeeze_export.evaluation.limit import check_limit
+from squeeze_export.evaluation.limit import check_floor, check_limit
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.models.source import check_name
 from squeeze_export.precisions import asked_for, one_of
@@ -60,6 +60,7 @@ class Options:
     images: str | None = None
     calibration_data: str | None = None
     max_accuracy_drop: float | None = None
+    min_accuracy: float | None = None
     ios_target: str | None = None
     tflite_route: str | None = None
     output: str | None = None
@@ -124,7 +125,7 @@ def _config_value(path: Path, key: str, field: str, value: Any) -> object:
         wants = "a whole number"
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif field in ("scale", "max_accuracy_drop"):
+    elif field in ("scale", "max_accuracy_drop", "min_accuracy"):
         wants = "a number"
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -133,9 +134,11 @@ def _config_value(path: Path, key: str, field: str, value: Any) -> object:
         if isinstance(value, str | int) and not isinstance(value, bool):
             return str(value)
     elif field in ("mean", "std"):
-        wants = "three numbers"
+        wants = "three numbers, or one for all channels"
         if isinstance(value, list):
             return ",".join(str(entry) for entry in value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
         if isinstance(value, str):
             return value
     else:
@@ -208,6 +211,8 @@ def _settled(options: Options) -> ExportRequest:
     )
     if options.max_accuracy_drop is not None:
         check_limit(options.max_accuracy_drop)
+    if options.min_accuracy is not None:
+        check_floor(options.min_accuracy)
     preset = one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     return ExportRequest(
         targets=targets,
@@ -246,6 +251,7 @@ def _settled(options: Options) -> ExportRequest:
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
         max_accuracy_drop=options.max_accuracy_drop,
+        min_accuracy=options.min_accuracy,
         notes=(*asked.notes, *_without_effect(options, targets, weights, calibrated=calibrated)),
     )
 
@@ -313,8 +319,13 @@ def _no_pixels(options: Options, input_kind: InputKind, weights: str) -> str | N
 def _triple(option: str, written: str | None) -> tuple[float, float, float] | None:
     if written is None:
         return None
+    # As papers, configs and Python print them: in brackets, with spaces or semicolons; one number is for all channels.
+    parts = [part for part in re.split(r"[\s,;]+", written.strip("[](){} \t\n")) if part]
     try:
-        first, second, third = (float(part) for part in written.split(","))
-    except ValueError as error:
-        raise UsageError(f"{option} {written!r} is not three numbers separated by commas, such as 0.485,0.456,0.406.") from error
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise UsageError(f"{option} {written!r} is neither three numbers, such as 0.485,0.456,0.406, nor one for all channels.")
+    first, second, third = numbers if len(numbers) == 3 else numbers * 3
     return first, second, third

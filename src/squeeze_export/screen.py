@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 STYLES = {"PASSED": "bold green", "FAILED": "bold red", "NOT_RUN": "bold yellow", "error": "bold red", "ready": "green"}
-STYLES |= {"MEASURED": "green", "DROPPED": "bold red", "within": "bold green"}
+STYLES |= {"MEASURED": "green", "DROPPED": "bold red", "TOO LOW": "bold red", "within": "bold green"}
 _TABLE_WIDTH = 79
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -281,14 +281,12 @@ def ladder_table(found: Ladder) -> Table:
     """A line per rung: bytes, bytes as a ZIP, accuracy beside the reference's, ms; ● where no rung beats it at its size."""
     from squeeze_export.ladder import NOT_TIMED
 
-    limit = found.max_accuracy_drop
-    dropped = "" if limit is None else f" ✗: drops by more than {limit:g} points."
     table = Table(
         title=f"{found.name}: precision ladder on {found.images} images of {found.source}, in percent",
         title_justify="left",
         title_style="bold",
         caption="Δ: accuracy less the reference's on the same images ± its standard error; same top-1: as the reference's. "
-        f"●: on the Pareto front of its column against bytes.{dropped} {NOT_TIMED} Here of {found.runs} executions.",
+        f"●: on the Pareto front of its column against bytes.{found.limits_words} {NOT_TIMED} Here of {found.runs} executions.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -313,7 +311,7 @@ def ladder_table(found: Ladder) -> Table:
             f"{rung.zip_bytes:,}",
             top1,
             top5,
-            ("✗ " if rung.within_max_drop is False else "") + difference_text(beside.top1_difference if beside else None),
+            ("✗ " if rung.refused else "") + difference_text(beside.top1_difference if beside else None),
             "–" if beside is None else f"{100 * beside.agreement.value:.1f}",
             "–" if rung.ms_1_thread is None else f"{rung.ms_1_thread:.2f} {'●' if rung.best_speed else ' '}",
             _number(rung.ms_2_threads, "{:.2f}"),

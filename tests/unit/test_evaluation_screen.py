@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from squeeze_export import screen
 from squeeze_export.evaluation.report import ArtifactRow, Evaluation, ReferenceRow, UnreadableImage, accuracy_of, comparison_of
 from squeeze_export.exporters.progress import Spoken
+from squeeze_export.validation.standing import standing_of
 
 LABELS = np.arange(40, dtype=np.int32) % 8
 RIGHT = np.stack([(LABELS + step) % 8 for step in range(5)], axis=1)
@@ -110,10 +111,12 @@ def test_the_exit_code_is_that_of_the_worst(codes, reference, unreadable, missin
 
 
 def test_a_reference_that_is_never_right_is_told():
-    never = replace(REFERENCE, accuracy=accuracy_of(RIGHT, (LABELS + 6) % 8, 8))
+    wrong = ((LABELS * 3) + 1) % 8
+    never = replace(FOUND, standing=standing_of(RIGHT[:, 0], wrong.astype(np.int32), 8, None))
     assert FOUND.doubt is None
-    assert "not one of 40 images" in str(replace(FOUND, reference=never).doubt)
-    assert replace(FOUND, reference=never, labelled=False).doubt is None  # there the reference's answers are the labels
+    assert "at chance: it is right on 0 of the 40 images" in str(never.doubt)
+    assert (never.exit_code, never.record()["doubt"]) == (0, never.doubt)  # without a limit it is only told
+    assert replace(FOUND, standing=standing_of(RIGHT[:, 0], LABELS, 8, None)).doubt is None
 
 
 def test_a_terminal_shows_a_bar_with_the_time_left():

@@ -151,16 +151,17 @@ def test_files_are_replaced_together_and_an_old_picture_does_not_stay(tmp_path):
 def test_what_cannot_end_well_is_refused_first(tmp_path, image_folder):
     request = ExportRequest(targets=("tflite",), output=tmp_path)
 
-    def refused(match, *, images="demo", limit=None, runs=1, max_drop=None, **changed):
+    def refused(match, *, images="demo", limit=None, runs=1, limits=None, **changed):
         with pytest.raises(UsageError, match=match):
-            ladder.check(replace(request, **changed), images, limit=limit, runs=runs, max_drop=max_drop)
+            ladder.check(replace(request, **changed), images, limit=limit, runs=runs, limits=limits)
 
     ladder.check(request, "demo", limit=1, runs=1)
     refused("no classes", head="features")
     refused("--limit 0", limit=0)
     refused("--runs 0", runs=0)
-    refused("at least 0", max_drop=-1)
-    refused("Take at least 100 images", limit=99, max_drop=1)
+    refused("at least 0", limits=ladder.Limits(max_drop=-1))
+    refused("above 0 and at most 100", limits=ladder.Limits(min_accuracy=0))
+    refused("Take at least 100 images", limit=99, limits=ladder.Limits(max_drop=1))
     refused("own files", name=ladder.CSV)
     refused("does not exist", images=tmp_path / "nowhere")
     refused("names no images", images=image_folder)

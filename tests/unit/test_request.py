@@ -202,6 +202,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         precision = { coreml = "fp32", tflite = ["int8", "fp32"] }
         calibration-data = "unlabelled"
         max-accuracy-drop = 1
+        min-accuracy = 60
         input-size = 227
         preprocessing = "caffe"
         resize = 300
@@ -236,6 +237,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     assert made.precisions == {"coreml": ("fp32",), "tflite": ("int8", "fp32")}
     assert made.calibration == tmp_path / "unlabelled"
     assert made.max_accuracy_drop == 1.0
+    assert made.min_accuracy == 60.0
     assert made.force is True
 
 

@@ -1,4 +1,4 @@
-"""`--max-accuracy-drop`: by how many points an artifact may be right less often than the reference on the same images."""
+"""The limits of accuracy: `--max-accuracy-drop`, points below the reference on the same images; `--min-accuracy`, a floor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import PairedDifference
 
 OPTION: Final = "--max-accuracy-drop"
+FLOOR: Final = "--min-accuracy"
 
 
 def check_limit(points: float) -> None:
@@ -23,6 +24,21 @@ def check_limit(points: float) -> None:
             f"{OPTION} {points}: it is a number of percentage points, at least 0 and below 100, such as 1.0 "
             "for artifacts that are right on at most one picture in a hundred less than the reference."
         )
+
+
+def check_floor(percent: float) -> None:
+    """Raise UsageError for a floor that is no percentage above 0 and at most 100."""
+    number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    if not number or not math.isfinite(percent) or not 0 < percent <= 100:
+        raise UsageError(
+            f"{FLOOR} {percent}: it is a percentage above 0 and at most 100, such as 60 "
+            "for a reference and artifacts that are right on at least 60 images of a hundred."
+        )
+
+
+def falls_short(hits: int, images: int, percent: float) -> bool:
+    """Whether `hits` of `images` are less than `percent` of a hundred; exact, so that the floor itself passes."""
+    return 100 * hits < _exact(percent) * images
 
 
 def fewest_images(points: float) -> int:
@@ -51,6 +67,13 @@ def drop_words(difference: PairedDifference, points: float) -> str:
     shown = next((text for digits in (1, 2, 3) if float(text := f"{drop:.{digits}f}") > points), f"{drop:.4f}")
     error = "" if difference.standard_error is None else f" ± {100 * difference.standard_error:.1f}"
     return f"{shown}{error} > {points:g}"
+
+
+def short_words(hits: int, images: int, percent: float) -> str:
+    """The accuracy in percent, with as many digits as it takes to see that it is below the floor."""
+    found = 100 * hits / images
+    shown = next((text for digits in (1, 2, 3) if float(text := f"{found:.{digits}f}") < percent), f"{found:.4f}")
+    return f"{shown} % < {percent:g} %"
 
 
 def _exact(points: float) -> Fraction:

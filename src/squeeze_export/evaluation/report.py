@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from squeeze_export.contracts import ArtifactKey, Precision, Target
-from squeeze_export.evaluation.limit import OPTION, drop_words, exceeds
+from squeeze_export.errors import SourceError
+from squeeze_export.evaluation.limit import FLOOR, OPTION, drop_words, exceeds, falls_short, short_words
 from squeeze_export.validation.accuracy import (
     TOP,
     PairedDifference,
@@ -20,11 +21,9 @@ from squeeze_export.validation.accuracy import (
 
 if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import ClassArray
+    from squeeze_export.validation.standing import Standing
 
 Status = Literal["MEASURED", "FAILED", "NOT_RUN"]
-
-
-_DOUBTED: Final = 20  # of so few images a good model may have none right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +101,9 @@ class Evaluation:
     """The whole report. `images` were evaluated, by every measured row; the other lists name what was not.
 
     `source`: the folder as given, or "demo". `labelled`: whether its images have labels; `images_sha256`: digest of the images
-    that were evaluated and their labels. `max_accuracy_drop`: the limit that was asked for, in points. `notices`: facts the user
-    must know, such as a damaged cache. `logs`: what the workers of lost subjects printed, with tracebacks.
+    that were evaluated and their labels. `max_accuracy_drop`: the limit that was asked for, in points; `min_accuracy`: the
+    floor, in percent. `standing`: how the reference stands to the labels, None without either. `notices`: facts the user must
+    know, such as a damaged cache. `logs`: what the workers of lost subjects printed, with tracebacks.
     """
 
     name: str
@@ -119,12 +119,15 @@ class Evaluation:
     labelled: bool = True
     images_sha256: str | None = None
     max_accuracy_drop: float | None = None
+    min_accuracy: float | None = None
+    standing: Standing | None = None
 
     def record(self) -> dict[str, object]:
         """What `--json` prints: the report with its schema version, exit code and problems, without the logs."""
         told = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "logs"}
-        dropped = [row.path for row in self.dropped]
-        return {"schema_version": 1, **told, "dropped": dropped, "exit_code": self.exit_code, "problems": self.problems}
+        refused = {"dropped": [row.path for row in self.dropped], "below": [row.path for row in self.below]}
+        judged = {"doubt": self.doubt, "exit_code": self.exit_code, "problems": self.problems}
+        return {"schema_version": 1, **told, **refused, **judged}
 
     @property
     def dropped(self) -> tuple[ArtifactRow, ...]:
@@ -142,34 +145,56 @@ class Evaluation:
         return self._drop_words(row) if row in self.dropped else None
 
     @property
-    def undecided(self) -> str | None:
-        """Why the limit cannot be held here, or None: a reference that is hardly ever right leaves nothing to lose."""
-        right = self.reference.accuracy.top1 if self.reference.accuracy else None
-        if self.max_accuracy_drop is None or right is None or 100 * right.value > self.max_accuracy_drop:
-            return None
-        return (
-            f"{OPTION} {self.max_accuracy_drop:g}: the reference itself is right on {right.hits} of {right.images} images, so no "
-            "artifact could drop by more. Are the labels those of this model, and the preprocessing its own?"
-        )
+    def below(self) -> tuple[ArtifactRow, ...]:
+        """The artifacts that are right on less than `min_accuracy`."""
+        floor = self.min_accuracy
+        if floor is None:
+            return ()
+        measured = ((row, row.accuracy) for row in self.artifacts)
+        return tuple(row for row, found in measured if found and falls_short(found.top1.hits, found.top1.images, floor))
 
     @property
     def doubt(self) -> str | None:
-        """Why the figures may say nothing, or None: where the reference is never right, nothing can be worse than it."""
-        right = self.reference.accuracy.top1 if self.reference.accuracy and self.labelled else None
-        if right is None or right.hits or right.images < _DOUBTED:
+        """Why the figures may say nothing, or None: labels or preprocessing that are hardly this model's."""
+        return self.standing.doubt() if self.standing else None
+
+    @property
+    def unfit(self) -> str | None:
+        """Why artifacts cannot be held to what was asked for beside this reference, or None: it guesses, or is too bad."""
+        stands, limit, floor = self.standing, self.max_accuracy_drop, self.min_accuracy
+        if stands is None or (limit is None and floor is None):
             return None
-        return (
-            f"the reference has not one of {right.images} images right, so the differences to it say nothing. "
-            "Are the labels those of this model, and the preprocessing its own?"
-        )
+        option = f"{OPTION} {limit:g}" if limit is not None else f"{FLOOR} {floor:g}"
+        if stands.no_better_than_a_guess:
+            told = self.doubt or (
+                f"the reference is right on {stands.right} of the {stands.images} images, and {stands.guess_words}. "
+                "Are these labels, and this preprocessing, the model's?"
+            )
+            return f"{option} says nothing here: {told}"
+        if floor is not None and falls_short(stands.right, stands.images, floor):
+            low = short_words(stands.right, stands.images, floor)
+            return f"{FLOOR} {floor:g}: the reference itself is too low: {low} of {stands.images} labelled images."
+        if limit is not None and 100 * stands.right <= limit * stands.images:
+            return (
+                f"{OPTION} {limit:g} says nothing here: the reference itself is right on {stands.right} of the {stands.images} "
+                "images, so no artifact could drop by more. Allow less."
+            )
+        return None
 
     @property
     def exit_code(self) -> int:
-        """5: an artifact failed or dropped; else 2: images, or a limit, could not be evaluated; else 6: NOT_RUN; else 0."""
+        """5: an artifact failed; else 3: the reference is unfit; else 5: one dropped or is below; else 2, 6 or 0.
+
+        2: images could not be evaluated; 6: NOT_RUN.
+        """
         codes = {row.exit_code for row in self.artifacts}
-        if codes - {0, 6} or self.dropped:
+        if codes - {0, 6}:
             return 5
-        if self.unreadable or self.missing or self.undecided:
+        if self.unfit:
+            return SourceError.exit_code
+        if self.dropped or self.below:
+            return 5
+        if self.unreadable or self.missing:
             return 2
         settled = self.reference.status == "MEASURED" or self.reference.waived
         return 0 if settled and 6 not in codes else 6
@@ -178,8 +203,11 @@ class Evaluation:
     def problems(self) -> tuple[str, ...]:
         """Why the exit code is not 0, a line each."""
         lines = [f"{row.path}: {row.status}: {row.reason}" for row in self.artifacts if row.status != "MEASURED"]
-        lines += [self._drop_words(row) for row in self.dropped]
-        lines += [self.undecided] if self.undecided else []
+        if self.unfit:
+            lines.append(self.unfit)
+        else:
+            lines += [self._drop_words(row) for row in self.dropped]
+            lines += [self._short_words(row) for row in self.below]
         if self.reference.status != "MEASURED" and not self.reference.waived:
             lines.append(f"reference: {self.reference.status}: {self.reference.reason}")
         if self.unreadable:
@@ -203,6 +231,17 @@ class Evaluation:
         return (
             f"{row.key} ({row.path}): accuracy DROPPED: {figures}. "
             f"Choose a precision that keeps more, or allow more with {OPTION}."
+        )
+
+    def _short_words(self, row: ArtifactRow) -> str:
+        """What --min-accuracy found wrong with an artifact."""
+        assert row.accuracy is not None
+        assert self.min_accuracy is not None
+        found, beside = row.accuracy.top1, self.reference.accuracy
+        reference = f"reference {100 * beside.top1.value:.1f}, artifact " if beside else ""
+        return (
+            f"{row.key} ({row.path}): accuracy TOO LOW: {reference}{short_words(found.hits, found.images, self.min_accuracy)} of "
+            f"{found.images} labelled images. Choose a precision that keeps more, or ask for less with {FLOOR}."
         )
 
 

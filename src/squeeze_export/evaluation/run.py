@@ -26,6 +26,7 @@ from squeeze_export.evaluation.report import (
 )
 from squeeze_export.evaluation.subjects import REFERENCE, Subject
 from squeeze_export.validation.accuracy import TOP
+from squeeze_export.validation.standing import standing_of
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array, PixelArray, PreprocessingSpec
@@ -243,9 +244,9 @@ class Run:
         return answer_key(course.subject.key, b"executor")
 
     def report(
-        self, name: str, source: str, reference: Subject | str | None, notices: tuple[str, ...], max_drop: float | None
+        self, name: str, source: str, reference: Subject | str | None, notices: tuple[str, ...], names: tuple[str, ...] | None
     ) -> Evaluation:
-        """Judge the answers. UsageError where no image at all could be read."""
+        """Judge the answers; `names`: the labels in class order. UsageError where no image at all could be read."""
         import numpy as np
 
         readable = [place for place, key in enumerate(self._keys) if key is not None]
@@ -258,6 +259,9 @@ class Run:
         known = [self._images.images[place].label for place in readable]
         labels = np.asarray(known, np.int32) if self._images.labelled else None
         told = self._reference_row(reference, readable, labels)
+        stands = None
+        if labels is not None and told.status == "MEASURED":
+            stands = standing_of(self._courses[REFERENCE].tops[readable][:, 0], labels, self._num_classes, names)
         rows = []
         for key, course in self._courses.items():
             if key == REFERENCE:
@@ -282,7 +286,7 @@ class Run:
             images_sha256=images_digest(
                 (key, label) for key, label in zip((self._keys[place] for place in readable), known, strict=True) if key
             ),
-            max_accuracy_drop=max_drop,
+            standing=stands,
         )
 
     def _reference_row(self, reference: Subject | str | None, readable: list[int], labels: ClassArray | None) -> ReferenceRow:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.cache import AnswerCache
 from squeeze_export.evaluation.crew import WORKER
 from squeeze_export.evaluation.images import DEMO_COUNT, ImageSet, demo_images, limited, read_images
-from squeeze_export.evaluation.limit import OPTION, check_images, check_limit
+from squeeze_export.evaluation.limit import OPTION, check_floor, check_images, check_limit
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Run, Watcher
 from squeeze_export.evaluation.subjects import OpenBundle, Subject, artifact_subjects, open_bundle, reference_subject
@@ -28,7 +28,8 @@ class EvaluationRequest:
     `weights`: where the reference comes from if the manifest does not tell: a path, or a word as in the export. `limit`: at most
     so many images, evenly spread (of the demo: the first, by default 2000). `workers`: how many processes compute at a time;
     None takes the cores. `cache`: the file of what was computed before; None for none. `max_accuracy_drop`: how many points an
-    artifact may be right less often than the reference; None for any.
+    artifact may be right less often than the reference; `min_accuracy`: on how many percent of the images reference and artifacts
+    must be right; None for any.
     """
 
     bundle: Path
@@ -39,6 +40,7 @@ class EvaluationRequest:
     workers: int | None = None
     cache: Path | None = None
     max_accuracy_drop: float | None = None
+    min_accuracy: float | None = None
 
 
 @torch_state.usual()
@@ -55,6 +57,8 @@ def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[
         check_limit(request.max_accuracy_drop)
         if not request.reference:
             raise UsageError(f"{OPTION} and --no-reference exclude each other: a drop is seen beside the reference.")
+    if request.min_accuracy is not None:
+        check_floor(request.min_accuracy)
     bundle = open_bundle(request.bundle)
     num_classes = bundle.manifest.source.num_classes
     if request.images == "demo":
@@ -93,7 +97,8 @@ def evaluate_bundle(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return run.report(bundle.manifest.name, str(request.images), reference, tuple(notices), request.max_accuracy_drop)
+    found = run.report(bundle.manifest.name, str(request.images), reference, tuple(notices), bundle.labels)
+    return replace(found, max_accuracy_drop=request.max_accuracy_drop, min_accuracy=request.min_accuracy)
 
 
 def _cores() -> int:
