@@ -38,7 +38,7 @@ from squeeze_export.exporters.coreml_rungs import check_target
 from squeeze_export.golden import keep_tolerances
 from squeeze_export.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.models.source import check_name, default_name, load_source, save_source
-from squeeze_export.plausibility import golden_labels, judged
+from squeeze_export.plausibility import looked_at
 from squeeze_export.preprocessing import spec_for
 from squeeze_export.starter_template import fed_targets, starter_folders, targets_of
 from squeeze_export.starters import add_starters
@@ -319,15 +319,8 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
         source = replace(source, notes=(*source.notes, unreadable))
     progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
     pack = make_golden(source, pictures)
-    if (pack.pixels == pack.pixels[:, :1, :1]).all():
-        raise UsageError(
-            f"the pictures in {request.images} show nothing: each is of one colour after resize and crop, and such inputs "
-            "prove little. Add real photographs."
-        )
-    known = golden_labels(request.images, paths, source)
-    source = replace(source, notes=(*source.notes, *judged(source, pack, known, own_images=request.images is not None)))
-    kind = _output_kind(request)
-    tolerances = {key.name: tolerance_for(key.target, key.precision, kind) for key in request.keys}
+    source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
+    tolerances = {key.name: tolerance_for(key.target, key.precision, _output_kind(request)) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     images = None

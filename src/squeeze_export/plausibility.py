@@ -53,6 +53,19 @@ class GoldenLabels:
         return np.asarray(places, np.int64), np.asarray([self.classes[place] for place in places], np.int32)
 
 
+def looked_at(source: SourceModel, pack: GoldenPack, folder: Path | None, paths: Sequence[Path]) -> tuple[str, ...]:
+    """What the user must know of the golden pack, made of the images at `paths` in `folder`, or of the demo images (None).
+
+    Raises UsageError for images that show nothing, SourceError for answers that no artifact could be held to.
+    """
+    if (pack.pixels == pack.pixels[:, :1, :1]).all():
+        raise UsageError(
+            f"the pictures in {folder} show nothing: each is of one colour after resize and crop, and such inputs "
+            "prove little. Add real photographs."
+        )
+    return judged(source, pack, golden_labels(folder, paths, source), own_images=folder is not None)
+
+
 def golden_labels(folder: Path | None, paths: Sequence[Path], source: SourceModel) -> GoldenLabels:
     """The labels of the images at `paths` in `folder`; without one, of the demo images, if the model has the demo's classes."""
     if source.head != "classifier":
