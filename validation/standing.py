@@ -62,13 +62,18 @@ class Standing:
 
     @property
     def guess(self) -> float:
-        """How often a guess among the classes shown is right, as a fraction; of one class shown, among all of the model's."""
-        return 1 / (self.classes if self.classes > 1 else self.model_classes)
+        """How often a guess is right, as a fraction."""
+        return 1 / self.choices
+
+    @property
+    def choices(self) -> int:
+        """Among how many classes one would guess: those shown; where only one is, all of the model's."""
+        return self.classes if self.classes > 1 else self.model_classes
 
     @property
     def no_better_than_a_guess(self) -> bool:
         """Whether nothing can be held against it: at or below chance on these images, or its labels are in another order."""
-        return self.at_chance or self.far_better or self.right <= self.guess * self.images
+        return self.at_chance or self.far_better or self.right * self.choices <= self.images
 
     def doubt(self, images: str = "images") -> str | None:
         """Why the labels or the preprocessing may not be the model's, None where nothing speaks for it. `images`: their name."""
