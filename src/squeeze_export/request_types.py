@@ -29,6 +29,7 @@ _FORMS: Final[Mapping[str, tuple[tuple[type, ...], bool, str]]] = {
     "keep_going": ((bool,), False, "keep_going=True"),
     "calibration": (_PATH, True, 'calibration="photos", a folder of pictures'),
     "max_accuracy_drop": ((int, float), True, "max_accuracy_drop=1.0"),
+    "min_accuracy": ((int, float), True, "min_accuracy=60.0"),
 }
 _TUPLES: Final[Mapping[str, tuple[type, bool, str]]] = {
     "targets": (str, False, 'targets=("coreml", "tflite")'),

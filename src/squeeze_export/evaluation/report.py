@@ -139,10 +139,12 @@ class Evaluation:
         return tuple(row for row, beside in measured if beside and exceeds(beside.top1_difference, self.images, limit))
 
     def why_refused(self, row: ArtifactRow) -> str | None:
-        """Why an artifact may not be published, a line; None where it was measured and dropped by no more than was allowed."""
+        """Why an artifact may not be published, a line; None where it was measured within the limits."""
         if row.status != "MEASURED":
             return f"{row.path}: {row.status}: {row.reason}"
-        return self._drop_words(row) if row in self.dropped else None
+        if row in self.dropped:
+            return self._drop_words(row)
+        return self._short_words(row) if row in self.below else None
 
     @property
     def below(self) -> tuple[ArtifactRow, ...]:
