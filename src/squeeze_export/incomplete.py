@@ -32,8 +32,10 @@ def missing_of(results: Sequence[Result], *, allow_unproven: bool) -> tuple[Miss
 
 
 def dropped_of(found: Evaluation) -> tuple[MissingRecord, ...]:
-    """The artifacts that an evaluation refuses, each with its own line."""
+    """The artifacts that an evaluation refuses, each with its own line; none where its reference is no measure for any."""
     made = []
+    if found.unfit:
+        return ()
     for row in found.artifacts:
         told = found.why_refused(row)
         if told is not None:

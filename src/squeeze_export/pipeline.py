@@ -146,8 +146,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
             dropped = incomplete.dropped_of(found)
-            measured = made.accuracy is not None and not found.unfit
-            if request.keep_going and measured and dropped and len(dropped) < len(made.artifacts):
+            if request.keep_going and made.accuracy is not None and dropped and len(dropped) < len(made.artifacts):
                 made = incomplete.leave_out(prepared, made, dropped, starters_of(request))
             else:
                 refuse_drop(found, made.accuracy, results, allow_unproven=request.allow_unproven)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from squeeze_export import accuracy_gate, claims, ladder, manifest, screen
+from squeeze_export import accuracy_gate, claims, incomplete, ladder, manifest, screen
 from squeeze_export.accuracy_table import accuracy_table
 from squeeze_export.contracts import ExportRequest
 from squeeze_export.errors import UsageError
@@ -66,6 +66,9 @@ def test_an_artifact_below_the_floor_is_refused_and_one_above_it_recorded(tmp_pa
     figures = "reference 100.0, artifact 85.7 % < 90 % of 42 labelled images"
     assert f"torchscript fp32 (torchscript/net.1): accuracy TOO LOW: {figures}." in told
     assert "tflite fp32" not in told
+    (left_out,) = incomplete.dropped_of(found)  # --keep-going writes the other
+    assert (left_out.target, left_out.exit_code) == ("torchscript", 5)
+    assert "TOO LOW" in left_out.reason
     console = screen.out()
     with console.capture() as captured:
         console.print(accuracy_table(made.accuracy))
@@ -89,6 +92,7 @@ def test_no_limit_is_held_against_a_reference_whose_labels_are_in_another_order(
     assert "says nothing here: the reference is" in told
     assert "With the classes in reverse it is right on 42 of 42" in told
     assert "DROPPED" not in told and "TOO LOW" not in told
+    assert incomplete.dropped_of(found) == ()  # --keep-going finds nothing that could be written without the others
     found, made = exported(tmp_path, pictures, **limits)
     refuse_drop(found, made.accuracy, (), allow_unproven=False)
     assert (found.doubt, found.exit_code) == (None, 0)
