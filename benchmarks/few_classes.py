@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from squeeze_export.calibration import demo_calibration
+from squeeze_export.calibration import demo_calibration, read_calibration
 from squeeze_export.contracts import ExportSettings, Signature, SourceModel
 from squeeze_export.exporters import EXPORTERS, graph
 from squeeze_export.golden import demo_images, make_golden, read_pictures
@@ -139,7 +139,9 @@ def main() -> int:
             signature = Signature(input=declared, outputs=(graph.output_spec(source, "probabilities"),))
             wrong = {fault: Eager(module, signature) for fault, module in planted(source).items()}
             known.append((source, head.name, packs, signature, wrong))
-        calibration = demo_calibration(known[0][0].preprocessing, of_demo=False).pixels
+        spec = known[0][0].preprocessing
+        own = options.calibrated_with == "photographs"
+        calibration = (read_calibration(options.calibration, spec) if own else demo_calibration(spec, of_demo=False)).pixels
         for target, precision in options.precisions:
             for source, name, packs, signature, wrong in known:
                 bar = replace(_bar(source, target, precision), precision="fp32")  # of the runner, which rounds nothing
@@ -405,6 +407,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--precisions", default=DEFAULT, help=f"TARGET=PRECISION,… separated by blanks (default: {DEFAULT})")
     parser.add_argument("--figures", type=Path, help="write every figure here, one JSON object a line")
     parser.add_argument("--answers", type=Path, help="keep what each file says there; what is kept is not made again")
+    parser.add_argument("--calibrated-with", choices=("drawn", "photographs"), default="drawn", help="what ranges come from")
     parser.add_argument("--heads", type=int, default=len(CLASSES) + len(ROWS), help="how many, for a quick look")
     parser.add_argument("--first", type=int, default=0, help="the head to begin with")
     options = parser.parse_args()
