@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeeze_export.agreements import Agreement, Witness
-from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Signature, Target, WeightDigest
+from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Scores, Signature, Target, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
 from squeeze_export.validation.agreement import agreement
 from squeeze_export.validation.parity import answers, judge
@@ -75,7 +75,9 @@ def _judge(
     opened: list[Runner] | None = None,
 ) -> ParityReport:
     """Judge by one executor; the runner that it was done with is added to `opened`, with its answers in memory."""
-    tolerance = tolerance_for(target, precision, signature.outputs[0].kind if signature.outputs else "probabilities")
+    kind = signature.outputs[0].kind if signature.outputs else "probabilities"
+    classes = pack.reference.logits.shape[-1] if isinstance(pack.reference, Scores) else None
+    tolerance = tolerance_for(target, precision, kind, classes=classes)
     try:
         runner = module.open(path, signature, precision)
     except ArtifactError as error:

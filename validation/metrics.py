@@ -79,21 +79,21 @@ class Top1:
     flips: tuple[int, ...]
 
 
-def top1(reference: Array, target: Array) -> Top1:
+def top1(reference: Array, target: Array, *, tie: float | None = None) -> Top1:
     """Compare the best classes; a difference is a tie where the reference prefers its own class to the target's by less than
     the largest error on that image.
 
     Less than once, not twice: a flip needs `target[b] >= target[a]`, so the margin never exceeds `|error[a]| + |error[b]|`, and
-    twice the error would excuse every flip there is.
+    twice the error would excuse every flip there is. `tie`: a margin that is given, in place of that error.
     """
     expected, found = _pair(reference, target)
     rows = np.arange(len(expected))
     own, others = expected.argmax(axis=1), found.argmax(axis=1)
     margin = expected[rows, own] - expected[rows, others]
     differs = own != others
-    tie = differs & (margin < _error_per_image(expected, found))
-    flips = tuple(int(index) for index in np.flatnonzero(differs & ~tie))
-    return Top1(agreement=float((~differs).mean()), ties=int(tie.sum()), flips=flips)
+    tied = differs & (margin < (_error_per_image(expected, found) if tie is None else tie))
+    flips = tuple(int(index) for index in np.flatnonzero(differs & ~tied))
+    return Top1(agreement=float((~differs).mean()), ties=int(tied.sum()), flips=flips)
 
 
 def or_none(value: float) -> float | None:

@@ -6,6 +6,9 @@ One allowed logit error E = max_error_of_peak * max |reference logit| rules ever
     probabilities          |error| <= min(1/2, 2 peak) E     (peak: the largest reference probability; |dp| <= p (1 - p) 2 E)
 The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing.
 
+Of few classes the tolerance gives the largest probability error itself, in place of what E makes of it; where the output is
+logits, it holds for their softmax. The best class may be another where the reference prefers its own by less than that.
+
 Integers are judged as what they stand for. Integer probabilities hide what is behind them, whatever floor one puts below them: so
 the runner must show the logits, whose log-probabilities are judged, and the integers must be their softmax to the level.
 
@@ -173,7 +176,7 @@ def _name_problems(results: list[Mapping[str, Array]], signature: Signature) -> 
 class _View:
     """One quantity seen by reference and target, (images, classes), and how large an error E allows in it (`scale` E).
 
-    `ranked`: whether the columns are classes, so that there is a best one.
+    `ranked`: whether the columns are classes, so that there is a best one. `bar`: the largest error itself, in place of E's.
     """
 
     observed: str
@@ -182,6 +185,7 @@ class _View:
     scale: float
     judge_snr: bool
     ranked: bool = True
+    bar: float | None = None
 
 
 def _judge_output(
@@ -202,18 +206,20 @@ def _judge_output(
     if isinstance(reference, Features):
         view = _View(observed="features", reference=rows, target=found, scale=peak, judge_snr=True, ranked=False)
         return [_compare(spec.name, view, pack, tolerance)]
-    if spec.kind == "logits":
-        view = _View(observed="logits", reference=rows, target=found, scale=peak, judge_snr=True)
-        return [_compare(spec.name, view, pack, tolerance)]
-
     most_likely = float(reference.probabilities.max())
     shown = _View(
         observed="probabilities",
         reference=reference.probabilities,
-        target=found,
+        target=np.exp(_log_softmax(found)) if spec.kind == "logits" else found,
         scale=min(0.5, 2 * most_likely) * peak,
         judge_snr=False,
+        bar=tolerance.max_probability_error,
     )
+    if spec.kind == "logits":
+        view = _View(observed="logits", reference=rows, target=found, scale=peak, judge_snr=True)
+        views = [view] if tolerance.max_probability_error is None else [view, shown]
+        return [_compare(spec.name, each, pack, tolerance) for each in views]
+
     judged = [_compare(spec.name, shown, pack, tolerance)]
     if any(LOGITS_TAP in result for result in results):
         tapped, problems = _stack(LOGITS_TAP, results, shape, None)
@@ -300,10 +306,13 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
     # A reference of zeros allows no error at all: then nothing but equality passes, and no tolerance would help.
     smallest = error / view.scale if view.scale > 0 else (0.0 if error == 0 else None)
     snr, centred = metrics.snr_db(reference, target), metrics.centred_snr_db(reference, target)
-    top1 = metrics.top1(reference, target) if view.ranked else None
+    top1 = metrics.top1(reference, target, tie=view.bar) if view.ranked else None
 
     problems: list[str] = []
-    if smallest is None or smallest > tolerance.max_error_of_peak:
+    if view.bar is not None:
+        if error > view.bar:
+            problems.append(f"an error of {error:.3g} ({worst}) exceeds {view.bar:g}, which is what few classes may differ by")
+    elif smallest is None or smallest > tolerance.max_error_of_peak:
         needed = "no tolerance" if smallest is None else f"{smallest:.3g}"
         problems.append(
             f"max abs error {error:.3g} ({worst}) exceeds the tolerance {tolerance.max_error_of_peak:g} of the peak; "
@@ -314,9 +323,13 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         # NaN: there is one class only, which has no centred SNR.
         problems += [f"{what} {found:.1f} dB is below {bar:g} dB" for what, found, bar in bars if found < bar]
     # Of probabilities the quantity behind them is judged: after a softmax an error says nothing of the margin of close classes.
-    if view.judge_snr and top1 is not None and top1.flips:
+    # Of few classes it is the probabilities: an error on the one class is an error on the others, so that it hardly ever exceeds
+    # the margin of a flip, however wrong that is, and seldom excuses a near tie.
+    decides = view.judge_snr if tolerance.max_probability_error is None else view.bar is not None
+    if decides and top1 is not None and top1.flips:
         flipped = ", ".join(pack.names[index] for index in top1.flips[:5])
-        problems.append(f"{len(top1.flips)} of {len(pack.names)} images have another top-1 by more than the error: {flipped}")
+        margin = "the error" if view.bar is None else f"{view.bar:g}"
+        problems.append(f"{len(top1.flips)} of {len(pack.names)} images have another top-1 by more than {margin}: {flipped}")
     return OutputParity(
         name=name,
         observed=view.observed,
@@ -330,7 +343,7 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         top1_agreement=None if top1 is None else top1.agreement,
         top1_ties=0 if top1 is None else top1.ties,
         top5_agreement=metrics.top_k_agreement(reference, target, 5) if view.ranked else None,
-        smallest_passing_error_of_peak=smallest,
+        smallest_passing_error_of_peak=None if view.bar is not None else smallest,
         problems=tuple(problems),
     )
 

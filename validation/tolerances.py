@@ -201,14 +201,31 @@ _OF_LOG_PROBABILITIES: Final = frozenset(
     | {("torchscript", "int8")}
 )
 
+FEW: Final = 10  # classes, at most
+_EXACT: Final = frozenset({"fp32", "fp16", "sparse"})  # round nothing that eight drawn images could not show
+_FEW_DB: Final = 6.0
+_FEW_ERROR: Final = 0.1
+# Ten numbers say too little of a sum: with 8 images of two classes the ratio of two equal powers is 6 dB off in 3 of 100 draws.
+_FEW_REASON: Final = (
+    "Of {classes} classes an app sees the answer and its probability. No probability may differ by more than {error:g}: ten "
+    "points, or what the error of the peak makes of a logit of 3 (95 %). An answer that leads by that may be no other. An SNR "
+    "over so few numbers swings: both need only be 6 dB below the centred bar of many classes."
+)
 
-def tolerance_for(target: Target, precision: Precision, kind: OutputKind = "probabilities") -> Tolerance:
+
+def tolerance_for(
+    target: Target, precision: Precision, kind: OutputKind = "probabilities", *, classes: int | None = None
+) -> Tolerance:
     """Give the bar; by target as well, since fp16 is Core ML's arithmetic but only the storage of the other two.
+
+    `classes`: of a classifier. Where weights or activations are rounded and there are at most 10, see of_few.
 
     `kind`: of the artifact's output. Rounded weights and activations err by as much on logits as on log-probabilities, but
     logits are smaller: their uncentred bars are wider. The centred one, which does not hang on the view, stays.
     """
     bar = TOLERANCES[target, precision]
+    if classes is not None and 2 <= classes <= FEW and kind != "features" and precision not in _EXACT:
+        bar = of_few(bar, classes)
     if kind != "logits" or (target, precision) not in _OF_LOG_PROBABILITIES:
         return bar
     return replace(
@@ -217,3 +234,15 @@ def tolerance_for(target: Target, precision: Precision, kind: OutputKind = "prob
         min_snr_db=bar.min_snr_db - 6,
         reason=f"{bar.reason} As logits, whose span is half that of log-probabilities: 6 dB less and twice the error.",
     )
+
+
+def of_few(bar: Tolerance, classes: int) -> Tolerance:
+    """The bar for a classifier of few classes: the decision and the probabilities judge, SNRs only that something is compared.
+
+    With logits that reach 3, which softmax makes 95 %, an error e of the peak is at most p (1 - p) 2 * 3 e <= 1.5 e of a
+    probability.
+    """
+    lowest = bar.min_centred_snr_db - _FEW_DB
+    error = max(_FEW_ERROR, min(1.5 * bar.max_error_of_peak, 1.0))
+    reason = f"{_FEW_REASON.format(classes=classes, error=error)} {bar.reason}"
+    return replace(bar, min_snr_db=lowest, min_centred_snr_db=lowest, max_probability_error=error, reason=reason)

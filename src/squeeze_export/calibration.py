@@ -14,7 +14,7 @@ from squeeze_export.manifest import CalibrationRecord
 from squeeze_export.preprocessing import load_pixels, pixels
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import PixelArray, PreprocessingSpec
+    from squeeze_export.contracts import ExportRequest, PixelArray, PreprocessingSpec, SourceModel
 
 FEWEST: Final = 8
 MOST: Final = 256  # more did not change a result measurably, and every rung runs the network over all of them
@@ -90,6 +90,17 @@ def find_pictures(folder: Path) -> list[Path]:
             f"good. Their names end in {USUAL}.{also}"
         )
     return list(found.readable)
+
+
+def default_notes(request: ExportRequest, source: SourceModel, images: Calibration | None, *, judged: bool) -> tuple[str, ...]:
+    """What a user must know of the images that judged (if any did) and calibrated: the default ones are the demo's."""
+    from squeeze_export.golden import MAX_IMAGES
+
+    drawn = judged and request.images is None and source.weights.kind != "demo"
+    note = f"judged on {MAX_IMAGES} drawn images that are not this model's; pass --images with pictures of its own kind."
+    if images is not None and images.record.origin == "demo":
+        note += " Where it was tried, --calibration-data alone changed no verdict."  # docs/parity.md has the numbers
+    return (*((note,) if drawn else ()), *(images.notes if images else ()))
 
 
 def _classes(folder: Path, found: list[Path]) -> set[str]:

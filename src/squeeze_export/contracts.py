@@ -339,7 +339,8 @@ class Tolerance:
 
     `max_error_of_peak`: largest absolute error of a logit (or feature) over the largest absolute reference one; parity.py says
     what follows from it for probabilities. SNRs in dB, on logits or features. `probability_floor`: below it the target's
-    arithmetic has no full digits.
+    arithmetic has no full digits. `max_probability_error`: of few classes, the largest absolute error of any probability; None
+    where only the others judge.
     """
 
     precision: Precision
@@ -348,6 +349,7 @@ class Tolerance:
     min_centred_snr_db: float
     reason: str
     probability_floor: float = 2.0**-126  # the smallest normal fp32
+    max_probability_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ class ExportFailed(SqueezeExportError):
     """Not every artifact passed: nothing was written. `results` has what is known about each; the worst one is the exit code.
 
     `accuracy`: what --max-accuracy-drop found, where it came to that; `logs`: what was printed by what failed in it; `notes`:
-    what is known of the calibration images.
+    what is known of the golden and calibration images.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
                 for key, wanted in settings.items()
             ]
         )
-        notes = images.notes if images else ()
+        notes = calibration.default_notes(request, source, images, judged=any(result.reports for result in results))
         all_results, wanted = results, request
         lost = incomplete.missing_of(results, allow_unproven=request.allow_unproven)
         if not request.keep_going or len(lost) == len(results):
@@ -320,7 +320,8 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
     progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
-    tolerances = {key.name: tolerance_for(key.target, key.precision, _output_kind(request)) for key in request.keys}
+    kind = _output_kind(request)
+    tolerances = {key.name: tolerance_for(key.target, key.precision, kind, classes=source.num_classes) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     images = None
@@ -340,7 +341,7 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
 def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str, ...] = ()) -> None:
     """Raise ExportFailed unless every artifact passed (or, where allowed, could only not be executed here).
 
-    `notes`: what is known of the calibration images, which may well be the cause.
+    `notes`: what is known of the golden and calibration images, which may well be the cause.
     """
     told = tuple(results)
     found = [trouble for result in told for trouble in troubles(result, allow_unproven=allow_unproven)]

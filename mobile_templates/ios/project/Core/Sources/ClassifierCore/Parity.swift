@@ -9,6 +9,8 @@ struct Tolerance: Codable, Equatable, Sendable {
   var minCentredSnrDb: Double
   /// Smaller probabilities have too few digits left to be compared by their logarithm.
   var probabilityFloor: Double?
+  /// Of few classes, the largest error of any probability; absent where only the others judge.
+  var maxProbabilityError: Double?
   var reason: String
 }
 
@@ -33,7 +35,9 @@ struct Comparison: Codable, Equatable, Sendable {
 ///
 /// One allowed logit error E = `maxErrorOfPeak` * largest absolute reference logit rules everything: logits may differ by E,
 /// log-probabilities by 2 E (the normaliser may move against the logit), probabilities by min(1/2, 2 p) E, p the largest
-/// reference probability. SNRs are of logits or log-probabilities.
+/// reference probability. SNRs are of logits or log-probabilities. Of few classes the tolerance gives the largest probability
+/// error itself, also where the model gives logits, and the best class is judged there: it may be another where the reference
+/// prefers its own by less than that.
 struct Parity {
   let pack: GoldenPack
   let tolerance: Tolerance
@@ -43,17 +47,24 @@ struct Parity {
     let target = scores.map { $0.map(Double.init) }
     let logits = pack.logits.map { $0.map(Double.init) }
     let peak = logits.joined().map(abs).max() ?? 0
+    let reference = pack.probabilities.map { $0.map(Double.init) }
+    let few = tolerance.maxProbabilityError
     switch kind {
     case .logits:
-      return [compare("logits", logits, target, scale: peak, judgesSNR: true)]
+      let judged = compare("logits", logits, target, scale: peak, judgesSNR: true)
+      guard few != nil else { return [judged] }
+      let softened = target.map { Self.logSoftmax($0).map(exp) }
+      return [
+        judged,
+        compare("probabilities", reference, softened, scale: 1, judgesSNR: false, limit: few),
+      ]
     case .probabilities:
-      let reference = pack.probabilities.map { $0.map(Double.init) }
       let likeliest = reference.joined().max() ?? 0
       let floor = tolerance.probabilityFloor ?? Double(Float.leastNormalMagnitude)
       return [
         compare(
           "probabilities", reference, target, scale: min(0.5, 2 * likeliest) * peak,
-          judgesSNR: false),
+          judgesSNR: false, limit: few),
         compare(
           "log-probabilities",
           logits.map { Self.logSoftmax($0).map { max($0, log(floor)) } },
@@ -65,7 +76,7 @@ struct Parity {
 
   private func compare(
     _ observed: String, _ reference: [[Double]], _ target: [[Double]], scale: Double,
-    judgesSNR: Bool
+    judgesSNR: Bool, limit: Double? = nil
   ) -> Comparison {
     let names = pack.images.map(\.name)
     var result = Comparison(
@@ -85,8 +96,13 @@ struct Parity {
     let largest = worst.max() ?? 0
     result.maxAbsError = largest
     result.worstImage = names[worst.firstIndex(of: largest) ?? 0]
-    result.errorOfPeak = largest == 0 ? 0 : largest / scale
-    if result.errorOfPeak > tolerance.maxErrorOfPeak {
+    // Where a limit of its own stands, no share of the peak is told: there is none that would have to be larger.
+    result.errorOfPeak = largest == 0 || limit != nil ? 0 : largest / scale
+    if let limit, largest > limit {
+      result.problems.append(
+        "\(observed): the error \(Self.short(largest)) (\(result.worstImage)) exceeds "
+          + "\(Self.short(limit)), which is what few classes may differ by")
+    } else if result.errorOfPeak > tolerance.maxErrorOfPeak {
       result.problems.append(
         "\(observed): the error \(Self.short(largest)) (\(result.worstImage)) exceeds the tolerance; "
           + "\(Self.short(result.errorOfPeak)) of the peak would have passed, "
@@ -106,13 +122,15 @@ struct Parity {
         }
       }
     }
-    judgeTop1(reference, target, worst, names, flipsCount: judgesSNR, &result)
+    let ties = limit.map { limit in worst.map { _ in limit } } ?? worst
+    let flipsCount = judgesSNR == (tolerance.maxProbabilityError == nil)
+    judgeTop1(reference, target, ties, names, flipsCount: flipsCount, &result)
     return result
   }
 
-  /// Another best class is a tie where the reference prefers its own by less than the error on that picture.
+  /// Another best class is a tie where the reference prefers its own by less than `ties`: the error on that picture, or the limit.
   private func judgeTop1(
-    _ reference: [[Double]], _ target: [[Double]], _ worst: [Double], _ names: [String],
+    _ reference: [[Double]], _ target: [[Double]], _ ties: [Double], _ names: [String],
     flipsCount: Bool, _ result: inout Comparison
   ) {
     for (index, row) in reference.enumerated() {
@@ -120,7 +138,7 @@ struct Parity {
       let other = Self.best(target[index])
       if own == other {
         result.top1Agreements += 1
-      } else if row[own] - row[other] < worst[index] {
+      } else if row[own] - row[other] < ties[index] {
         result.top1Ties += 1
       } else if flipsCount {
         result.problems.append(

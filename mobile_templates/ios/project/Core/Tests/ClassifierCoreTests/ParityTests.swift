@@ -46,6 +46,24 @@ final class ParityTests: XCTestCase {
     XCTAssertEqual(found.problems, [])
   }
 
+  func testOfFewClassesTheProbabilitiesAreJudgedAlsoBehindLogits() throws {
+    let pack = try ProjectFiles.pack()
+    let shifted = pack.logits.map { row in row.enumerated().map { $1 + ($0 == 0 ? 1 : 0) } }
+    let moved = zip(pack.probabilities, shifted.map(TopK.softmax)).map { $1[0] - $0[0] }
+    let largest = Double(try XCTUnwrap(moved.max()))
+    func problems(_ limit: Double) -> [[String]] {
+      let parity = Parity(
+        pack: pack,
+        tolerance: Tolerance(
+          precision: "int8", maxErrorOfPeak: 1e6, minSnrDb: -200, minCentredSnrDb: -200,
+          probabilityFloor: nil, maxProbabilityError: limit, reason: "as in the test"))
+      return parity.judge(shifted, kind: .logits).map(\.problems)
+    }
+    XCTAssertEqual(problems(largest * 1.01), [[], []])
+    XCTAssertEqual(problems(largest * 0.99)[0], [])
+    XCTAssertFalse(problems(largest * 0.99)[1].isEmpty)
+  }
+
   func testMissingScoresAreAProblem() throws {
     let parity = try parity()
     XCTAssertFalse(parity.judge([], kind: .logits)[0].problems.isEmpty)

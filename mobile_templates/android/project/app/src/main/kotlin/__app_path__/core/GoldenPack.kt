@@ -15,6 +15,8 @@ class Tolerance(
     val minSnrDb: Double,
     val minCentredSnrDb: Double,
     val probabilityFloor: Double,
+    /** Of few classes, the largest error of any probability; else null. */
+    val maxProbabilityError: Double? = null,
 )
 
 /** One picture of the pack: its file, and what the reference makes of it. */
@@ -81,9 +83,11 @@ class GoldenPack(
                 minSnrDb = found.getDouble("min_snr_db"),
                 minCentredSnrDb = found.getDouble("min_centred_snr_db"),
                 probabilityFloor = found.optDouble("probability_floor", SMALLEST_NORMAL),
+                maxProbabilityError = if (found.isNull(OF_FEW)) null else found.getDouble(OF_FEW),
             )
         }
 
+        private const val OF_FEW = "max_probability_error"
         private const val SMALLEST_NORMAL = 1.1754943508222875e-38
 
         private fun array(

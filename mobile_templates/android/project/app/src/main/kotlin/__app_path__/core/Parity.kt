@@ -18,6 +18,7 @@ class Difference(
     val centredSnrDb: Double,
     val flips: List<Int>,
     val judgesSnr: Boolean,
+    val judgesBest: Boolean,
 ) {
     /** Why this is more than [tolerance] allows; empty where it is not. Written so that NaN is a problem. */
     fun problems(tolerance: Tolerance): List<String> =
@@ -29,13 +30,15 @@ class Difference(
             if (judgesSnr && centredSnrDb < tolerance.minCentredSnrDb) {
                 add("centred SNR %.1f dB is below %.1f dB".format(Locale.ROOT, centredSnrDb, tolerance.minCentredSnrDb))
             }
-            if (judgesSnr && flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
+            if (judgesBest && flips.isNotEmpty()) add("another best class on ${flips.size} pictures")
         }
 }
 
 /**
  * Judges scores as the export did. One allowed logit error E = tolerance * largest reference logit rules everything by what
- * softmax makes of it: logits may differ by E, log-probabilities by 2 E, probabilities by min(1/2, 2 peak) E.
+ * softmax makes of it: logits may differ by E, log-probabilities by 2 E, probabilities by min(1/2, 2 peak) E. Of few classes
+ * the tolerance gives the largest probability error itself, also where the model gives logits, and the best class is judged
+ * there: it may be another where the reference prefers its own by less than that.
  */
 object Parity {
     fun compare(
@@ -47,16 +50,22 @@ object Parity {
         val logits = pack.images.map { image -> image.logits.map(Float::toDouble) }
         val found = scores.map { row -> row.map(Float::toDouble) }
         val allowed = pack.tolerance.maxErrorOfPeak * logits.maxOf { row -> row.maxOf { abs(it) } }
-        if (kind == OutputKind.LOGITS) return listOf(difference("logits", logits, found, allowed, true))
         val probabilities = pack.images.map { image -> image.probabilities.map(Float::toDouble) }
+        val few = pack.tolerance.maxProbabilityError
+        if (kind == OutputKind.LOGITS) {
+            val judged = difference("logits", logits, found, allowed, true, few)
+            if (few == null) return listOf(judged)
+            val softened = found.map { row -> logSoftmax(row).map(::exp) }
+            return listOf(judged, difference("probabilities", probabilities, softened, few, false, few))
+        }
         val peak = probabilities.maxOf { it.max() }
         val floor = pack.tolerance.probabilityFloor
         // Below the floor both sides count as the floor: equal where both are below, and far apart where one is not.
         val expected = logits.map { row -> logSoftmax(row).map { max(it, ln(floor)) } }
         val behind = found.map { row -> row.map { if (it.isNaN()) it else ln(max(it, floor)) } }
         return listOf(
-            difference("probabilities", probabilities, found, min(0.5, 2 * peak) * allowed, false),
-            difference("log-probabilities", expected, behind, 2 * allowed, true),
+            difference("probabilities", probabilities, found, few ?: (min(0.5, 2 * peak) * allowed), false, few),
+            difference("log-probabilities", expected, behind, 2 * allowed, true, few),
         )
     }
 
@@ -66,7 +75,9 @@ object Parity {
         target: List<List<Double>>,
         allowed: Double,
         judgesSnr: Boolean,
+        few: Double?,
     ): Difference {
+        val tie = few.takeUnless { judgesSnr }
         val errors = reference.indices.map { image ->
             require(reference[image].size == target[image].size) {
                 "${target[image].size} scores for ${reference[image].size} classes."
@@ -82,20 +93,21 @@ object Parity {
             allowedError = allowed,
             snrDb = decibels(reference, errors),
             centredSnrDb = decibels(reference.map(::centred), errors.map(::centred)),
-            flips = reference.indices.filter { flipped(reference[it], target[it], worst[it]) },
+            flips = reference.indices.filter { flipped(reference[it], target[it], tie ?: worst[it]) },
             judgesSnr = judgesSnr,
+            judgesBest = judgesSnr == (few == null),
         )
     }
 
-    /** Whether the best class differs by more than a tie: where the reference's margin is below the error, either may win. */
+    /** Whether the best class differs by more than a tie: where the reference's margin is below [tie], either may win. */
     private fun flipped(
         reference: List<Double>,
         target: List<Double>,
-        error: Double,
+        tie: Double,
     ): Boolean {
         val own = reference.indices.maxBy { reference[it] }
         val other = target.indices.maxBy { target[it] }
-        return own != other && !(reference[own] - reference[other] < error)
+        return own != other && !(reference[own] - reference[other] < tie)
     }
 
     private fun centred(row: List<Double>): List<Double> = row.average().let { mean -> row.map { it - mean } }
