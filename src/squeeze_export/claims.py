@@ -46,6 +46,8 @@ def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: boo
     told = []
     if source.preprocessing != pack.preprocessing:
         told.append(f"source.preprocessing is {source.preprocessing}, the golden pack was made with {pack.preprocessing}")
+    if isinstance(pack.reference, Scores) and source.head_relu and bool((pack.reference.logits < 0).any()):
+        told.append("source.head_relu is true, and the golden pack has logits below 0, which a ReLU never gives")
     head = "classifier" if isinstance(pack.reference, Scores) else "features"
     if source.head != head:
         return [*told, f"source.head is {source.head}, the golden pack holds the answers of {head}"]

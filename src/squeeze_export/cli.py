@@ -206,6 +206,14 @@ def export_command(
             rich_help_panel=_INPUT,
         ),
     ] = None,
+    head_relu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="yes|no",
+            help="Whether a ReLU stands behind the classifier's convolution (default yes, as torchvision). Weights do not tell.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     output_kind: Annotated[
         str | None,
         typer.Option(
@@ -218,6 +226,14 @@ def export_command(
             metavar="DIR",
             help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
             "All of them for --max-accuracy-drop.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NPZ|CSV",
+            help="Your own scores of some of --images, by name: the source must give them, before anything is exported.",
             rich_help_panel=_INPUT,
         ),
     ] = None,
@@ -297,6 +313,8 @@ def export_command(
         color_order=color_order,
         input_kind=input_kind,
         head=head,
+        head_relu=head_relu,
+        reference=reference,
         output_kind=output_kind,
         images=images,
         output=output,

@@ -222,6 +222,7 @@ class SourceModel:
     `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> (N, width): logits, or with the head
     "features" the averaged channels in front of the classifier, whose weights it then lacks. `num_classes` and `weights` are
     always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
+    `head_relu`: whether a ReLU stands behind the classifier's convolution: weights alone do not tell.
     `notes`: what the user must know of how weights and labels were read, a sentence each; they do not travel to workers.
     """
 
@@ -234,6 +235,7 @@ class SourceModel:
     weights: WeightsOrigin
     head: Head = "classifier"
     notes: tuple[str, ...] = ()
+    head_relu: bool = True
 
     @property
     def width(self) -> int:
@@ -449,7 +451,9 @@ class ExportRequest:
     reference's best class for right; `min_accuracy`: on how many percent reference and artifacts must be right, by labels; None
     measures nothing. `notes`: what the user must know of how
     the wish was understood; the bundle's notes begin with them. `keep_going`: write the artifacts that passed although others did
-    not; the manifest names those as missing. Raises UsageError for a value of another type than these.
+    not; the manifest names those as missing. `head_relu`: whether a ReLU stands behind the classifier's convolution, as in
+    torchvision. `reference`: a file with the user's own scores of some of `images`, which the source must give. Raises UsageError
+    for a value of another type than these.
     """
 
     targets: tuple[Target, ...]
@@ -477,11 +481,13 @@ class ExportRequest:
     min_accuracy: float | None = None
     notes: tuple[str, ...] = ()
     keep_going: bool = False
+    head_relu: bool = True
+    reference: Path | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
         check_types(self)
-        for name in ("labels", "images", "output", "calibration"):
+        for name in ("labels", "images", "output", "calibration", "reference"):
             value = getattr(self, name)
             if isinstance(value, str):
                 object.__setattr__(self, name, Path(value))

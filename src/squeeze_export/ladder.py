@@ -161,6 +161,7 @@ def check(
         labels=request.labels,
         preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
         head=request.head,
+        head_relu=request.head_relu,
     )
     if images == "demo":
         found = demo_images(limit or DEMO_COUNT, source.labels)

@@ -71,6 +71,7 @@ def ladder(
     config: Annotated[
         Path | None, typer.Option(metavar="TOML", help="Read what no flag says from the config file of an export.")
     ] = None,
+    head_relu: Annotated[str | None, typer.Option(metavar="yes|no", help="As in an export; default yes.")] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The bundle's name; default: model and weights.")] = None,
     limit: Annotated[
         int | None,
@@ -129,6 +130,7 @@ def ladder(
         scale=scale,
         color_order=color_order,
         input_kind=input_kind,
+        head_relu=head_relu,
         name=name,
         max_accuracy_drop=max_accuracy_drop,
         min_accuracy=min_accuracy,

@@ -35,7 +35,7 @@ class SourceRecord:
     """What was exported. `weights_*` as in contracts.WeightsOrigin; `parameters` counts scalars.
 
     With the head "features" `num_classes` and `weights_sha256` are still those of the whole checkpoint; `parameters` counts what
-    is left of it.
+    is left of it. `head_relu`: whether a ReLU stands behind the classifier's convolution.
     """
 
     model: ModelName
@@ -47,6 +47,7 @@ class SourceRecord:
     weights_seed: int | None
     head: Head
     preprocessing: PreprocessingSpec
+    head_relu: bool = True
 
     @classmethod
     def of(
@@ -57,6 +58,7 @@ class SourceRecord:
         origin: WeightsOrigin,
         preprocessing: PreprocessingSpec,
         head: Head = "classifier",
+        head_relu: bool = True,
     ) -> SourceRecord:
         """Flatten the origin of the weights into the record."""
         return cls(
@@ -69,6 +71,7 @@ class SourceRecord:
             weights_seed=origin.seed,
             head=head,
             preprocessing=preprocessing,
+            head_relu=head_relu,
         )
 
 
@@ -168,6 +171,17 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferenceScoresRecord:
+    """What comparing the source with the user's own scores found; `sha256`: of their file, which is not in the bundle."""
+
+    sha256: str
+    kind: Literal["logits", "probabilities"]
+    images: int
+    max_probability_error: float
+    top1_agreement: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MissingRecord:
     """An artifact that was asked for and is not in the bundle, because the export was told to keep going without it.
 
@@ -207,6 +221,7 @@ class Manifest:
     calibration: CalibrationRecord | None = None
     accuracy: AccuracyRecord | None = None
     missing: tuple[MissingRecord, ...] = ()
+    reference_scores: ReferenceScoresRecord | None = None
 
 
 def encode(value: object) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from squeeze_export import accuracy_gate, bundle, calibration, incomplete, manifest, signals, torch_state
+from squeeze_export import accuracy_gate, bundle, calibration, incomplete, manifest, own_reference, signals, torch_state
 from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
     AUTO,
@@ -119,7 +119,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         bundle.staging(request.output, name) as stage,
         workers(stage / "job", "export", tuple(settings), progress, tflite_route=request.tflite_route) as crew,
     ):
-        source, images = prepare(request, name, stage / "job", progress)
+        source, images, compared = prepare(request, name, stage / "job", progress)
         pictures = accuracy_gate.pictures(request, source)
         prepared = stage / "bundle"
         for target in request.targets:
@@ -142,6 +142,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         elif lost:
             results, request = leave_out_failed(prepared, stage / "job", results, request, lost)
         made = assemble(prepared, stage / "job", source, results, request, images, lost)
+        made = replace(made, reference_scores=compared)
         if pictures is not None:
             found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
@@ -190,6 +191,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
     _check_words(request)
     accuracy_gate.check(request)
+    own_reference.check_request(request)
     if request.calibration is not None:
         find_pictures(request.calibration)
     output_kind = _output_kind(request)
@@ -275,6 +277,7 @@ def _output_kind(request: ExportRequest) -> OutputKind:
         return request.output_kind or "probabilities"
     for option, written, why in (
         ("--labels", request.labels, "a feature has no name"),
+        ("--head-relu", None if request.head_relu else "no", "the ReLU stands behind the classifier, which is left away"),
         ("--output-kind", request.output_kind, "logits and probabilities come from the classifier, which is left away"),
     ):
         if written is not None:
@@ -282,10 +285,12 @@ def _output_kind(request: ExportRequest) -> OutputKind:
     return "features"
 
 
-def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress) -> tuple[SourceModel, Calibration | None]:
+def prepare(
+    request: ExportRequest, name: str, folder: Path, progress: Progress
+) -> tuple[SourceModel, Calibration | None, manifest.ReferenceScoresRecord | None]:
     """Load the source, compute the golden pack once, and lay both into the job folder for the workers.
 
-    Beside them the calibration images, where a precision needs some.
+    Beside them the calibration images, where a precision needs some, and what comparing with the user's own scores found.
     """
     from squeeze_export.golden import (
         demo_images,
@@ -313,7 +318,12 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
         labels=request.labels,
         preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
         head=request.head,
+        head_relu=request.head_relu,
     )
+    if request.reference is not None:
+        progress.stage("source", "comparing with the scores given")
+    compared, told = own_reference.compare(request, source)
+    source = replace(source, notes=(*source.notes, *told))
     unreadable = None if request.images is None else unreadable_images(request.images)
     if unreadable is not None:
         source = replace(source, notes=(*source.notes, unreadable))
@@ -335,7 +345,7 @@ def prepare(request: ExportRequest, name: str, folder: Path, progress: Progress)
             images = calibration.demo_calibration(source.preprocessing, of_demo=source.weights.kind == "demo")
         np.save(folder / CALIBRATION, images.pixels)
     progress.done("source", "ready", time.monotonic() - began)
-    return source, images
+    return source, images, compared
 
 
 def refuse(results: Iterable[Result], *, allow_unproven: bool, notes: tuple[str, ...] = ()) -> None:
@@ -382,6 +392,7 @@ def assemble(
             source.weights,
             source.preprocessing,
             source.head,
+            source.head_relu,
         ),
         tool_versions=versions_of({"squeeze-export", "torch", "numpy", "pillow", *packages}),
         labels=labels,

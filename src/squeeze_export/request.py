@@ -68,12 +68,14 @@ class Options:
     force: bool | None = None
     allow_unproven: bool | None = None
     keep_going: bool | None = None
+    head_relu: str | None = None
+    reference: str | None = None
     json: bool | None = None
     quiet: bool | None = None
     verbose: bool | None = None
 
 
-_PATHS: Final = ("weights", "labels", "images", "output", "calibration_data")
+_PATHS: Final = ("weights", "labels", "images", "output", "calibration_data", "reference")
 _LISTS: Final = ("target", "precision", "starter")
 _YES_OR_NO: Final = ("force", "allow_unproven", "keep_going", "json", "quiet", "verbose")
 _WHOLE: Final = ("seed", "resize")
@@ -178,7 +180,7 @@ def build_request(options: Options, config: Path | None = None) -> ExportRequest
 
 
 def _settled(options: Options) -> ExportRequest:
-    for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data", "checkpoint_key"):
+    for name in ("weights", "output", "images", "labels", "model", "name", "calibration_data", "checkpoint_key", "reference"):
         if getattr(options, name) == "":
             raise UsageError(f"--{name.replace('_', '-')} is empty: an unset variable? Leave the option out, or give it a value.")
     if not options.target:
@@ -248,6 +250,8 @@ def _settled(options: Options) -> ExportRequest:
         force=bool(options.force),
         allow_unproven=bool(options.allow_unproven),
         keep_going=bool(options.keep_going),
+        head_relu=one_of("--head-relu", options.head_relu or "yes", ("yes", "no")) == "yes",
+        reference=Path(options.reference) if options.reference is not None else None,
         calibration=Path(options.calibration_data) if options.calibration_data is not None else None,
         starters=_starters(options.starter),
         max_accuracy_drop=options.max_accuracy_drop,

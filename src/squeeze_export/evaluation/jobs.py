@@ -45,6 +45,7 @@ class ReferenceJob:
     model: ModelName
     weights: str
     sha256: str
+    head_relu: bool
     seed: int
     preprocessing: PreprocessingSpec
     num_classes: int

@@ -119,6 +119,7 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
         model=source.model,
         weights=weights if weights is not None else source.weights_kind,
         sha256=source.weights_sha256,
+        head_relu=source.head_relu,
         seed=source.weights_seed or 0,
         preprocessing=source.preprocessing,
         num_classes=source.num_classes,
@@ -126,6 +127,7 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
         width=source.preprocessing.width,
     )
     versions = versions_of((*_COMMON, "torch"))
-    key = subject_key(source.weights_sha256, source.model, "eager", asdict(source.preprocessing), versions)
+    eager = "eager" if source.head_relu else "eager without a ReLU in the head"
+    key = subject_key(source.weights_sha256, source.model, eager, asdict(source.preprocessing), versions)
     named = weights is not None
     return Subject(name=REFERENCE, job=job, key=key, executor=f"eager PyTorch {versions['torch']}", must_open=named, fatal=named)

@@ -107,6 +107,7 @@ def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
         labels=None,
         preprocessing=job.preprocessing,
         unnamed_classes=job.num_classes,
+        head_relu=job.head_relu,
     )
     if source.weights.sha256 != job.sha256:
         raise SourceError(

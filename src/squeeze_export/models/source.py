@@ -61,6 +61,7 @@ def load_source(
     checkpoint_key: str | None = None,
     weights_sha256: str | None = None,
     unnamed_classes: int | None = None,
+    head_relu: bool = True,
 ) -> SourceModel:
     """Load the one model that everything is made from; SourceError where weights or labels are not what they must be.
 
@@ -84,7 +85,7 @@ def load_source(
             checkpoint_key=checkpoint_key,
             sha256=weights_sha256,
         )
-        return _source(name, model, loaded, preprocessing, head)
+        return _source(name, model, loaded, preprocessing, head, head_relu)
     given = None
     if weights == "random" and labels is not None:
         given = label_files.read_labels(labels, None)
@@ -95,9 +96,9 @@ def load_source(
         loaded = weight_files.load_weights(model, weights, seed=seed, checkpoint_key=checkpoint_key, sha256=weights_sha256)
         given = None if labels is None else label_files.read_labels(labels, loaded.num_classes)
     if head == "features":
-        return _source(name, model, loaded, preprocessing, head)
+        return _source(name, model, loaded, preprocessing, head, head_relu)
     names, notes = label_claims.settle(loaded.label_claims, loaded.num_classes, given)
-    return _source(name, model, loaded, preprocessing, head, names, notes)
+    return _source(name, model, loaded, preprocessing, head, head_relu, names, notes)
 
 
 def _source(
@@ -106,19 +107,21 @@ def _source(
     loaded: weight_files.LoadedWeights,
     preprocessing: PreprocessingSpec,
     head: Head,
+    head_relu: bool,
     labels: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
 ) -> SourceModel:
     return SourceModel(
         name=name,
         model=model,
-        module=_module(model, loaded.num_classes, loaded.state, head),
+        module=_module(model, loaded.num_classes, loaded.state, head, head_relu),
         num_classes=loaded.num_classes,
         labels=labels,
         preprocessing=preprocessing,
         weights=loaded.origin,
         head=head,
         notes=(*loaded.notes, *notes),
+        head_relu=head_relu,
     )
 
 
@@ -163,6 +166,7 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "preprocessing": asdict(source.preprocessing),
         "weights": asdict(source.weights),
         "head": source.head,
+        "head_relu": source.head_relu,
         # Not always that of `weights`, which is the whole checkpoint's.
         "state_sha256": weight_files.canonical_sha256(state),
     }
@@ -182,12 +186,15 @@ def restore_source(folder: Path) -> SourceModel:
         source = SourceModel(
             name=description["name"],
             model=description["model"],
-            module=_module(description["model"], description["num_classes"], state, description["head"]),
+            module=_module(
+                description["model"], description["num_classes"], state, description["head"], description["head_relu"]
+            ),
             num_classes=description["num_classes"],
             labels=None if description["labels"] is None else tuple(description["labels"]),
             preprocessing=PreprocessingSpec(**preprocessing),
             weights=WeightsOrigin(**description["weights"]),
             head=description["head"],
+            head_relu=description["head_relu"],
         )
         saved: str = description["state_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -200,14 +207,14 @@ def restore_source(folder: Path) -> SourceModel:
     return source
 
 
-def _module(model: ModelName, num_classes: int, state: dict[str, torch.Tensor], head: Head) -> torch.nn.Module:
+def _module(model: ModelName, num_classes: int, state: dict[str, torch.Tensor], head: Head, head_relu: bool) -> torch.nn.Module:
     """Build the network around these weights: eval mode, no gradients. Features need none of the classifier's weights."""
     import torch
 
     from squeeze_export.models.squeezenet import FeatureExtractor, SqueezeNet
 
     with torch.device("meta"):  # the constructor's own random weights would cost time and disturb torch's global generator
-        whole = SqueezeNet(model, num_classes)
+        whole = SqueezeNet(model, num_classes, head_relu=head_relu)
     network = whole if head == "classifier" else FeatureExtractor(whole)
     left_away = () if head == "classifier" else {f"classifier.{name}" for name in whole.classifier.state_dict()}
     # Cloned: safetensors maps the file into memory, and a weight must not change with the file.

@@ -52,7 +52,7 @@ _LAYERS_1_1: Final[tuple[tuple[int, int] | Literal["pool"], ...]] = (
 class SqueezeNet(nn.Module):
     """The whole classifier: normalised image (N, 3, H, W) -> logits (N, num_classes). H, W at least 17 (1.1) or 21 (1.0)."""
 
-    def __init__(self, model: ModelName, num_classes: int) -> None:
+    def __init__(self, model: ModelName, num_classes: int, *, head_relu: bool = True) -> None:
         super().__init__()
         first = nn.Conv2d(3, 64, kernel_size=3, stride=2) if model == "squeezenet1_1" else nn.Conv2d(3, 96, 7, stride=2)
         layers: list[nn.Module] = [first, nn.ReLU()]
@@ -69,11 +69,17 @@ class SqueezeNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Dropout(p=0.5), nn.Conv2d(channels, num_classes, kernel_size=1), nn.ReLU(), nn.AdaptiveAvgPool2d((1, 1))
         )
+        set_head_relu(self, head_relu)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Classify a batch."""
         scores: torch.Tensor = self.classifier(self.features(x))
         return torch.flatten(scores, 1)
+
+
+def set_head_relu(network: nn.Module, wanted: bool) -> None:
+    """Put a ReLU behind the classifier's convolution, as torchvision has it, or none; in place, with the same keys."""
+    network.classifier[2] = nn.ReLU() if wanted else nn.Identity()
 
 
 class FeatureExtractor(nn.Module):
