@@ -87,7 +87,7 @@ def test_a_source_that_gives_the_scores_passes_and_one_that_does_not_is_told_why
     assert found.max_probability_error < 1e-12 and found.top1_agreement == 1 and "read as logits" in note
     near = PROBABILITIES + np.array([0.01, -0.01, 0, 0])
     _, (note,) = own_scores.check(own, tmp_path, near, {}, LABELS)
-    assert "More than rounding" in note
+    assert "more than rounding" in note
     wrong = own_scores.softmax(np.maximum(LOGITS, 0) * 0.3)
     with pytest.raises(SourceError, match=r"It does with --head-relu no: the difference is 0\.0e\+00 then") as told:
         own_scores.check(
