@@ -247,8 +247,8 @@ def check(
     )
     raise SourceError(
         f"The source model does not give the scores in {path}: on {found.worst_image} a probability differs "
-        f"by {found.max_probability_error:.3g}, top-1 is the same on {found.top1_agreement:.0%} of {found.images} images; the file's "
-        f"scores were read as {own.kind}. Nothing was exported. {cause}"
+        f"by {found.max_probability_error:.3g}, top-1 is the same on {found.top1_agreement:.0%} of {found.images} images. The "
+        f"file's scores were read as {own.kind}. Nothing was exported. {cause}"
     )
 
 
