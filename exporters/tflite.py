@@ -155,6 +155,7 @@ def _make(
     else:
         content = _convert(tflite_network.as_signature(network, output.kind), spec)
     model = tflite_flatbuffer.parse(_halve(content) if half else content)
+    tflite_flatbuffer.mean_over_one_position(model)
     operators = tflite_flatbuffer.require_operators(model, tflite_network.expected_operators(network, output.kind, half=half))
     quantised = settings.precision not in ("fp32", "fp16")
     if quantised:

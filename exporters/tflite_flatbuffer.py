@@ -32,6 +32,27 @@ def operators(model: Any) -> list[str]:
     return [codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators]
 
 
+def mean_over_one_position(model: Any) -> None:
+    """Call a SUM over axes of one position each a MEAN, in place: the same number, and how larger maps are averaged.
+
+    The converter writes the average of a map of 1 x 1 as its sum.
+    """
+
+    graph = model.subgraphs[0]
+    for kind, operator in zip(operators(model), graph.operators, strict=True):
+        if kind != "SUM":
+            continue
+        shape = graph.tensors[operator.inputs[0]].shape
+        if all(shape[int(axis)] == 1 for axis in constant(model, operator.inputs[1]).reshape(-1)):
+            same = new_operator(model, "MEAN", 1, list(operator.inputs), list(operator.outputs))
+            operator.opcodeIndex = same.opcodeIndex
+    used = {operator.opcodeIndex for operator in graph.operators}
+    kept = [place for place in range(len(model.operatorCodes)) if place in used]
+    for operator in graph.operators:
+        operator.opcodeIndex = kept.index(operator.opcodeIndex)
+    model.operatorCodes = [model.operatorCodes[place] for place in kept]
+
+
 def require_operators(model: Any, expected: Counter[str]) -> list[str]:
     """Return the operations, which must be the expected ones: a TRANSPOSE or RESHAPE too many costs more than it says."""
     found = operators(model)

@@ -11,7 +11,8 @@ from squeeze_export.agreements import Agreement, Witness
 from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Scores, Signature, Target, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
 from squeeze_export.validation.agreement import agreement
-from squeeze_export.validation.parity import answers, judge
+from squeeze_export.validation.overflow import explain
+from squeeze_export.validation.parity import NOT_FINITE, answers, judge
 from squeeze_export.validation.runners import RUNNERS, WITNESSES, RunnerModule
 from squeeze_export.validation.tolerances import tolerance_for
 
@@ -88,10 +89,15 @@ def _judge(
         return ParityReport(
             verdict="NOT_RUN", executor=module.NAME, reason=str(error), tolerance=tolerance, outputs=(), weights=None
         )
+    direct = runner
     if opened is not None:
         runner = _Remembering(runner)
         opened.append(runner)
-    return judge(runner, signature, pack, tolerance, precision, exempt_weights=folded, chosen_weights=chosen)
+    report = judge(runner, signature, pack, tolerance, precision, exempt_weights=folded, chosen_weights=chosen)
+    if report.verdict == "FAILED" and any(NOT_FINITE in problem for output in report.outputs for problem in output.problems):
+        told = explain(direct, signature, pack)
+        return report if told is None else replace(report, reason=f"{report.reason}. {told}")
+    return report
 
 
 def answers_of(

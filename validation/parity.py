@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         WeightsParity,
     )
 
+NOT_FINITE: Final = "holds NaN or infinity"
 _SOFTMAX_SLACK: Final = 1e-5  # of the pack's own probabilities against its logits: fp32 softmax is good to 1e-7
 
 
@@ -296,7 +297,7 @@ def _stack(
         return None, [f"is {rows[0].dtype.name} where a float is needed"]
     scores = np.concatenate(rows)
     broken = int((~np.isfinite(scores)).any(axis=1).sum())
-    return scores, [f"holds NaN or infinity on {broken} of {len(rows)} images"] if broken else []
+    return scores, [f"{NOT_FINITE} on {broken} of {len(rows)} images"] if broken else []
 
 
 def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> OutputParity:
