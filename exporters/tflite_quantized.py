@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from squeeze_export.contracts import Array, OutputKind
 
 _LEVELS: Final = 127  # of a filter, to both sides of 0: -128 is left out, as every int8 kernel demands
+_LARGEST_RATIO: Final = 256.0  # of a product's scale to the output's, in XNNPACK's int8 convolutions
 # These only move or select values: what goes in and what comes out must have one scale.
 _PASSING: Final = ("CONCATENATION", "MAX_POOL_2D")
 
@@ -103,6 +104,7 @@ def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]], *, pixel
     for operator in _convolutions(model):
         given, weight, bias = operator.inputs
         made = quantise_filter(tflite_flatbuffer.constant(model, weight))
+        _check_requantisation(graph.tensors[weight].name.decode(), made, scales[given][0], scales[operator.outputs[0]][0])
         steps = (made.scales.astype(np.float64) * scales[given][0]).astype(np.float32)
         levels = np.rint(tflite_flatbuffer.constant(model, bias).astype(np.float64) / steps)
         if np.abs(levels).max(initial=0) >= 2**31:
@@ -216,6 +218,17 @@ def _activations(model: Any, body: list[Any], ranges: Mapping[str, tuple[float, 
         bounds = [ranges[graph.tensors[member].name.decode()] for member in group]
         scales[index] = _levels(min(low for low, _ in bounds), max(high for _, high in bounds))
     return scales
+
+
+def _check_requantisation(name: str, made: QuantisedFilter, given: float, gives: float) -> None:
+    """XNNPACK refuses a convolution whose products are so much coarser than its output; LiteRT then cannot open the file."""
+    ratio = float(made.scales.max()) * given / gives
+    if ratio >= _LARGEST_RATIO:
+        raise ConversionError(
+            f"{name} cannot be int8 with one scale per tensor: a step of its products is {ratio:.3g} steps of its output, and "
+            f"XNNPACK's kernels end at {_LARGEST_RATIO:g}. Its channels, or those in front of it, differ too much in scale. fp16 "
+            "keeps them: export with --precision tflite=fp16."
+        )
 
 
 def _levels(low: float, high: float) -> tuple[float, int]:

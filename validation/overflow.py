@@ -50,8 +50,8 @@ def explain(runner: Runner, signature: Signature, pack: GoldenPack) -> str | Non
         else "The same program is not finite with fp32 arithmetic either: the weights themselves are at fault."
     )
     return (
-        f"The first result that fp16 cannot hold is that of {where}, on {found.image}: in fp32 it reaches {found.reached:.3g} from "
-        f"inputs up to {found.given:.3g}, and fp16 ends at {LARGEST}. {last}"
+        f"The first result that fp16 cannot hold is that of {where}, on {found.image}: in fp32 it reaches {found.reached:.3g} "
+        f"from inputs up to {found.given:.3g}, and fp16 ends at {LARGEST}. {last}"
     )
 
 

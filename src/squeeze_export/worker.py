@@ -105,6 +105,7 @@ def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
     from squeeze_export.exporters import EXPORTERS
     from squeeze_export.golden import read_golden
     from squeeze_export.models.source import restore_source
+    from squeeze_export.models.spread import far_apart
     from squeeze_export.validation.judgement import judge_file
 
     target = job.key.target
@@ -126,6 +127,9 @@ def _export(folder: Path, job: ExportJob, events: TextIO) -> Result:
         folded=artifact.folded_weights,
         chosen=artifact.chosen_weights,
     )
+    if artifact.precision.startswith("int") and reports[0].verdict == "FAILED":
+        told = far_apart(source)
+        reports = (replace(reports[0], reason=f"{reports[0].reason}. {told}"), *reports[1:]) if told else reports
     return Result(key=job.key, artifact=artifact, reports=reports, failure=None, seconds=0)
 
 

@@ -58,7 +58,10 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
             said.flush()
             said.seek(0)
             error.add_note("LiteRT's own output:\n" + said.read()[-4000:].decode(errors="replace"))
-            raise ArtifactError(f"LiteRT refuses {path.name}: {error}. Export it again.") from error
+            words = str(error).replace("runtimeNode", "runtime. Node").rstrip(".\n ")  # it leaves the line end out
+            raise ArtifactError(
+                f"LiteRT refuses {path.name}: {words}. The file is damaged, or holds what this LiteRT cannot run."
+            ) from error
     _require_one_partition(interpreter, file)
     return _LiteRtRunner(
         executor=f"LiteRT {version('ai-edge-litert')} (XNNPACK)",
