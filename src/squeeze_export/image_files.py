@@ -64,9 +64,9 @@ def sorted_out(paths: Iterable[Path], folder: Path) -> Pictures:
     for path in paths:
         relative = path.relative_to(folder)
         hidden = is_litter(relative) or any(part.startswith(".") for part in relative.parts)
-        if hidden or not looks_like_a_picture(path.name) or path.is_dir():
+        if hidden or not looks_like_a_picture(path.name):
             continue
-        kind = foreign_kind(path)
+        kind = "a folder" if path.is_dir() else foreign_kind(path)
         if kind is None:
             readable.append(relative)
         else:
