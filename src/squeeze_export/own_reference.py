@@ -23,9 +23,7 @@ def check_request(request: ExportRequest) -> None:
     if request.reference is None:
         return
     if request.images is None:
-        raise UsageError(
-            f"{own_scores.OPTION} {request.reference} names images: pass the folder that they are in with --images DIR."
-        )
+        raise UsageError(f"{own_scores.OPTION} {request.reference} names images: pass their folder with --images DIR.")
     if request.head == "features":
         raise UsageError(f"{own_scores.OPTION} compares scores, and --head features has none. Leave one of them out.")
 
@@ -47,7 +45,12 @@ def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScore
         word = "no" if source.head_relu else "yes"
         others[f"--head-relu {word}"] = lambda: of(spec, _other_head(source), crops[:_TRIED_ON])
     turned = replace(spec, color_order="BGR" if spec.color_order == "RGB" else "RGB")
-    others[f"--color-order {turned.color_order}"] = lambda: of(turned, source.module, crops[:_TRIED_ON])
+    # As the option does it: a preset's mean and deviation stay with their colours. And as code does that only swaps channels.
+    moved = replace(turned, mean=spec.mean[::-1], std=spec.std[::-1])
+    others[f"--color-order {turned.color_order}"] = lambda: of(moved, source.module, crops[:_TRIED_ON])
+    others[f"--color-order {turned.color_order} and the mean and std of the other order"] = lambda: of(
+        turned, source.module, crops[:_TRIED_ON]
+    )
     for name, preset in PRESETS.items():
         other = replace(preset, resize=spec.resize, height=spec.height, width=spec.width)
         if other != spec:

@@ -297,7 +297,9 @@ def test_pictures_of_one_colour_prove_nothing(tmp_path):
 def test_the_python_api_refuses_by_the_same_errors_and_takes_strings_for_paths():
     made = ExportRequest(targets=("tflite",), weights="w.safetensors", output="out")
     assert (made.weights, made.output) == (Path("w.safetensors"), Path("out"))
-    for targets in ((), ("keras",), "coreml"):
+    with pytest.raises(UsageError, match=r'targets is .coreml., a str\. Write targets=\("coreml", "tflite"\)'):
+        ExportRequest(targets="coreml")
+    for targets in ((), ("keras",)):
         with pytest.raises(UsageError, match="one or more of coreml, tflite, torchscript"):
             export(ExportRequest(targets=targets))
     for name, value in (

@@ -212,6 +212,8 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         color-order = "RGB"
         input-kind = "tensor"
         head = "classifier"
+        head-relu = "yes"
+        reference = "scores.npz"
         output-kind = "logits"
         images = "photos"
         starter = "none"
@@ -221,7 +223,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         name = "net"
         force = true
         allow-unproven = false
-            keep-going = true
+        keep-going = true
         json = false
         quiet = true
         verbose = false

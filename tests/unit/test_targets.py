@@ -101,7 +101,15 @@ def test_a_broken_onnx_runtime_leaves_the_file_not_run(monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setattr(sdks, "find_spec", lambda _: object())
     (tmp_path / "net.onnx").write_bytes(b"")
-    (report,) = judge_file("onnx", tmp_path / "net.onnx", SimpleNamespace(outputs=()), "fp32", None, labels=None, folded=())
+    (report,) = judge_file(
+        "onnx",
+        tmp_path / "net.onnx",
+        SimpleNamespace(outputs=()),
+        "fp32",
+        SimpleNamespace(reference=None),
+        labels=None,
+        folded=(),
+    )
     assert report.verdict == "NOT_RUN"
     assert "onnx is installed but broken" in report.reason and "pip install --force-reinstall --no-deps onnx" in report.reason
     with pytest.raises(TargetUnavailableError, match="onnxruntime is installed but broken"):
