@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
-from squeeze_export.image_files import USUAL, sorted_out, told
+from squeeze_export.image_files import USUAL, Pictures, sorted_out, told
 from squeeze_export.manifest import CalibrationRecord
 from squeeze_export.preprocessing import load_pixels, pixels
 
@@ -54,14 +54,14 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
     """
     import numpy as np
 
-    found = find_pictures(folder)
+    there = _pictures(folder)
+    found = list(there.readable)
     if len(found) > MOST:
         found = [found[place * len(found) // MOST] for place in range(MOST)]
     crops = np.stack([load_pixels(folder / path, spec) for path in found])
     notes = []
-    unreadable = sorted_out(folder.rglob("*"), folder).unreadable
-    if unreadable:
-        notes.append(told(unreadable, folder))
+    if there.unreadable:
+        notes.append(told(there.unreadable, folder))
     if not (crops != crops[0]).any():
         notes.append(f"all {len(found)} calibration pictures in {folder} are alike, as good as one. Take pictures that differ.")
     flat = int((crops == crops[:, :1, :1]).all(axis=(1, 2, 3)).sum())
@@ -80,6 +80,10 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
 
 def find_pictures(folder: Path) -> list[Path]:
     """The pictures of `folder` and its subfolders, relative to it, sorted; UsageError where it is none or has fewer than 8."""
+    return list(_pictures(folder).readable)
+
+
+def _pictures(folder: Path) -> Pictures:
     if not folder.is_dir():
         raise UsageError(f"The calibration folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
     found = sorted_out(folder.rglob("*"), folder)
@@ -89,7 +93,7 @@ def find_pictures(folder: Path) -> list[Path]:
             f"The calibration folder {folder} has {len(found.readable)} pictures; at least {FEWEST} are needed, some hundred are "
             f"good. Their names end in {USUAL}.{also}"
         )
-    return list(found.readable)
+    return found
 
 
 def default_notes(request: ExportRequest, source: SourceModel, images: Calibration | None, *, judged: bool) -> tuple[str, ...]:

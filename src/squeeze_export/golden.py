@@ -19,6 +19,7 @@ import msgspec
 from squeeze_export.contracts import ColorOrder, Features, GoldenPack, PreprocessingSpec, Scores, Tolerance, WeightDigest
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError, UsageError
 from squeeze_export.image_files import USUAL, Pictures, sorted_out, told
+from squeeze_export.litter import LFS_POINTER
 from squeeze_export.models.source import weight_digests
 from squeeze_export.preprocessing import load_image, normalise, pixels
 
@@ -49,40 +50,31 @@ _SAFE_FILE: Final = re.compile(r"images/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def find_images(folder: Path) -> list[Path]:
-    """The image files that lie in `folder`, or else those in its subfolders, sorted by name; UsageError if there is none."""
+def pictures_in(folder: Path) -> Pictures:
+    """The pictures that lie in `folder`, or else those in its subfolders; UsageError if none can be read."""
     if not folder.exists():
         raise UsageError(f"image folder {folder} does not exist: check --images")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: --images takes a folder with pictures")
-    found = _pictures(folder)
-    if not found.readable:
-        why = told(found.unreadable, folder) if found.unreadable else f"none of its files ends in {USUAL}"
-        raise UsageError(f"image folder {folder} has no pictures that can be read: {why}")
-    return [folder / path for path in found.readable]
-
-
-def unreadable_images(folder: Path) -> str | None:
-    """A sentence on the pictures beside those that find_images gives, which cannot be read here; None where there are none."""
-    found = _pictures(folder).unreadable
-    return told(found, folder) if found else None
-
-
-def _pictures(folder: Path) -> Pictures:
     found = Pictures(readable=(), unreadable=())
     for pattern in ("*", "*/*", "**/*"):
         found = sorted_out(folder.glob(pattern), folder)
         if found.readable:
-            break
-    return found
+            return found
+    why = told(found.unreadable, folder) if found.unreadable else f"none of its files ends in {USUAL}"
+    raise UsageError(f"image folder {folder} has no pictures that can be read: {why}")
 
 
 def pick_images(folder: Path) -> list[Path]:
-    """Choose at most 8 of the image files that find_images gives, evenly spread over them; UsageError if there is none."""
-    found = find_images(folder)
-    if len(found) <= MAX_IMAGES:
-        return found
-    return [found[place * (len(found) - 1) // (MAX_IMAGES - 1)] for place in range(MAX_IMAGES)]
+    """Choose at most 8 of the image files of a folder, evenly spread over them; UsageError if there is none."""
+    return [folder / path for path in spread(pictures_in(folder).readable)]
+
+
+def spread(paths: Sequence[Path]) -> Sequence[Path]:
+    """At most 8 of them, evenly spread over their order."""
+    if len(paths) <= MAX_IMAGES:
+        return paths
+    return [paths[place * (len(paths) - 1) // (MAX_IMAGES - 1)] for place in range(MAX_IMAGES)]
 
 
 def read_pictures(paths: Sequence[Path]) -> list[tuple[str, PixelArray]]:
@@ -313,7 +305,7 @@ def _bytes(folder: Path, name: str) -> bytes:
         data = (folder / name).read_bytes()
     except OSError as error:
         raise _bad(folder, f"{name} cannot be read ({error.strerror})") from error
-    if data.startswith(b"version https://git-lfs"):
+    if data.startswith(LFS_POINTER):
         raise _bad(folder, f"{name} is a Git LFS pointer in place of the file; run `git lfs pull` where it lies")
     return data
 

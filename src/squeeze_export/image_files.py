@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from squeeze_export.litter import is_litter
+from squeeze_export.litter import LFS_POINTER, is_litter
 
 # The formats that cameras, phones and the web use, tried first; Pillow's names of them.
 COMMON_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -86,7 +86,7 @@ def foreign_kind(path: Path) -> str | None:
         return None  # who reads it tells why it cannot be read
     if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start:
         return "HEIC"
-    if start.startswith(b"version https://git-lfs"):
+    if start.startswith(LFS_POINTER):
         return "a Git LFS pointer"
     if start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return "JPEG XL"

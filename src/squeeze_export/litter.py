@@ -17,6 +17,9 @@ _NAMES: Final = frozenset(
     )
 )  # fmt: skip
 
+# How the file begins that Git LFS puts in the place of a large one.
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+
 
 def is_litter(path: PurePath | str) -> bool:
     """Whether a relative path is, or lies in, something that was left there; ._NAME is macOS's other half of NAME."""

@@ -22,12 +22,11 @@ from squeeze_export.contracts import (
     WeightsOrigin,
 )
 from squeeze_export.errors import ArtifactError, UsageError
-from squeeze_export.litter import is_litter
+from squeeze_export.litter import LFS_POINTER, is_litter
 
 T = TypeVar("T")
 
 MANIFEST: Final = "manifest.json"
-_LFS: Final = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +342,7 @@ def changed_by_git(path: Path, sha256: str) -> str | None:
 def is_lfs_pointer(path: Path) -> bool:
     """Whether a file is what Git LFS puts in the place of a large one."""
     with path.open("rb") as file:
-        return file.read(len(_LFS)) == _LFS
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def digest(path: Path, *, crlf: bool = False) -> tuple[str, int]:

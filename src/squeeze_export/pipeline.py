@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from squeeze_export import accuracy_gate, bundle, calibration, incomplete, manifest, own_reference, signals, torch_state
+from squeeze_export import (
+    accuracy_gate,
+    bundle,
+    calibration,
+    image_files,
+    incomplete,
+    manifest,
+    own_reference,
+    signals,
+    torch_state,
+)
 from squeeze_export.calibration import Calibration, find_pictures
 from squeeze_export.contracts import (
     AUTO,
@@ -294,21 +304,27 @@ def prepare(
     """
     from squeeze_export.golden import (
         demo_images,
-        find_images,
         make_golden,
-        pick_images,
+        pictures_in,
         read_pictures,
-        unreadable_images,
+        spread,
         write_golden,
     )
     from squeeze_export.validation.tolerances import tolerance_for
 
     began = time.monotonic()
     progress.stage("source", "loading")
-    paths = [] if request.images is None else pick_images(request.images)
-    pictures = demo_images() if request.images is None else read_pictures(paths)
-    there = len(pictures) if request.images is None else len(find_images(request.images))
-    shown = f" of {there}" if there > len(pictures) else ""
+    paths: list[Path] = []
+    unreadable: tuple[str, ...] = ()
+    shown = ""
+    if request.images is None:
+        pictures = demo_images()
+    else:
+        there = pictures_in(request.images)
+        paths = [request.images / path for path in spread(there.readable)]
+        pictures = read_pictures(paths)
+        shown = f" of {len(there.readable)}" if len(there.readable) > len(pictures) else ""
+        unreadable = (image_files.told(there.unreadable, request.images),) if there.unreadable else ()
     source = load_source(
         name=name,
         model=request.model,
@@ -323,10 +339,7 @@ def prepare(
     if request.reference is not None:
         progress.stage("source", "comparing with the scores given")
     compared, told = own_reference.compare(request, source)
-    source = replace(source, notes=(*source.notes, *told))
-    unreadable = None if request.images is None else unreadable_images(request.images)
-    if unreadable is not None:
-        source = replace(source, notes=(*source.notes, unreadable))
+    source = replace(source, notes=(*source.notes, *told, *unreadable))
     progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))

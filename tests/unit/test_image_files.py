@@ -9,8 +9,9 @@ from PIL import Image, features
 from squeeze_export.calibration import find_pictures
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.images import read_images
-from squeeze_export.golden import find_images, pick_images, unreadable_images
+from squeeze_export.golden import pick_images, pictures_in
 from squeeze_export.image_files import FURTHER_FORMATS, IMAGE_SUFFIXES, LEFT_OUT, foreign_kind
+from squeeze_export.image_files import told as sentence
 from squeeze_export.preprocessing import load_image
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
@@ -39,7 +40,7 @@ def test_a_picture_of_any_of_these_endings_is_read(tmp_path, name):
         Image.new("1", (60, 40), 1).save(tmp_path / name)
     else:
         picture(tmp_path / name, **({"format": "JPEG"} if name.endswith(("jfif", "jpe")) else {}))
-    assert [path.name for path in find_images(tmp_path)] == [name]
+    assert [path.name for path in pictures_in(tmp_path).readable] == [name]
     assert load_image(tmp_path / name).mode == "RGB"
 
 
@@ -58,7 +59,7 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path):
     (tmp_path / "._1.png").write_bytes(b"\0\5\x16\7")
     (tmp_path / ".DS_Store").write_bytes(b"x")
     assert [path.name for path in pick_images(tmp_path)] == [f"{place}.png" for place in range(8)]
-    told = unreadable_images(tmp_path)
+    told = sentence(pictures_in(tmp_path).unreadable, tmp_path)
     assert told.startswith("2 files") and "8.jpg (HEIC), 9.CR2 (RAW). Convert them to JPEG or PNG" in told
     assert len(find_pictures(tmp_path)) == 8
     (tmp_path / "0.png").unlink()
@@ -69,7 +70,7 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path):
 def test_a_folder_of_only_such_pictures_is_refused_with_their_kind(tmp_path):
     (tmp_path / "1.heic").write_bytes(HEIC)
     with pytest.raises(UsageError, match=r"1 file in .* looks like a picture .*: 1\.heic \(HEIC\)\. Convert it"):
-        find_images(tmp_path)
+        pictures_in(tmp_path)
 
 
 def test_a_table_written_on_windows_names_files_in_folders(tmp_path):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from squeeze_export.litter import LFS_POINTER
+
 ENDINGS: Final = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 GIVE: Final = "a state dict that torch.save or safetensors wrote"
 HEAD_BYTES: Final = 512  # enough for the marks of every kind below
@@ -19,7 +21,7 @@ _UNPACK: Final = "Unpack it, and give the checkpoint inside"
 
 # (how the file begins, what it is, what to do); of the longest first where one begins as another does.
 _MARKS: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the weights themselves", "Run `git lfs pull`"),
+    (LFS_POINTER, "a Git LFS pointer, not the weights themselves", "Run `git lfs pull`"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _NO_WEIGHTS),
     (b"\x1f\x8b", "compressed by gzip", _UNPACK),
     (b"BZh", "compressed by bzip2", _UNPACK),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from squeeze_export.errors import SourceError
+from squeeze_export.litter import LFS_POINTER
 from squeeze_export.models.labels import carried, folder, literals, tables, yaml_names
 from squeeze_export.models.labels.entries import Entry, Reading, check, check_distinct, check_shown, shown
 
@@ -124,7 +125,7 @@ def _read_text(path: Path, where: str) -> str:
         ) from error
     if not text.strip():
         raise SourceError(f"{where} is empty: give one label per class")
-    if text.startswith("version https://git-lfs.github.com/spec/"):
+    if text.startswith(LFS_POINTER.decode()):
         raise SourceError(f"{where} is a Git LFS pointer, not the file itself: fetch it with git lfs pull")
     if text.lstrip()[:14].lower().startswith(("<!doctype html", "<html")):
         raise SourceError(f"{where} is an HTML page, not a list of labels: download the raw file")
