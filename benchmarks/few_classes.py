@@ -38,7 +38,7 @@ from squeeze_export.models.source import load_source
 from squeeze_export.preprocessing import load_pixels, normalise, spec_for
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.runners import RUNNERS
-from squeeze_export.validation.tolerances import tolerance_for
+from squeeze_export.validation.tolerances import peak_of, tolerance_for
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array, GoldenPack, ParityReport, Precision, Runner, Target, Tolerance
@@ -126,7 +126,7 @@ def main() -> int:
     heads = list(_heads(state, options))
     if options.answers is not None:
         options.answers.mkdir(parents=True, exist_ok=True)
-    sets = _image_sets(options.evaluation)
+    sets = _image_sets(options.evaluation, options.shift)
     lines: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         known = []
@@ -144,9 +144,10 @@ def main() -> int:
         calibration = (read_calibration(options.calibration, spec) if own else demo_calibration(spec, of_demo=False)).pixels
         for target, precision in options.precisions:
             for source, name, packs, signature, wrong in known:
-                bar = replace(_bar(source, target, precision), precision="fp32")  # of the runner, which rounds nothing
                 for fault, runner in wrong.items():
                     for images, pack in packs.items():
+                        # fp32: of the runner, which rounds nothing.
+                        bar = replace(_bar(source, pack, target, precision), precision="fp32")
                         report = judge(runner, signature, pack, bar, "fp32")
                         lines.append(_line(name, f"{target}-{precision}", images, fault, report))
                 lines += _judged(source, name, target, precision, packs, calibration, Path(folder), options.answers)
@@ -174,7 +175,7 @@ def _judged(
             np.savez(kept, **found)
         rows = dict(np.load(kept))
         signature = decode(rows["signature"].tobytes(), Signature)
-        report = judge(Replay(rows, name), signature, pack, _bar(source, target, precision), precision)
+        report = judge(Replay(rows, name), signature, pack, _bar(source, pack, target, precision), precision)
         yield _line(head, f"{target}-{precision}", name, "", report)
 
 
@@ -201,7 +202,7 @@ def _executed(
             runner,
             made.signature,
             pack,
-            _bar(source, target, precision),
+            _bar(source, pack, target, precision),
             precision,
             exempt_weights=made.folded_weights,
             chosen_weights=made.chosen_weights,
@@ -214,8 +215,8 @@ def _executed(
     return found
 
 
-def _bar(source: SourceModel, target: Target, precision: Precision) -> Tolerance:
-    return tolerance_for(target, precision, classes=source.num_classes)
+def _bar(source: SourceModel, pack: GoldenPack, target: Target, precision: Precision) -> Tolerance:
+    return tolerance_for(target, precision, classes=source.num_classes, peak=peak_of(pack))
 
 
 def planted(source: SourceModel) -> dict[str, torch.nn.Module]:
@@ -305,10 +306,10 @@ def _tell(lines: list[dict[str, Any]], heads: int) -> int:
     return 1 if alarms else 0
 
 
-def _image_sets(folder: Path) -> dict[str, list[tuple[str, Any]]]:
+def _image_sets(folder: Path, shift: int) -> dict[str, list[tuple[str, Any]]]:
     files = sorted(folder.glob("*.jpg"))
     step = len(files) // (2 * SETS)
-    spread = files[: 2 * SETS * step : step]
+    spread = files[shift % step : 2 * SETS * step : step]
     return {
         "drawn": demo_images(),
         "photographs": read_pictures(spread[0::2]),
@@ -347,12 +348,14 @@ def _heads(state: dict[str, torch.Tensor], options: argparse.Namespace) -> Itera
         ).clone()
     for place in range(options.first, min(options.first + options.heads, len(CLASSES) + len(ROWS))):
         if place < len(CLASSES):
-            yield _trained(f"{CLASSES[place]} ranges, seed {place}", CLASSES[place], place, maps, labels)
+            seed = options.seed + place
+            yield _trained(f"{CLASSES[place]} ranges, seed {seed}", CLASSES[place], seed, maps, labels)
             continue
         classes = ROWS[place - len(CLASSES)]
-        chosen = np.random.default_rng(place).choice(1000, classes, replace=False)
+        seed = options.seed + place
+        chosen = np.random.default_rng(seed).choice(1000, classes, replace=False)
         kernel, bias = state["classifier.1.weight"][chosen].clone(), state["classifier.1.bias"][chosen].clone()
-        yield Head(name=f"{classes} rows, seed {place}", kernel=kernel, bias=bias)
+        yield Head(name=f"{classes} rows, seed {seed}", kernel=kernel, bias=bias)
 
 
 def _trained(name: str, classes: int, seed: int, maps: torch.Tensor, labels: Array) -> Head:
@@ -410,6 +413,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--calibrated-with", choices=("drawn", "photographs"), default="drawn", help="what ranges come from")
     parser.add_argument("--heads", type=int, default=len(CLASSES) + len(ROWS), help="how many, for a quick look")
     parser.add_argument("--first", type=int, default=0, help="the head to begin with")
+    parser.add_argument("--seed", type=int, default=0, help="of the first head: other heads than those that bars were chosen on")
+    parser.add_argument("--shift", type=int, default=0, help="take the photographs that lie so many places further")
     options = parser.parse_args()
     options.precisions = [
         (target, precision)

@@ -14,7 +14,7 @@ from squeeze_export.validation.agreement import agreement
 from squeeze_export.validation.overflow import explain
 from squeeze_export.validation.parity import NOT_FINITE, answers, judge
 from squeeze_export.validation.runners import RUNNERS, WITNESSES, RunnerModule
-from squeeze_export.validation.tolerances import tolerance_for
+from squeeze_export.validation.tolerances import peak_of, tolerance_for
 
 if TYPE_CHECKING:
     from squeeze_export.contracts import Array
@@ -78,7 +78,7 @@ def _judge(
     """Judge by one executor; the runner that it was done with is added to `opened`, with its answers in memory."""
     kind = signature.outputs[0].kind if signature.outputs else "probabilities"
     classes = pack.reference.logits.shape[-1] if isinstance(pack.reference, Scores) else None
-    tolerance = tolerance_for(target, precision, kind, classes=classes)
+    tolerance = tolerance_for(target, precision, kind, classes=classes, peak=peak_of(pack))
     try:
         runner = module.open(path, signature, precision)
     except ArtifactError as error:

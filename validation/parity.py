@@ -307,7 +307,7 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
     # A reference of zeros allows no error at all: then nothing but equality passes, and no tolerance would help.
     smallest = error / view.scale if view.scale > 0 else (0.0 if error == 0 else None)
     snr, centred = metrics.snr_db(reference, target), metrics.centred_snr_db(reference, target)
-    top1 = metrics.top1(reference, target, tie=view.bar) if view.ranked else None
+    top1 = metrics.top1(reference, target, tie=None if view.bar is None else 2 * view.bar) if view.ranked else None
 
     problems: list[str] = []
     if view.bar is not None:
@@ -325,11 +325,11 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         problems += [f"{what} {found:.1f} dB is below {bar:g} dB" for what, found, bar in bars if found < bar]
     # Of probabilities the quantity behind them is judged: after a softmax an error says nothing of the margin of close classes.
     # Of few classes it is the probabilities: an error on the one class is an error on the others, so that it hardly ever exceeds
-    # the margin of a flip, however wrong that is, and seldom excuses a near tie.
+    # the margin of a flip, however wrong that is, and seldom excuses a near tie. Two of them may each move by the bar.
     decides = view.judge_snr if tolerance.max_probability_error is None else view.bar is not None
     if decides and top1 is not None and top1.flips:
         flipped = ", ".join(pack.names[index] for index in top1.flips[:5])
-        margin = "the error" if view.bar is None else f"{view.bar:g}"
+        margin = "the error" if view.bar is None else f"{2 * view.bar:g}"
         problems.append(f"{len(top1.flips)} of {len(pack.names)} images have another top-1 by more than {margin}: {flipped}")
     return OutputParity(
         name=name,

@@ -14,12 +14,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from squeeze_export.contracts import Tolerance
+from squeeze_export.contracts import Scores, Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from squeeze_export.contracts import OutputKind, Precision, Target
+    from squeeze_export.contracts import GoldenPack, OutputKind, Precision, Target
 
 _FP32: Final = Tolerance(
     precision="fp32",
@@ -204,28 +204,35 @@ _OF_LOG_PROBABILITIES: Final = frozenset(
 FEW: Final = 10  # classes, at most
 _EXACT: Final = frozenset({"fp32", "fp16", "sparse"})  # round nothing that eight drawn images could not show
 _FEW_DB: Final = 6.0
-_FEW_ERROR: Final = 0.1
+_FEW_ERROR: Final = 0.1  # ten points may differ whatever the logits
+_FEW_LOGITS: Final = (3.0, 20 / 3)  # between 95 % and 99.9 % of two classes; larger ones change what an app sees no further
 # Ten numbers say too little of a sum: with 8 images of two classes the ratio of two equal powers is 6 dB off in 3 of 100 draws.
 _FEW_REASON: Final = (
-    "Of {classes} classes an app sees the answer and its probability. No probability may differ by more than {error:g}: ten "
-    "points, or what the error of the peak makes of a logit of 3 (95 %). An answer that leads by that may be no other. An SNR "
-    "over so few numbers swings: both need only be 6 dB below the centred bar of many classes."
+    "Of {classes} classes an app sees the answer and its probability. No probability may differ by more than {error:g}: what "
+    "the error of the peak makes of a logit of {logit:.3g}, and at least ten points. An answer that leads by twice that may "
+    "be no other. An SNR over so few numbers swings: both need only be 6 dB below the centred bar of many classes."
 )
 
 
 def tolerance_for(
-    target: Target, precision: Precision, kind: OutputKind = "probabilities", *, classes: int | None = None
+    target: Target,
+    precision: Precision,
+    kind: OutputKind = "probabilities",
+    *,
+    classes: int | None = None,
+    peak: float | None = None,
 ) -> Tolerance:
     """Give the bar; by target as well, since fp16 is Core ML's arithmetic but only the storage of the other two.
 
     `classes`: of a classifier. Where weights or activations are rounded and there are at most 10, see of_few.
+    `peak`: the largest absolute logit of the reference over all images; None where there is no reference yet.
 
     `kind`: of the artifact's output. Rounded weights and activations err by as much on logits as on log-probabilities, but
     logits are smaller: their uncentred bars are wider. The centred one, which does not hang on the view, stays.
     """
     bar = TOLERANCES[target, precision]
     if classes is not None and 2 <= classes <= FEW and kind != "features" and precision not in _EXACT:
-        bar = of_few(bar, classes)
+        bar = of_few(bar, classes, peak)
     if kind != "logits" or (target, precision) not in _OF_LOG_PROBABILITIES:
         return bar
     return replace(
@@ -236,13 +243,21 @@ def tolerance_for(
     )
 
 
-def of_few(bar: Tolerance, classes: int) -> Tolerance:
+def of_few(bar: Tolerance, classes: int, peak: float | None = None) -> Tolerance:
     """The bar for a classifier of few classes: the decision and the probabilities judge, SNRs only that something is compared.
 
-    With logits that reach 3, which softmax makes 95 %, an error e of the peak is at most p (1 - p) 2 * 3 e <= 1.5 e of a
-    probability.
+    An error e of a logit moves a probability p by at most p (1 - p) 2 e, which is largest, e / 2, where two classes are level.
+    The bar of many classes allows e = `max_error_of_peak` times the `peak`, and so does this one. A peak that is not known, or
+    under 3 (95 %), counts as 3, and one above 6.7 (99.9 %) as 6.7.
     """
     lowest = bar.min_centred_snr_db - _FEW_DB
-    error = max(_FEW_ERROR, min(1.5 * bar.max_error_of_peak, 1.0))
-    reason = f"{_FEW_REASON.format(classes=classes, error=error)} {bar.reason}"
+    least, most = _FEW_LOGITS
+    logit = least if peak is None else min(max(peak, least), most)
+    error = round(min(max(_FEW_ERROR, 0.5 * bar.max_error_of_peak * logit), 1.0), 3)
+    reason = f"{_FEW_REASON.format(classes=classes, error=error, logit=logit)} {bar.reason}"
     return replace(bar, min_snr_db=lowest, min_centred_snr_db=lowest, max_probability_error=error, reason=reason)
+
+
+def peak_of(pack: GoldenPack) -> float | None:
+    """The largest absolute logit of the golden pack's reference; None where it holds features."""
+    return float(abs(pack.reference.logits).max()) if isinstance(pack.reference, Scores) and pack.reference.logits.size else None

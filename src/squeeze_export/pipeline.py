@@ -310,7 +310,7 @@ def prepare(
         spread,
         write_golden,
     )
-    from squeeze_export.validation.tolerances import tolerance_for
+    from squeeze_export.validation.tolerances import peak_of, tolerance_for
 
     began = time.monotonic()
     progress.stage("source", "loading")
@@ -344,7 +344,10 @@ def prepare(
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
     kind = _output_kind(request)
-    tolerances = {key.name: tolerance_for(key.target, key.precision, kind, classes=source.num_classes) for key in request.keys}
+    peak = peak_of(pack)
+    tolerances = {
+        key.name: tolerance_for(key.target, key.precision, kind, classes=source.num_classes, peak=peak) for key in request.keys
+    }
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     images = None

@@ -37,7 +37,7 @@ struct Comparison: Codable, Equatable, Sendable {
 /// log-probabilities by 2 E (the normaliser may move against the logit), probabilities by min(1/2, 2 p) E, p the largest
 /// reference probability. SNRs are of logits or log-probabilities. Of few classes the tolerance gives the largest probability
 /// error itself, also where the model gives logits, and the best class is judged there: it may be another where the reference
-/// prefers its own by less than that.
+/// prefers its own by less than twice that, since both may move.
 struct Parity {
   let pack: GoldenPack
   let tolerance: Tolerance
@@ -122,13 +122,13 @@ struct Parity {
         }
       }
     }
-    let ties = limit.map { limit in worst.map { _ in limit } } ?? worst
+    let ties = limit.map { limit in worst.map { _ in 2 * limit } } ?? worst
     let flipsCount = judgesSNR == (tolerance.maxProbabilityError == nil)
     judgeTop1(reference, target, ties, names, flipsCount: flipsCount, &result)
     return result
   }
 
-  /// Another best class is a tie where the reference prefers its own by less than `ties`: the error on that picture, or the limit.
+  /// Another best class is a tie where the reference prefers its own by less than `ties`: the error on that picture, or twice the limit.
   private func judgeTop1(
     _ reference: [[Double]], _ target: [[Double]], _ ties: [Double], _ names: [String],
     flipsCount: Bool, _ result: inout Comparison

@@ -38,7 +38,7 @@ class Difference(
  * Judges scores as the export did. One allowed logit error E = tolerance * largest reference logit rules everything by what
  * softmax makes of it: logits may differ by E, log-probabilities by 2 E, probabilities by min(1/2, 2 peak) E. Of few classes
  * the tolerance gives the largest probability error itself, also where the model gives logits, and the best class is judged
- * there: it may be another where the reference prefers its own by less than that.
+ * there: it may be another where the reference prefers its own by less than twice that, since both may move.
  */
 object Parity {
     fun compare(
@@ -77,7 +77,7 @@ object Parity {
         judgesSnr: Boolean,
         few: Double?,
     ): Difference {
-        val tie = few.takeUnless { judgesSnr }
+        val tie = few?.takeUnless { judgesSnr }?.times(2)
         val errors = reference.indices.map { image ->
             require(reference[image].size == target[image].size) {
                 "${target[image].size} scores for ${reference[image].size} classes."
