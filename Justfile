@@ -83,7 +83,7 @@ check-android *options:
 # Check rendered iOS projects: swift test, the app's types in Swift 5 and 6, swift-format, the project file. Fails without Swift.
 [group('work')]
 check-ios *options:
-    SQUEEZE_EXPORT_REQUIRE_SWIFT=1 {{bin}}/pytest tests/integration/test_ios_starter.py tests/unit/test_ios_project.py {{options}}
+    SQUEEZE_EXPORT_REQUIRE_SWIFT=1 {{bin}}/pytest tests/integration/ios/test_ios_starter.py tests/unit/starters/test_ios_project.py {{options}}
 
 # Put a rendered Android project into a signed APK with Debian's tools and verify it: just check-apk dist/NAME/android-tflite
 [group('release')]

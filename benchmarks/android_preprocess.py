@@ -47,7 +47,8 @@ def pillow(runs: int) -> tuple[float, float]:
     import numpy as np
     from PIL import Image
 
-    from squeeze_export.preprocessing import pixels, spec_for
+    from squeeze_export.preprocessing.pixels import pixels
+    from squeeze_export.preprocessing.spec import spec_for
 
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
     spec = spec_for("torchvision", model="squeezenet1_1")

@@ -22,16 +22,20 @@ import numpy as np
 import torch
 
 from squeeze_export.compression.budget import parse_size
-from squeeze_export.contracts import LOGITS_TAP, ExportSettings, SourceModel
-from squeeze_export.exporters import coreml, coreml_rungs, coreml_sizes
-from squeeze_export.image_files import IMAGE_SUFFIXES
-from squeeze_export.ladder import zip_size
-from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import load_pixels, normalise, spec_for
+from squeeze_export.contracts.artifact import ExportSettings
+from squeeze_export.contracts.signature import LOGITS_TAP
+from squeeze_export.contracts.source import SourceModel
+from squeeze_export.exporters.coreml import rungs, sizes, writing
+from squeeze_export.files.pictures import IMAGE_SUFFIXES
+from squeeze_export.ladders.ladder import zip_size
+from squeeze_export.preprocessing.pixels import load_pixels, normalise
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.source import load_source
 from squeeze_export.validation.runners import mil_reference
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import FloatArray, IosTarget
+    from squeeze_export.contracts.arrays import FloatArray
+    from squeeze_export.contracts.artifact import IosTarget
 
 _HEADER: Final = """\
 | coding | for | bytes | as zip | CPU seconds | top-1 difference, points | same top-1 | KL |
@@ -64,19 +68,19 @@ Judge = Callable[[Any, Any], str]
 
 def _row(source: SourceModel, asked: str, calibration: Any, options: argparse.Namespace, judge: Judge | None) -> str:
     rung, _, size = asked.partition(":")
-    ios: IosTarget = "iOS18" if coreml_rungs.needs_ios18(rung) else "iOS16"
+    ios: IosTarget = "iOS18" if rungs.needs_ios18(rung) else "iOS16"
     settings = ExportSettings(precision="fp16", input_kind="image", output_kind="probabilities", ios_target=ios)
     began = time.process_time()
-    budget = parse_size(size) - coreml_sizes.fixed(source, settings) if size else None
-    if rung == coreml_rungs.SPARSE:
-        chosen = coreml_rungs.keep_zeros(source)
+    budget = parse_size(size) - sizes.fixed(source, settings) if size else None
+    if rung == rungs.SPARSE:
+        chosen = rungs.keep_zeros(source)
     else:
-        chosen = coreml_rungs.choose(
+        chosen = rungs.choose(
             source, rung, calibration, weights_budget=budget, checkpoints=options.checkpoints, told=_Told(), seed=0
         )
     seconds = time.process_time() - began
     package = options.output / f"{asked.replace(':', '-')}.mlpackage"
-    artifact = coreml.write(chosen.source, settings, package, coded=chosen.coded)
+    artifact = writing.write(chosen.source, settings, package, coded=chosen.coded)
     whole = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     runner = mil_reference.open(package, artifact.signature, "fp16")
     _require_equal(runner, chosen)
@@ -96,7 +100,7 @@ class _Told:
             print(f"{part:4.0%} {what}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
-def _require_equal(runner: Any, chosen: coreml_rungs.Chosen) -> None:
+def _require_equal(runner: Any, chosen: rungs.Chosen) -> None:
     def sorted_bytes(arrays: Any) -> list[bytes]:
         return sorted(np.asarray(array, np.float32).tobytes() for array in arrays)
 
@@ -140,7 +144,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--preprocessing", default="torchvision")
     for name in ("weights", "calibration", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    known = (coreml_rungs.SPARSE, *coreml_rungs.RUNGS)
+    known = (rungs.SPARSE, *rungs.RUNGS)
     parser.add_argument("--rung", required=True, help=f"{', '.join(known)} or auto:SIZE; several with commas")
     parser.add_argument("--evaluation", type=Path)
     parser.add_argument("--checkpoints", type=Path, help="go on from there; without it nothing is kept and seconds are whole")
@@ -148,7 +152,7 @@ def _options() -> argparse.Namespace:
     options.rung = options.rung.split(",")
     for asked in options.rung:
         rung, _, size = asked.partition(":")
-        if (rung == coreml_rungs.AUTO) != bool(size) or rung not in (*known, coreml_rungs.AUTO):
+        if (rung == rungs.AUTO) != bool(size) or rung not in (*known, rungs.AUTO):
             parser.error(f"--rung {asked} is unknown")
         if (options.output / f"{asked.replace(':', '-')}.mlpackage").exists():
             parser.error(f"{asked}.mlpackage stands in {options.output} already")

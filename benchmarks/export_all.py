@@ -24,11 +24,11 @@ IN_TURN = """
 import sys, tempfile
 from pathlib import Path
 sys.modules["tensorflow"] = None  # as the worker of Core ML does
-from squeeze_export.contracts import DEFAULT_PRECISION, ExportSettings
+from squeeze_export.contracts.artifact import DEFAULT_PRECISION, ExportSettings
 from squeeze_export.exporters import EXPORTERS
-from squeeze_export.golden import demo_images, make_golden
-from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import spec_for
+from squeeze_export.golden.images import demo_images; from squeeze_export.golden.pack import make_golden
+from squeeze_export.sources.source import load_source
+from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.validation.judgement import judge_file
 spec = spec_for("torchvision", model="squeezenet1_1")
 source = load_source(name="bench", model="squeezenet1_1", weights="random", seed=0, labels=None, preprocessing=spec)

@@ -29,19 +29,26 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from squeeze_export.calibration import demo_calibration, read_calibration
-from squeeze_export.contracts import ExportSettings, Signature, SourceModel
-from squeeze_export.exporters import EXPORTERS, graph
-from squeeze_export.golden import demo_images, make_golden, read_pictures
-from squeeze_export.manifest import decode, encode
-from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import load_pixels, normalise, spec_for
+from squeeze_export.bundle.manifest import decode, encode
+from squeeze_export.contracts.artifact import ExportSettings
+from squeeze_export.contracts.signature import Signature
+from squeeze_export.contracts.source import SourceModel
+from squeeze_export.exporters import EXPORTERS, deployed
+from squeeze_export.golden.calibration import demo_calibration, read_calibration
+from squeeze_export.golden.images import demo_images, read_pictures
+from squeeze_export.golden.pack import make_golden
+from squeeze_export.preprocessing.pixels import load_pixels, normalise
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.source import load_source
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.validation.tolerances import peak_of, tolerance_for
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, GoldenPack, ParityReport, Precision, Runner, Target, Tolerance
+    from squeeze_export.contracts.arrays import Array
+    from squeeze_export.contracts.artifact import Precision, Target
+    from squeeze_export.contracts.parity import ParityReport, Runner, Tolerance
+    from squeeze_export.contracts.source import GoldenPack
 
 CLASSES: Final = (2, 2, 2, 3, 4, 5, 7, 8, 10)  # of the heads that are trained
 ROWS: Final = (2, 5, 10)  # and of those that are rows of the weights' own head
@@ -69,7 +76,7 @@ class Eager:
         self._known: dict[bytes, dict[str, Array]] = {}
 
     def run(self, inputs: Any) -> dict[str, Array]:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         values = inputs[self._signature.input.name]
         key = hashlib.sha256(values.tobytes()).digest()
         if key not in self._known:
@@ -79,7 +86,7 @@ class Eager:
         return self._known[key]
 
     def stored_weights(self) -> None:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         return
 
 
@@ -91,12 +98,12 @@ class Recorder:
         self.said: list[dict[str, Array]] = []
 
     def run(self, inputs: Any) -> dict[str, Array]:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         self.said.append(dict(self._runner.run(inputs)))
         return self.said[-1]
 
     def stored_weights(self) -> tuple[Array, ...] | None:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         return self._runner.stored_weights()
 
 
@@ -110,12 +117,12 @@ class Replay:
         self._place = -1
 
     def run(self, inputs: Any) -> dict[str, Array]:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         self._place += 1
         return {key: rows[self._place] for key, rows in self._rows.items()}
 
     def stored_weights(self) -> None:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         return
 
 
@@ -133,10 +140,10 @@ def main() -> int:
         for head in heads:
             source = _source(state, head, Path(folder))
             packs = {name: make_golden(source, pictures) for name, pictures in sets.items()}
-            declared = graph.input_spec(
+            declared = deployed.input_spec(
                 source.preprocessing, "tensor", name="image", layout="NCHW", image_scale=1.0, image_bias=0.0
             )
-            signature = Signature(input=declared, outputs=(graph.output_spec(source, "probabilities"),))
+            signature = Signature(input=declared, outputs=(deployed.output_spec(source, "probabilities"),))
             wrong = {fault: Eager(module, signature) for fault, module in planted(source).items()}
             known.append((source, head.name, packs, signature, wrong))
         spec = known[0][0].preprocessing

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from benchmarks.marked import write_between
 
-from squeeze_export.contracts import rung_name
+from squeeze_export.contracts.artifact import rung_name
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "README.md"
 HEADER: Final = """\

@@ -36,8 +36,8 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from squeeze_export.manifest import open_bundle
-    from squeeze_export.models.squeezenet import SqueezeNet
+    from squeeze_export.bundle.manifest import open_bundle
+    from squeeze_export.sources.squeezenet import SqueezeNet
     from squeeze_export.validation.runners import mil_reference
 
     torch.set_num_threads(1)

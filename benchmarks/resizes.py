@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from squeeze_export.models.source import load_source
-from squeeze_export.own_scores import softmax
-from squeeze_export.preprocessing import load_pixels, normalise, spec_for
+from squeeze_export.preprocessing.pixels import load_pixels, normalise
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.own_scores import softmax
+from squeeze_export.sources.source import load_source
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, PixelArray
+    from squeeze_export.contracts.arrays import Array, PixelArray
 
 
 def main() -> None:

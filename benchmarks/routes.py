@@ -34,11 +34,14 @@ def measure(road: str, weights: str, images: Path | None, runs: int) -> dict[str
     """Convert by one road and measure what came out."""
     import numpy as np
 
-    from squeeze_export.exporters import graph, onnx_graph, tflite_flatbuffer, tflite_network
-    from squeeze_export.golden import demo_images, make_golden, pick_images, read_pictures
-    from squeeze_export.models.source import load_source
-    from squeeze_export.models.weights import parse_weights
-    from squeeze_export.preprocessing import spec_for
+    from squeeze_export.exporters import deployed, onnx_graph
+    from squeeze_export.exporters.tflite import flatbuffer
+    from squeeze_export.exporters.tflite import network as tflite_network
+    from squeeze_export.golden.images import demo_images, pick_images, read_pictures
+    from squeeze_export.golden.pack import make_golden
+    from squeeze_export.preprocessing.spec import spec_for
+    from squeeze_export.sources.source import load_source
+    from squeeze_export.sources.weights import parse_weights
     from squeeze_export.validation.metrics import snr_db
 
     preprocessing = spec_for("torchvision", model="squeezenet1_1")
@@ -47,8 +50,8 @@ def measure(road: str, weights: str, images: Path | None, runs: int) -> dict[str
     )
     pack = make_golden(source, demo_images() if images is None else read_pictures(pick_images(images)))
     layout, scale, bias = ("NCHW", 1 / 255, 0.0) if road == "onnx" else ("NHWC", 1 / 127.5, -1.0)
-    spec = graph.input_spec(preprocessing, "image", name="image", layout=layout, image_scale=scale, image_bias=bias)
-    output = graph.output_spec(source, "logits")
+    spec = deployed.input_spec(preprocessing, "image", name="image", layout=layout, image_scale=scale, image_bias=bias)
+    output = deployed.output_spec(source, "logits")
 
     began = time.process_time()
     if road == "onnx":
@@ -57,26 +60,29 @@ def measure(road: str, weights: str, images: Path | None, runs: int) -> dict[str
     elif road == "litert-torch":
         import litert_torch  # noqa: F401
     else:
-        from squeeze_export.exporters import onnx_tf_compat
+        from squeeze_export.exporters.tflite import onnx_tf_compat
 
         onnx_tf_compat.load_backend()
     imported = time.process_time() - began
 
     began = time.process_time()
     if road == "onnx":
-        content = onnx_graph.checked_bytes(onnx_graph.traced(graph.deployed(source, spec, "logits"), spec, output), spec, output)
+        content = onnx_graph.checked_bytes(
+            onnx_graph.traced(deployed.deployed(source, spec, "logits"), spec, output), spec, output
+        )
         seconds = time.process_time() - began
         operators = [node.op_type for node in onnx.load_model_from_string(content).graph.node]
     else:
-        from squeeze_export.exporters import tflite, tflite_onnx_tf
+        from squeeze_export.exporters.tflite import exporter as tflite
+        from squeeze_export.exporters.tflite import onnx_tf
 
         network, _ = tflite_network.prepare(source, spec)
         if road == "litert-torch":
             content = tflite._convert(tflite_network.as_signature(network, "logits"), spec)
         else:
-            content = tflite_onnx_tf.convert(network, spec, output, nhwc=road == "onnx-tf")
+            content = onnx_tf.convert(network, spec, output, nhwc=road == "onnx-tf")
         seconds = time.process_time() - began
-        operators = tflite_flatbuffer.operators(tflite_flatbuffer.parse(content))
+        operators = flatbuffer.operators(flatbuffer.parse(content))
 
     inputs = spec.encode(pack.pixels)
     if road == "onnx-tf plain":

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from squeeze_export.contracts import Artifact, ExportSettings, Precision, SourceModel, Target
-from squeeze_export.exporters import coreml, onnx, tflite, torchscript
+from squeeze_export.contracts.artifact import Artifact, ExportSettings, Precision, Target
+from squeeze_export.contracts.source import SourceModel
+from squeeze_export.exporters.coreml import exporter as coreml_exporter
+from squeeze_export.exporters.onnx import exporter as onnx_exporter
+from squeeze_export.exporters.tflite import exporter as tflite_exporter
+from squeeze_export.exporters.torchscript import exporter as torchscript_exporter
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import PixelArray
+    from squeeze_export.contracts.arrays import PixelArray
 
 
 class Exporter(Protocol):
@@ -57,8 +61,8 @@ class Exporter(Protocol):
 
 
 EXPORTERS: Final[Mapping[Target, Exporter]] = {
-    "coreml": coreml,
-    "tflite": tflite,
-    "torchscript": torchscript,
-    "onnx": onnx,
+    "coreml": coreml_exporter,
+    "tflite": tflite_exporter,
+    "torchscript": torchscript_exporter,
+    "onnx": onnx_exporter,
 }

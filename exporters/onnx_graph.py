@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import InputSpec, OutputSpec
+from squeeze_export.contracts.signature import InputSpec, OutputSpec
 from squeeze_export.errors import ConversionError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import SourceModel
+    from squeeze_export.contracts.source import SourceModel
 
 # Two test processes share the cores, and each thread more than cores only spins: before torch and numpy are imported, and for
 # every process that a test starts.
@@ -52,8 +52,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def seven_classes(tmp_path_factory: pytest.TempPathFactory) -> SourceModel:
     """SqueezeNet 1.1 with random weights and a head of 7 labelled classes, over crops of 65x64 pixels: odd and even sides."""
-    from squeeze_export.models.source import load_source
-    from squeeze_export.preprocessing import spec_for
+    from squeeze_export.preprocessing.spec import spec_for
+    from squeeze_export.sources.source import load_source
 
     labels = tmp_path_factory.mktemp("seven_classes") / "labels.txt"
     labels.write_text("\n".join(("red", "orange", "yellow", "green", "blue", "indigo", "violet")) + "\n", encoding="utf-8")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from benchmarks.marked import with_between
 
-from squeeze_export import failure
-from squeeze_export.manifest import schema
+from squeeze_export.bundle.manifest import schema
+from squeeze_export.processes import failure
 from squeeze_export.validation.tolerances import TOLERANCES, tolerance_for
 
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = ROOT / "src" / "squeeze_export" / "manifest.schema.json"
-FAILURE = ROOT / "src" / "squeeze_export" / "failure.schema.json"
+SCHEMA = ROOT / "src" / "squeeze_export" / "bundle" / "manifest.schema.json"
+FAILURE = ROOT / "src" / "squeeze_export" / "processes" / "failure.schema.json"
 PARITY = ROOT / "docs" / "parity.md"
 README = ROOT / "README.md"
 

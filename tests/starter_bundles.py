@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from squeeze_export import manifest
-from squeeze_export.contracts import InputSpec, OutputSpec, ParityReport, Signature, Target, Tolerance, Verdict
-from squeeze_export.preprocessing import spec_for
+from squeeze_export.bundle import manifest
+from squeeze_export.contracts.artifact import Target
+from squeeze_export.contracts.parity import ParityReport, Tolerance, Verdict
+from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
+from squeeze_export.preprocessing.spec import spec_for
 
 TARGETS: tuple[Target, ...] = ("coreml", "tflite", "torchscript")
 LABELS_34 = tuple("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")
@@ -51,8 +53,9 @@ def make_bundle(
     name: str | None = None,
 ) -> tuple[Path, manifest.Manifest]:
     """Write a bundle of one of THREE_MODELS (1000 classes at 224 without labels; 34 at 224; 7 at 160 the Caffe way)."""
-    from squeeze_export.golden import make_golden, write_golden
-    from squeeze_export.models.source import load_source
+    from squeeze_export.golden.files import write_golden
+    from squeeze_export.golden.pack import make_golden
+    from squeeze_export.sources.source import load_source
 
     name = name or kind
     folder.mkdir(parents=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from squeeze_export.contracts import ExportSettings, PreprocessingSpec, Signature, SourceModel, WeightsOrigin
-from squeeze_export.exporters.graph import input_spec, output_spec
-from squeeze_export.models.squeezenet import SqueezeNet, initialise
+from squeeze_export.contracts.artifact import ExportSettings
+from squeeze_export.contracts.signature import PreprocessingSpec, Signature
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.exporters.deployed import input_spec, output_spec
+from squeeze_export.sources.squeezenet import SqueezeNet, initialise
 
 LABELS = ("cat", "dog", "crane, bird", "Käfer", "#5", "six", "seven")
 IMAGE_SCALE, IMAGE_BIAS = 1 / 127.5, -1.0

@@ -1,6 +1,6 @@
 """Measure weights on demo pictures: characters of fonts that no training picture showed, through the deployment preprocessing.
 
-python training/evaluate_demo.py --weights src/squeeze_export/data/demo/squeezenet1_1_demo.safetensors --count 6800
+python training/evaluate_demo.py --weights src/squeeze_export/demo/data/squeezenet1_1_demo.safetensors --count 6800
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from squeeze_export import demo
+from squeeze_export.demo import characters
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -28,7 +28,7 @@ def pixels(index: int, seed: int) -> Any:
 
     Written out again on purpose: a measurement that borrows the package's own preprocessing would also borrow its mistakes.
     """
-    picture, _ = demo.demo_image(seed, index)
+    picture, _ = characters.demo_image(seed, index)
     short = min(picture.size)
     picture = picture.resize((int(256 * picture.width / short), int(256 * picture.height / short)), 2)
     left, top = round((picture.width - 224) / 2), round((picture.height - 224) / 2)
@@ -40,15 +40,15 @@ def measure(weights: Path, *, seed: int, count: int, batch: int = 34, errors: Pa
     import torch
     from safetensors.torch import load_file
 
-    from squeeze_export.models.squeezenet import SqueezeNet
+    from squeeze_export.sources.squeezenet import SqueezeNet
 
-    network = SqueezeNet("squeezenet1_1", len(demo.CHARACTERS))
+    network = SqueezeNet("squeezenet1_1", len(characters.CHARACTERS))
     network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
     network.eval()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     hits, hits5, misread = 0, 0, []
-    faces = demo.faces()
+    faces = characters.faces()
     per_family: Counter[str] = Counter()
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as workers, torch.inference_mode():
         ready: list[Any] = []
@@ -60,14 +60,14 @@ def measure(weights: Path, *, seed: int, count: int, batch: int = 34, errors: Pa
             scores = network(torch.from_numpy(values.transpose(0, 3, 1, 2)).to(device)).cpu().numpy()
             for offset, row in enumerate(scores):
                 number = index + 1 - len(ready) + offset
-                label, order = number % len(demo.CHARACTERS), np.argsort(-row, kind="stable")
+                label, order = number % len(characters.CHARACTERS), np.argsort(-row, kind="stable")
                 hits += int(order[0] == label)
                 hits5 += int(label in order[:5])
                 if order[0] != label:
-                    family = faces[demo.face_of(seed, number)].family
+                    family = faces[characters.face_of(seed, number)].family
                     per_family[family] += 1
-                    read = {"index": number, "character": demo.CHARACTERS[label], "read": demo.CHARACTERS[order[0]]}
-                    misread.append({**read, "font": f"{family} ({faces[demo.face_of(seed, number)].style})"})
+                    read = {"index": number, "character": characters.CHARACTERS[label], "read": characters.CHARACTERS[order[0]]}
+                    misread.append({**read, "font": f"{family} ({faces[characters.face_of(seed, number)].style})"})
                     if errors is not None:
                         from PIL import Image
 
@@ -75,7 +75,7 @@ def measure(weights: Path, *, seed: int, count: int, batch: int = 34, errors: Pa
                         Image.fromarray(ready[offset]).save(errors / f"{number}-{read['character']}-read-{read['read']}.png")
             ready = []
     wrong = Counter(m["character"] for m in misread)
-    totals = Counter(demo.CHARACTERS[i % len(demo.CHARACTERS)] for i in range(count))
+    totals = Counter(characters.CHARACTERS[i % len(characters.CHARACTERS)] for i in range(count))
     return {
         "images": count,
         "seed": seed,
@@ -102,7 +102,7 @@ def interval(hits: int, count: int) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=demo.WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=characters.WEIGHTS)
     parser.add_argument("--seed", type=int, default=0, help="demo set (default: %(default)s)")
     parser.add_argument("--count", type=int, default=2040, help="pictures (default: %(default)s)")
     parser.add_argument("--errors", type=Path, metavar="DIR", help="save the misread pictures there")

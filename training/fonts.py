@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from squeeze_export import demo
-from squeeze_export.demo import CHARACTERS, Face
+from squeeze_export.demo import characters as demo
+from squeeze_export.demo.characters import CHARACTERS, Face
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -164,7 +164,7 @@ def sheet(shown: Sequence[Face], path: Path, size: int = 40) -> None:
     """A contact sheet, one face per row, to check by eye that every outline is the character it should be."""
     from PIL import Image, ImageDraw
 
-    from squeeze_export import scene
+    from squeeze_export.demo import scene
 
     page = Image.new("L", (160 + size * len(CHARACTERS), size * len(shown)), 255)
     draw = ImageDraw.Draw(page)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from squeeze_export import demo, scene
+from squeeze_export.demo import characters, scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,14 +68,14 @@ def open_pool(folder: Path, *, size: int, count: int, seed: int) -> Pool:
 def _draw(size: int, seed: int, index: int) -> tuple[int, np.random.Generator]:
     """The class of one training picture and the random numbers for the rest of it, other than any demo_image's."""
     rng = np.random.default_rng([seed, SALT + size, index])
-    return int(rng.integers(len(demo.CHARACTERS))), rng
+    return int(rng.integers(len(characters.CHARACTERS))), rng
 
 
 @cache
-def _designs() -> tuple[tuple[demo.Face, ...], ...]:
+def _designs() -> tuple[tuple[characters.Face, ...], ...]:
     from fonts import train_faces
 
-    groups: dict[str, list[demo.Face]] = {}
+    groups: dict[str, list[characters.Face]] = {}
     for face in train_faces():
         groups.setdefault(face.family, []).append(face)
     return tuple(tuple(group) for group in groups.values())
@@ -90,6 +90,6 @@ def _render(job: tuple[str, int, int, int, int]) -> int:
         # Designs are equally likely, whatever the number of their styles.
         design = designs[int(rng.integers(len(designs)))]
         face = design[int(rng.integers(len(design)))]
-        pictures[index] = np.asarray(scene.render(rng, face.glyphs[demo.CHARACTERS[label]], size, size))
+        pictures[index] = np.asarray(scene.render(rng, face.glyphs[characters.CHARACTERS[label]], size, size))
     pictures.flush()
     return start

@@ -23,8 +23,8 @@ from pool import make_pool, open_pool
 from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 
-from squeeze_export import demo
-from squeeze_export.models.squeezenet import SqueezeNet, initialise
+from squeeze_export.demo import characters
+from squeeze_export.sources.squeezenet import SqueezeNet, initialise
 
 HERE: Final = Path(__file__).parent
 CHECKPOINT: Final = "checkpoint.pt"
@@ -132,7 +132,7 @@ def augmented(pictures: torch.Tensor, side: int, generator: torch.Generator) -> 
 
 def start(seed: int) -> nn.Module:
     """The network before training, with batch normalisation."""
-    network = SqueezeNet("squeezenet1_1", len(demo.CHARACTERS))
+    network = SqueezeNet("squeezenet1_1", len(characters.CHARACTERS))
     initialise(network, torch.Generator().manual_seed(seed))
     with_normalisation(network)
     network.classifier[0].p = 0.1  # the pictures are many: little to overfit
@@ -233,7 +233,7 @@ def finished(out: Path) -> SqueezeNet:
     """The plain network that the checkpoint in `out` stands for."""
     network = start(0)
     network.load_state_dict(torch.load(out / CHECKPOINT, weights_only=True, map_location="cpu")["network"])
-    return folded(network.eval(), len(demo.CHARACTERS))
+    return folded(network.eval(), len(characters.CHARACTERS))
 
 
 def save(network: SqueezeNet, path: Path, metadata: dict[str, str]) -> None:
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="train nothing: write the weights of the checkpoint so far")
     parser.add_argument("--install", action="store_true", help="also copy the weights into the package's data")
     arguments = parser.parse_args()
-    metadata = {"model": "squeezenet1_1", "classes": demo.CHARACTERS, "licence": "Apache-2.0", "seed": str(arguments.seed)}
+    metadata = {"model": "squeezenet1_1", "classes": characters.CHARACTERS, "licence": "Apache-2.0", "seed": str(arguments.seed)}
     if arguments.snapshot:
         save(finished(arguments.out), arguments.snapshot, metadata)
         return
@@ -269,11 +269,11 @@ def main() -> None:
         for s in STAGES
     )
     run(stages, arguments.seed, arguments.out)
-    weights = arguments.out / demo.WEIGHTS.name
+    weights = arguments.out / characters.WEIGHTS.name
     save(finished(arguments.out), weights, metadata)
     print(f"{weights} written, {weights.stat().st_size} bytes", flush=True)
     if arguments.install:
-        demo.WEIGHTS.write_bytes(weights.read_bytes())
+        characters.WEIGHTS.write_bytes(weights.read_bytes())
     metrics = measure(weights, seed=0, count=2040)
     (arguments.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(f"held-out fonts: {100 * metrics['top1']:.2f} % of {metrics['images']} (95 % interval {metrics['interval']})")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
     BoolArray = npt.NDArray[np.bool_]
     ClassArray = npt.NDArray[np.int32]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from squeeze_export.agreements import Agreement
+from squeeze_export.contracts.agreements import Agreement
 from squeeze_export.validation import metrics
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, OutputKind
+    from squeeze_export.contracts.arrays import Array
+    from squeeze_export.contracts.signature import OutputKind
 
 
 def agreement(kind: OutputKind, reference: Array, target: Array, *, floor: float) -> Agreement:

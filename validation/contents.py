@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contents import Contents
+from squeeze_export.contracts.contents import Contents
 from squeeze_export.errors import ArtifactError
 from squeeze_export.sdks import load_coremltools
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Target
+    from squeeze_export.contracts.artifact import Target
 
 # Apple's specification versions, which name the first system that can read a package.
 _SPECIFICATIONS: Final = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18"}
@@ -53,7 +53,7 @@ def _coreml(path: Path) -> Contents:
 
 
 def _tflite(path: Path) -> tuple[str, ...]:
-    from squeeze_export.validation.runners import litert_file
+    from squeeze_export.validation.runners.litert import file as litert_file
 
     return tuple(sorted({operation.name for operation in litert_file.read(path.read_bytes()).operations}))
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from squeeze_export.agreements import Agreement, Witness
-from squeeze_export.contracts import GoldenPack, ParityReport, Precision, Runner, Scores, Signature, Target, WeightDigest
+from squeeze_export.contracts.agreements import Agreement, Witness
+from squeeze_export.contracts.artifact import Precision, Target
+from squeeze_export.contracts.parity import ParityReport, Runner
+from squeeze_export.contracts.signature import Signature
+from squeeze_export.contracts.source import GoldenPack, Scores, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
 from squeeze_export.validation.agreement import agreement
 from squeeze_export.validation.overflow import explain
@@ -17,7 +20,7 @@ from squeeze_export.validation.runners import RUNNERS, WITNESSES, RunnerModule
 from squeeze_export.validation.tolerances import peak_of, tolerance_for
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 
 def judge_file(
@@ -163,12 +166,12 @@ class _Remembering:
         self.executor, self.labels = runner.executor, runner.labels
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         key = b"".join(name.encode() + value.tobytes() for name, value in sorted(inputs.items()))
         if key not in self._known:
             self._known[key] = self._runner.run(inputs)
         return self._known[key]
 
     def stored_weights(self) -> tuple[Array, ...] | None:
-        """See contracts.Runner."""
+        """See contracts.parity.Runner."""
         return self._runner.stored_weights()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 
 def max_abs_error(reference: Array, target: Array) -> float:

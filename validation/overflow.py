@@ -14,7 +14,10 @@ from squeeze_export.validation.weights import digest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from squeeze_export.contracts import Array, GoldenPack, Runner, Signature, WeightDigest
+    from squeeze_export.contracts.arrays import Array
+    from squeeze_export.contracts.parity import Runner
+    from squeeze_export.contracts.signature import Signature
+    from squeeze_export.contracts.source import GoldenPack, WeightDigest
     from squeeze_export.validation.mil.program import Step
 
 LARGEST: Final = 65504  # of fp16

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from squeeze_export.contracts import LOGITS_TAP, Features, OutputParity, ParityReport, Scores
+from squeeze_export.contracts.parity import OutputParity, ParityReport
+from squeeze_export.contracts.signature import LOGITS_TAP
+from squeeze_export.contracts.source import Features, Scores
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation import metrics
 from squeeze_export.validation.weights import compare_weights, different_weights
@@ -31,19 +33,11 @@ from squeeze_export.validation.weights import compare_weights, different_weights
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from squeeze_export.contracts import (
-        Array,
-        GoldenPack,
-        OutputSpec,
-        PixelArray,
-        Precision,
-        Runner,
-        Signature,
-        Tolerance,
-        Verdict,
-        WeightDigest,
-        WeightsParity,
-    )
+    from squeeze_export.contracts.arrays import Array, PixelArray
+    from squeeze_export.contracts.artifact import Precision
+    from squeeze_export.contracts.parity import Runner, Tolerance, Verdict, WeightsParity
+    from squeeze_export.contracts.signature import OutputSpec, Signature
+    from squeeze_export.contracts.source import GoldenPack, WeightDigest
 
 NOT_FINITE: Final = "holds NaN or infinity"
 _SOFTMAX_SLACK: Final = 1e-5  # of the pack's own probabilities against its logits: fp32 softmax is good to 1e-7

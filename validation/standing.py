@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
     from squeeze_export.validation.accuracy import ClassArray
 
 # An accuracy that guessing reaches in one of twenty cases is not above it, and one within a point of a guess is hardly so. It

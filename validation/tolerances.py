@@ -14,12 +14,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from squeeze_export.contracts import Scores, Tolerance
+from squeeze_export.contracts.parity import Tolerance
+from squeeze_export.contracts.source import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from squeeze_export.contracts import GoldenPack, OutputKind, Precision, Target
+    from squeeze_export.contracts.artifact import Precision, Target
+    from squeeze_export.contracts.signature import OutputKind
+    from squeeze_export.contracts.source import GoldenPack
 
 _FP32: Final = Tolerance(
     precision="fp32",

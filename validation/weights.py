@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from squeeze_export.contracts import WeightsParity
+from squeeze_export.contracts.parity import WeightsParity
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, Precision, WeightDigest
+    from squeeze_export.contracts.arrays import Array
+    from squeeze_export.contracts.artifact import Precision
+    from squeeze_export.contracts.source import WeightDigest
 
 _NAMED_AT_MOST: Final = 5
 

@@ -13,7 +13,7 @@ def main() -> None:
     try:
         # Before the imports, which take a while: Ctrl-C is no traceback then either.
         with signals.raised():
-            from squeeze_export.cli import run
+            from squeeze_export.commands.cli import run
 
             code = run()
             signals.ignore()

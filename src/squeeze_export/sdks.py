@@ -49,7 +49,7 @@ _PROBES: Final[Mapping[str, str]] = {
     "onnxruntime": "import onnxruntime",
     "tensorflow-cpu": "import tensorflow",
     "tensorflow": "import tensorflow",
-    "onnx-tf": "from squeeze_export.exporters.onnx_tf_compat import load_backend; load_backend()",
+    "onnx-tf": "from squeeze_export.exporters.tflite.onnx_tf_compat import load_backend; load_backend()",
     "matplotlib": "import matplotlib.figure",
 }
 # What is imported by a probe of another distribution: where that succeeds, so would its own.

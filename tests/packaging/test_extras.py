@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from squeeze_export import sdks
-from squeeze_export.exporters import onnx_tf_compat
+from squeeze_export.exporters.tflite import onnx_tf_compat
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("SQUEEZE_EXPORT_REQUIRE_EXTRAS"), reason="SQUEEZE_EXPORT_REQUIRE_EXTRAS is not set: extras may be missing"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from squeeze_export.manifest import digest
+from squeeze_export.bundle.manifest import digest
 from tests import generate
 from tests.generate import printed, shown_commands
 

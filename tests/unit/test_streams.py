@@ -10,7 +10,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from squeeze_export import consoles, streams
+from squeeze_export import streams
+from squeeze_export.screen import consoles
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from squeeze_export import torch_state
-from squeeze_export.golden import make_golden, pick_images, read_pictures
-from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import spec_for
+from squeeze_export.golden.images import pick_images, read_pictures
+from squeeze_export.golden.pack import make_golden
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.source import load_source
 
 
 @pytest.fixture
@@ -47,11 +48,12 @@ def test_the_same_reference_comes_out(image_folder, request):
 
 def test_the_commands_of_the_library_are_shielded(switched, monkeypatch):
     """Each public walk begins in torch's usual state."""
-    from squeeze_export import comparison, pipeline, verification
     from squeeze_export.evaluation import walk
+    from squeeze_export.pipeline import walk as pipeline
+    from squeeze_export.verification import bundles, comparison
 
     for module, name, inner in (
-        (pipeline, "export", "plan"), (verification, "verify", "open_bundle"), (comparison, "compare", "open_bundle"),
+        (pipeline, "export", "plan"), (bundles, "verify", "open_bundle"), (comparison, "compare", "open_bundle"),
         (walk, "evaluate", "open_bundle"),
     ):  # fmt: skip
         seen = []

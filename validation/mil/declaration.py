@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from squeeze_export.contracts import InputSpec, OutputSpec, Precision, Signature
+from squeeze_export.contracts.artifact import Precision
+from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
 from squeeze_export.errors import ArtifactError
 from squeeze_export.validation.mil.package import Package
 from squeeze_export.validation.mil.program import Labels, Program, Value, conv_weights

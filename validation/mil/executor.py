@@ -16,7 +16,7 @@ from squeeze_export.validation.mil.program import Program, Reference, Step, Valu
 if TYPE_CHECKING:
     import torch
 
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 Arithmetic = Literal["emulate", "exact"]
 

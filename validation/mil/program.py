@@ -14,7 +14,7 @@ from squeeze_export.validation.mil.package import Package
 from squeeze_export.validation.mil.weights import DECODERS
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 # The classes of a classifier in index order: names, or the numbers that stand for them.
 Labels: TypeAlias = "tuple[str, ...] | tuple[int, ...]"

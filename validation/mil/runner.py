@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from squeeze_export.contracts import LOGITS_TAP, Precision, Signature
+from squeeze_export.contracts.artifact import Precision
+from squeeze_export.contracts.signature import LOGITS_TAP, Signature
 from squeeze_export.errors import ArtifactError
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.declaration import hold
@@ -20,7 +21,7 @@ from squeeze_export.validation.mil.package import read_package
 from squeeze_export.validation.mil.program import Program, Reference, conv_weights, load_program
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 # Between the final softmax and the output nothing but these may stand, for its input to be the logits of the output.
 _TRANSPARENT: Final = frozenset(("cast", "classify", "identity", "reshape", "squeeze", "expand_dims"))

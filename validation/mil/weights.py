@@ -16,7 +16,7 @@ import numpy as np
 from squeeze_export.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 # An operation's constant inputs by name (absent optional ones are None) -> its outputs in order.
 Decoder = Callable[[Mapping[str, Any]], "tuple[Array, ...]"]

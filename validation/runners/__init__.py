@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from squeeze_export.contracts import Precision, Runner, Signature, Target
-from squeeze_export.validation.runners import (
-    coreml_runtime,
-    litert,
-    mil_reference,
-    onnx_runtime,
-    tensorflow_reference,
-    torch_lite,
-)
+from squeeze_export.contracts.artifact import Precision, Target
+from squeeze_export.contracts.parity import Runner
+from squeeze_export.contracts.signature import Signature
+from squeeze_export.validation.runners import coreml_runtime, mil_reference, onnx_runtime, tensorflow_reference
+from squeeze_export.validation.runners.litert import runner as litert_runner
+from squeeze_export.validation.runners.torch_lite import runner as torch_lite_runner
 
 
 class RunnerModule(Protocol):
@@ -46,8 +43,8 @@ class RunnerModule(Protocol):
 # The first runner of a target gives the artifact's verdict; the others are reported beside it.
 RUNNERS: Final[Mapping[Target, tuple[RunnerModule, ...]]] = {
     "coreml": (mil_reference, coreml_runtime),
-    "tflite": (litert,),
-    "torchscript": (torch_lite,),
+    "tflite": (litert_runner,),
+    "torchscript": (torch_lite_runner,),
     "onnx": (onnx_runtime,),
 }
 

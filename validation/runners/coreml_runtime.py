@@ -13,11 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import InputSpec, OutputSpec, Precision, Runner, Signature
+from squeeze_export.contracts.artifact import Precision
+from squeeze_export.contracts.parity import Runner
+from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 NAME: Final = "Core ML runtime"
 PACKAGES: Final = ("coremltools",)

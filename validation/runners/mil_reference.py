@@ -9,7 +9,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from squeeze_export.contracts import Precision, Signature
+from squeeze_export.contracts.artifact import Precision
+from squeeze_export.contracts.signature import Signature
 
 if TYPE_CHECKING:
     from squeeze_export.validation.mil.executor import Arithmetic

@@ -10,17 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import Precision, Runner, Signature
+from squeeze_export.contracts.artifact import Precision
+from squeeze_export.contracts.parity import Runner
+from squeeze_export.contracts.signature import Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import missing, working
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 NAME: Final = "ONNX Runtime"
 PACKAGES: Final = ("onnxruntime", "onnx")
 
-# What exporters/onnx.py writes; siblings do not import each other, a test holds the two together.
+# What exporters/onnx/exporter.py writes; siblings do not import each other, a test holds the two together.
 LABELS: Final = "labels"
 RECORD: Final = "squeeze_export"
 
@@ -76,7 +78,7 @@ def session(name: str, content: bytes) -> Any:
 
 
 class _OnnxRunner:
-    """See contracts.Runner."""
+    """See contracts.parity.Runner."""
 
     def __init__(self, name: str, session: Any, weights: tuple[Array, ...], labels: tuple[str, ...] | None) -> None:
         self.labels = labels

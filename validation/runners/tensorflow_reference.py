@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts import LOGITS_TAP, Precision, Runner, Signature
+from squeeze_export.contracts.artifact import Precision
+from squeeze_export.contracts.parity import Runner
+from squeeze_export.contracts.signature import LOGITS_TAP, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import missing, working
-from squeeze_export.validation.runners import litert_file, litert_tap
+from squeeze_export.validation.runners.litert import file as litert_file
+from squeeze_export.validation.runners.litert import model, tap
+from squeeze_export.validation.runners.litert.weights import stored_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 NAME: Final = "TensorFlow reference kernels"
 PACKAGES: Final = ("tensorflow-cpu", "tensorflow")
@@ -50,11 +54,11 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
                 f"TensorFlow {getattr(tf, '__version__', '(no version)')} has no tf.lite.Interpreter: "
                 "pip install --force-reinstall 'squeeze-export[witness]'."
             )
-        logits = litert_tap.hidden_logits(file)
+        logits = tap.hidden_logits(file)
         try:
             interpreter = tf.lite.Interpreter(
                 # Without a delegate a further output changes nothing of what is computed.
-                model_content=content if logits is None else litert_tap.tapped(content, file, logits),
+                model_content=content if logits is None else tap.tapped(content, file, logits),
                 num_threads=1,
                 experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
             )
@@ -77,7 +81,7 @@ class _ReferenceRunner:
     executor: str
     labels: None  # LiteRT's runner reads them; kernels know none
     interpreter: Any
-    file: litert_file.TfliteFile
+    file: model.TfliteFile
     shown: Mapping[str, int]
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -92,4 +96,4 @@ class _ReferenceRunner:
 
     def stored_weights(self) -> tuple[Array, ...]:
         """Filter (O, I, H, W) and bias (O,) of every convolution in execution order, as stored."""
-        return self.file.stored_weights()
+        return stored_weights(self.file)

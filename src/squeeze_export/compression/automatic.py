@@ -19,7 +19,7 @@ from squeeze_export.compression.network import CodedLayer, convolutions, hold, r
 if TYPE_CHECKING:
     import torch
 
-    from squeeze_export.contracts import FloatArray
+    from squeeze_export.contracts.arrays import FloatArray
 
 # How many weights of a layer must be zero before its zeros are worth a bit per weight.
 _SPARSE: Final = 0.3

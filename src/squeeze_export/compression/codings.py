@@ -11,7 +11,7 @@ import numpy as np
 from squeeze_export.errors import UsageError
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, FloatArray
+    from squeeze_export.contracts.arrays import Array, FloatArray
 
 PALETTE_BITS: Final = (1, 2, 3, 4, 6, 8)
 _CODING: Final = re.compile(r"(?:(keep|zero(\d{1,2}))-)?pal([123468])(?:x([1248]))?(?:g(\d{1,4}))?", re.ASCII)

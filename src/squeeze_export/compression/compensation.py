@@ -17,7 +17,7 @@ from squeeze_export.compression.codings import CodedWeight, Coding, UniformWeigh
 from squeeze_export.compression.palettes import nearest, weighted_kmeans
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, FloatArray
+    from squeeze_export.contracts.arrays import Array, FloatArray
 
 DAMPING: Final = 0.01  # of the mean diagonal: GPTQ's
 _BLOCK: Final = 64  # columns whose effect on the rest is applied at once

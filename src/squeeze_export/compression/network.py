@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from squeeze_export.compression.codings import AnyWeight, Coding
-    from squeeze_export.contracts import FloatArray
+    from squeeze_export.contracts.arrays import FloatArray
 
 _BATCH: Final = 8
 
@@ -53,7 +53,7 @@ def stages(module: torch.nn.Module) -> list[Stage]:
     """Cut a SqueezeNet, with or without its classifier, into stages that follow one another."""
     import torch
 
-    from squeeze_export.models.squeezenet import Fire
+    from squeeze_export.sources.squeezenet import Fire
 
     parts = [(f"features.{name}", part) for name, part in module.features.named_children()]
     if hasattr(module, "classifier"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, FloatArray
+    from squeeze_export.contracts.arrays import Array, FloatArray
 
 _ROUNDS: Final = 30
 _CHUNK: Final = 1 << 22  # distances held at once: 16 MB

@@ -11,7 +11,7 @@ from squeeze_export.compression.compensation import Moments
 if TYPE_CHECKING:
     import torch
 
-    from squeeze_export.contracts import Array
+    from squeeze_export.contracts.arrays import Array
 
 POSITIONS: Final = 200  # sampled per image: neighbouring patches tell little new
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from squeeze_export import signals
+from squeeze_export.bundle.manifest import encode
 from squeeze_export.evaluation.jobs import JOB, LOG, Answer, Job, Lost, Ready, Reply
-from squeeze_export.manifest import encode
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import PixelArray
+    from squeeze_export.contracts.arrays import PixelArray
 
 # -P: a folder named like an SDK in the current directory must not be imported in its place.
 WORKER: Final = (sys.executable, "-P", "-m", "squeeze_export.evaluation.worker")

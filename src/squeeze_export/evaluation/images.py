@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import UsageError
-from squeeze_export.image_files import USUAL, looks_like_a_picture
-from squeeze_export.litter import is_litter
+from squeeze_export.files.litter import is_litter
+from squeeze_export.files.pictures import USUAL, looks_like_a_picture
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import PixelArray, PreprocessingSpec
+    from squeeze_export.contracts.arrays import PixelArray
+    from squeeze_export.contracts.signature import PreprocessingSpec
 
 LABELS_FILE: Final = "labels.tsv"
 DEMO_COUNT: Final = 2000
@@ -92,9 +93,9 @@ def limited(images: ImageSet, limit: int | None) -> ImageSet:
 
 def demo_images(count: int, labels: tuple[str, ...] | None) -> ImageSet:
     """The first `count` demo pictures of the fixed seed; UsageError where the bundle does not have the demo's classes."""
-    from squeeze_export import demo
+    from squeeze_export.demo import characters
 
-    drawn = demo.labels()
+    drawn = characters.labels()
     if labels != drawn:
         found = "no labels" if labels is None else f"{len(labels)} labels ({', '.join(labels[:3])}, …)"
         raise UsageError(
@@ -132,7 +133,7 @@ def images_digest(images: Iterable[tuple[bytes, int | None]]) -> str:
 @cache
 def _generator() -> str:
     """Digest of everything that demo pictures are drawn from: this package's code and its demo data."""
-    package = Path(str(resources.files("squeeze_export")))
+    package = Path(str(resources.files("squeeze_export.demo")))
     parts = hashlib.sha256()
     for path in sorted((*package.glob("*.py"), *(package / "data").rglob("*"))):
         if path.is_file():
@@ -142,11 +143,11 @@ def _generator() -> str:
 
 def crop_of(image: LabelledImage, spec: PreprocessingSpec) -> PixelArray:
     """Decode or draw, resize and crop one image: (height, width, 3) uint8 RGB; UsageError names a file that cannot be read."""
-    from squeeze_export.preprocessing import load_pixels, pixels
+    from squeeze_export.preprocessing.pixels import load_pixels, pixels
 
     if image.path is not None:
         return load_pixels(image.path, spec)
-    from squeeze_export.demo import demo_image
+    from squeeze_export.demo.characters import demo_image
 
     picture, label = demo_image(DEMO_SEED, image.index)
     if label != image.label:

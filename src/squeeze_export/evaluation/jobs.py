@@ -14,7 +14,9 @@ from typing import Final, Literal
 import msgspec
 
 from squeeze_export import errors
-from squeeze_export.contracts import ModelName, Precision, PreprocessingSpec, Signature, Target
+from squeeze_export.contracts.artifact import Precision, Target
+from squeeze_export.contracts.signature import PreprocessingSpec, Signature
+from squeeze_export.contracts.source import ModelName
 
 JOB: Final = "job.json"
 LOG: Final = "log"
@@ -36,7 +38,7 @@ class ArtifactJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceJob:
-    """Load the source model eagerly; its weights must be those of the manifest (`sha256`, as in contracts.WeightsOrigin).
+    """Load the source model eagerly; its weights must be those of the manifest (`sha256`, as in contracts.source.WeightsOrigin).
 
     `weights` as on the command line; random ones have `num_classes` classes.
     """

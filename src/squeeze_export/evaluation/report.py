@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from squeeze_export.contracts import ArtifactKey, Precision, Target
+from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.errors import SourceError
 from squeeze_export.evaluation.limit import FLOOR, OPTION, drop_words, exceeds, falls_short, short_words
 from squeeze_export.validation.accuracy import (

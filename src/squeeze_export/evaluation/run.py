@@ -29,7 +29,8 @@ from squeeze_export.validation.accuracy import TOP
 from squeeze_export.validation.standing import standing_of
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, PixelArray, PreprocessingSpec
+    from squeeze_export.contracts.arrays import Array, PixelArray
+    from squeeze_export.contracts.signature import PreprocessingSpec
     from squeeze_export.evaluation.jobs import Lost
     from squeeze_export.validation.accuracy import ClassArray
 

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from squeeze_export import manifest
+from squeeze_export.bundle import manifest
+from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.cache import subject_key
 from squeeze_export.evaluation.jobs import ArtifactJob, Job, ReferenceJob
-from squeeze_export.manifest import MANIFEST, ArtifactRecord, Manifest
-from squeeze_export.models.labels import read_bundle_labels
+from squeeze_export.sources.labels import read_bundle_labels
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from squeeze_export.bundle.manifest import decode
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError
 from squeeze_export.evaluation.jobs import JOB, LOG, Answer, ArtifactJob, Job, Lost, Ready, ReferenceJob, Reply
-from squeeze_export.manifest import decode
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts import Array, PixelArray
+    from squeeze_export.contracts.arrays import Array, PixelArray
 
     # One crop (1, H, W, 3) uint8 RGB to its scores (classes,).
     Scorer = Callable[[PixelArray], Array]
@@ -94,9 +94,9 @@ def _open_artifact(job: ArtifactJob) -> tuple[str, Scorer]:
 def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
     import torch
 
-    from squeeze_export.models.source import load_source
-    from squeeze_export.models.weights import parse_weights
-    from squeeze_export.preprocessing import normalise
+    from squeeze_export.preprocessing.pixels import normalise
+    from squeeze_export.sources.source import load_source
+    from squeeze_export.sources.weights import parse_weights
 
     source = load_source(
         name="reference",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from squeeze_export import starters
+from squeeze_export.starters import projects as starters
 from tests.integration.android import toolchain
 from tests.integration.android.rendered import APP_IDS, APP_NAME, Compiled
 from tests.integration.android.vectors import write_vectors

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from squeeze_export.contracts import Scores, Tolerance
-from squeeze_export.golden import read_golden
-from squeeze_export.manifest import read_manifest
+from squeeze_export.bundle.manifest import read_manifest
+from squeeze_export.contracts.parity import Tolerance
+from squeeze_export.contracts.source import Scores
+from squeeze_export.golden.files import read_golden
 from squeeze_export.validation.parity import judge
 from tests.integration.android import check_apk, toolchain
 from tests.integration.android.rendered import APP_IDS, APP_NAME, NAMES, PROJECTS

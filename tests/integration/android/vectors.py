@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from squeeze_export.contracts import PreprocessingSpec
-from squeeze_export.preprocessing import load_pixels
+from squeeze_export.contracts.signature import PreprocessingSpec
+from squeeze_export.preprocessing.pixels import load_pixels
 
 # name: mode, width, height, (resize, crop height, crop width)
 CASES = {

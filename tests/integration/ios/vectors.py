@@ -1,4 +1,4 @@
-"""Pictures with every trait that preprocessing can stumble over, and what src/squeeze_export/preprocessing.py makes of them."""
+"""Pictures with every trait that preprocessing can stumble over, and what preprocessing/pixels.py makes of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from squeeze_export.contracts import PreprocessingSpec
-from squeeze_export.preprocessing import load_pixels, spec_for
+from squeeze_export.contracts.signature import PreprocessingSpec
+from squeeze_export.preprocessing.pixels import load_pixels
+from squeeze_export.preprocessing.spec import spec_for
 
 # name: width, height
 SIZES = {

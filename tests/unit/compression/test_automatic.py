@@ -16,7 +16,7 @@ from squeeze_export.compression.checkpoint import Checkpoint
 from squeeze_export.compression.compensation import encode_uniform
 from squeeze_export.compression.network import CodedLayer, convolutions, decoded, walk
 from squeeze_export.errors import UsageError
-from squeeze_export.exporters.coreml_sizes import stored
+from squeeze_export.exporters.coreml.sizes import stored
 from tests.unit.compression.tiny import tiny_images, tiny_network
 
 

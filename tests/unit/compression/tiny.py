@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from squeeze_export.compression.network import convolutions
-from squeeze_export.models.squeezenet import Fire
+from squeeze_export.sources.squeezenet import Fire
 
 
 class Tiny(torch.nn.Module):

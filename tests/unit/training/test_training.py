@@ -98,12 +98,12 @@ def test_no_family_and_no_design_is_on_both_sides_of_the_split() -> None:
 
 
 def test_the_package_ships_exactly_the_held_out_designs() -> None:
-    from squeeze_export import demo
+    from squeeze_export.demo import characters
 
     with (ROOT / "training" / "fonts.toml").open("rb") as stream:
         split = tomllib.load(stream)
-    assert {face.family for face in demo.faces()} == set(split["held_out"])
-    licence = (demo.DATA / "GLYPHS-LICENSE.txt").read_text(encoding="utf-8")
+    assert {face.family for face in characters.faces()} == set(split["held_out"])
+    licence = (characters.DATA / "GLYPHS-LICENSE.txt").read_text(encoding="utf-8")
     assert "SIL OPEN FONT LICENSE Version 1.1" in licence
     for family in split["held_out"]:
         assert f"\n{family}: " in licence
@@ -136,11 +136,11 @@ def test_wilson_interval_against_published_values() -> None:
 def test_measurement_sees_the_same_pixels_as_the_package_preset() -> None:
     from evaluate_demo import pixels
 
-    from squeeze_export import demo
+    from squeeze_export.demo import characters
 
     crop = pixels(7, 3)
     assert crop.shape == (224, 224, 3)
-    picture, _ = demo.demo_image(3, 7)
+    picture, _ = characters.demo_image(3, 7)
     assert np.asarray(picture).mean() == pytest.approx(crop.mean(), abs=40)
 
 

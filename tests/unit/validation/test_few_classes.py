@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from benchmarks.few_classes import Eager, planted
 
-from squeeze_export.contracts import TARGETS, Features, GoldenPack, InputSpec, OutputSpec, PreprocessingSpec, Scores, Signature
-from squeeze_export.exporters import EXPORTERS, graph
-from squeeze_export.golden import demo_images, make_golden, read_golden, read_tolerances, write_golden
-from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import spec_for
+from squeeze_export.contracts.artifact import TARGETS
+from squeeze_export.contracts.signature import InputSpec, OutputSpec, PreprocessingSpec, Signature
+from squeeze_export.contracts.source import Features, GoldenPack, Scores
+from squeeze_export.exporters import EXPORTERS, deployed
+from squeeze_export.golden.files import read_golden, read_tolerances, write_golden
+from squeeze_export.golden.images import demo_images
+from squeeze_export.golden.pack import make_golden
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.source import load_source
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.tolerances import FEW, peak_of, tolerance_for
 
@@ -67,7 +71,7 @@ def judged(reference, said, tolerance=INT8, kind="probabilities"):
         reference=Scores(logits=reference, probabilities=softmax(reference)),
         weights=(),
     )
-    declared = graph.input_spec(spec, "tensor", name="image", layout="NCHW", image_scale=1.0, image_bias=0.0)
+    declared = deployed.input_spec(spec, "tensor", name="image", layout="NCHW", image_scale=1.0, image_bias=0.0)
     assert isinstance(declared, InputSpec)
     output = OutputSpec(name=kind, shape=(1, reference.shape[1]), dtype="float32", kind=kind)
     rows = said if kind == "logits" else softmax(said)
@@ -209,8 +213,8 @@ def few_characters():
 
 def test_planted_faults_fail_the_widest_bar_of_eight_bits_as_far_as_the_model_minds_them(few_characters):
     source, pack = few_characters
-    declared = graph.input_spec(source.preprocessing, "tensor", name="image", layout="NCHW", image_scale=1.0, image_bias=0.0)
-    signature = Signature(input=declared, outputs=(graph.output_spec(source, "probabilities"),))
+    declared = deployed.input_spec(source.preprocessing, "tensor", name="image", layout="NCHW", image_scale=1.0, image_bias=0.0)
+    signature = Signature(input=declared, outputs=(deployed.output_spec(source, "probabilities"),))
     widest = tolerance_for("tflite", "int8", classes=source.num_classes, peak=peak_of(pack))
     assert widest.max_probability_error > 0.15  # the demo is sure of itself: logits up to 4.66
     bar = dataclasses.replace(widest, precision="fp32")

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from squeeze_export.contracts import ExportSettings
+from squeeze_export.contracts.artifact import ExportSettings
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters import coreml, tflite
-from squeeze_export.golden import make_golden
-from squeeze_export.models.source import load_source
-from squeeze_export.models.spread import far_apart
-from squeeze_export.preprocessing import normalise, spec_for
+from squeeze_export.exporters.coreml import exporter as coreml
+from squeeze_export.exporters.tflite import exporter as tflite
+from squeeze_export.golden.pack import make_golden
+from squeeze_export.preprocessing.pixels import normalise
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.source import load_source
+from squeeze_export.sources.spread import far_apart
 from squeeze_export.validation.judgement import judge_file
-from squeeze_export.validation.runners import litert
+from squeeze_export.validation.runners.litert import runner as litert
 
 FP16 = ExportSettings(precision="fp16", input_kind="image", output_kind="logits", ios_target="iOS16")
 

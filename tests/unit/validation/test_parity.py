@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squeeze_export.contracts import (
-    LOGITS_TAP,
-    GoldenPack,
-    InputSpec,
-    OutputSpec,
-    PreprocessingSpec,
-    Quantisation,
-    Scores,
-    Signature,
-    WeightDigest,
-)
+from squeeze_export.contracts.signature import LOGITS_TAP, InputSpec, OutputSpec, PreprocessingSpec, Quantisation, Signature
+from squeeze_export.contracts.source import GoldenPack, Scores, WeightDigest
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.tolerances import tolerance_for

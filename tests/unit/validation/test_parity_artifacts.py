@@ -8,13 +8,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from squeeze_export.contracts import ExportSettings
-from squeeze_export.exporters import torchscript
-from squeeze_export.golden import make_golden, read_pictures
-from squeeze_export.models.source import load_source
-from squeeze_export.preprocessing import spec_for
+from squeeze_export.contracts.artifact import ExportSettings
+from squeeze_export.exporters.torchscript import exporter as torchscript
+from squeeze_export.golden.images import read_pictures
+from squeeze_export.golden.pack import make_golden
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources.source import load_source
 from squeeze_export.validation.parity import judge
-from squeeze_export.validation.runners import torch_lite
+from squeeze_export.validation.runners.torch_lite import runner as torch_lite
 from squeeze_export.validation.tolerances import tolerance_for
 
 KINDS = {"classifier": "probabilities", "features": "features"}

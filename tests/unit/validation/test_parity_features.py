@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from squeeze_export.contracts import Features, GoldenPack, InputSpec, OutputSpec, PreprocessingSpec, Scores, Signature
+from squeeze_export.contracts.signature import InputSpec, OutputSpec, PreprocessingSpec, Signature
+from squeeze_export.contracts.source import Features, GoldenPack, Scores
 from squeeze_export.validation.parity import judge
 from squeeze_export.validation.tolerances import tolerance_for
 

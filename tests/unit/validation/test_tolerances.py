@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from squeeze_export.contracts import TARGETS
+from squeeze_export.contracts.artifact import TARGETS
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.validation.tolerances import TOLERANCES, tolerance_for
 

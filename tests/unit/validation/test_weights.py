@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from squeeze_export.contracts import WeightDigest
+from squeeze_export.contracts.source import WeightDigest
 from squeeze_export.validation.weights import compare_weights, digest
 
 SHAPES = {

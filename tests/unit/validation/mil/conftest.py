@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from squeeze_export.contracts import InputSpec, OutputSpec, Signature
+from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.executor import Arithmetic, prepare
 from squeeze_export.validation.mil.ops import IMPLEMENTED

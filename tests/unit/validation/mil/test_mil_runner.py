@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from squeeze_export.contracts import LOGITS_TAP, InputSpec, OutputSpec, Signature
+from squeeze_export.contracts.signature import LOGITS_TAP, InputSpec, OutputSpec, Signature
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil import program

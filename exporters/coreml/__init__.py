@@ -1,0 +1,1 @@
+"""Core ML: ML Program packages, and the compressed weights in them."""

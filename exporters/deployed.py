@@ -1,0 +1,131 @@
+"""The module that every exporter converts: the source model behind the artifact's own input and output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from squeeze_export.contracts.signature import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.errors import ConversionError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def input_spec(
+    preprocessing: PreprocessingSpec,
+    kind: InputKind,
+    *,
+    name: str,
+    layout: Layout,
+    image_scale: float,
+    image_bias: float,
+) -> InputSpec:
+    """Declare the input of an artifact.
+
+    An image input takes `pixel * image_scale + image_bias`, the same for all channels, in RGB; a tensor input takes what the
+    source model takes, normalised per channel.
+    """
+    height, width = preprocessing.height, preprocessing.width
+    shape = (1, 3, height, width) if layout == "NCHW" else (1, height, width, 3)
+    if kind == "image":
+        return InputSpec(
+            name=name,
+            shape=shape,
+            dtype="float32",
+            layout=layout,
+            color_order="RGB",
+            scale=(image_scale,) * 3,
+            bias=(image_bias,) * 3,
+        )
+    red, green, blue = (preprocessing.scale / std for std in preprocessing.std)
+    mean, std = preprocessing.mean, preprocessing.std
+    return InputSpec(
+        name=name,
+        shape=shape,
+        dtype="float32",
+        layout=layout,
+        color_order=preprocessing.color_order,
+        scale=(red, green, blue),
+        bias=(-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
+    )
+
+
+def output_spec(source: SourceModel, kind: OutputKind) -> OutputSpec:
+    """Declare the output of an artifact: one row of scores or features, named after what they are.
+
+    ConversionError where `kind` is not what the source model's head can give.
+    """
+    if (kind == "features") != (source.head == "features"):
+        raise ConversionError(f"{source.name} has the head {source.head!r}, which gives no {kind}: ask for another output kind.")
+    return OutputSpec(name=kind, shape=(1, source.width), dtype="float32", kind=kind)
+
+
+def said_of(source: SourceModel) -> str:
+    """Say in a few words what the source model is and gives, for a file's description of itself."""
+    if source.head == "features":
+        return f"{source.model} without its classifier, {source.width} features"
+    return f"{source.model}, {source.num_classes} classes"
+
+
+def licence_of(weights: WeightsOrigin) -> str:
+    """Say under which licence the weights in a file stand, as far as it is known."""
+    match weights.kind:
+        case "imagenet":
+            return "Weights: BSD-3-Clause (torchvision); trained on ImageNet-1k"
+        case "demo":
+            return "Apache-2.0"
+        case "random":
+            return "None: random, untrained weights"
+        case "file":
+            return f"That of the weights in {weights.file_name or 'the given file'}; not known to squeeze-export"
+
+
+def normalisation(preprocessing: PreprocessingSpec, spec: InputSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel (a, b) with `normalised = a * value + b`, for values in `spec`, in the preprocessing's channel order.
+
+    All ones and zeros where the artifact already takes normalised values.
+    """
+    gains, offsets = [], []
+    for channel in range(3):
+        own = channel if spec.color_order == preprocessing.color_order else 2 - channel
+        per_pixel = preprocessing.scale / preprocessing.std[channel]
+        gain = per_pixel / spec.scale[own]
+        gains.append(gain)
+        offsets.append(-preprocessing.mean[channel] / preprocessing.std[channel] - spec.bias[own] * gain)
+    return tuple(gains), tuple(offsets)
+
+
+def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn.Module:
+    """Wrap the source model so that it takes `spec` and gives `kind`; eval mode, batch 1, a copy that owns its weights.
+
+    Channel order and normalisation are graph operations in front, the softmax one behind; an exporter that can fold them does.
+    """
+    import copy
+
+    import torch
+
+    gains, offsets = normalisation(source.preprocessing, spec)
+    identity = all(abs(gain - 1) < 1e-9 for gain in gains) and all(abs(offset) < 1e-9 for offset in offsets)
+
+    class Deployed(torch.nn.Module):
+        gain: torch.Tensor
+        offset: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = copy.deepcopy(source.module)
+            self.register_buffer("gain", torch.tensor(gains, dtype=torch.float32).view(1, 3, 1, 1))
+            self.register_buffer("offset", torch.tensor(offsets, dtype=torch.float32).view(1, 3, 1, 1))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            if spec.layout == "NHWC":
+                image = image.permute(0, 3, 1, 2)
+            if spec.color_order != source.preprocessing.color_order:
+                image = image.flip(1)
+            if not identity:
+                image = image * self.gain + self.offset
+            outputs: torch.Tensor = self.model(image)
+            return torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs
+
+    return Deployed().eval()

@@ -1,0 +1,1 @@
+"""TFLite: float and quantised files, by two converters."""

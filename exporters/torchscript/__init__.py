@@ -1,0 +1,1 @@
+"""TorchScript Lite: float and quantised files."""

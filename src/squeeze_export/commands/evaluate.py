@@ -1,0 +1,113 @@
+"""The command `evaluate`, which cli.py takes in: its options, its screen, its exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from squeeze_export import signals
+from squeeze_export.errors import SourceError, UsageError
+from squeeze_export.streams import print_json
+
+EPILOG: Final = (
+    "Exit codes: 0 every artifact and the reference measured on every image, 2 usage, or images that could not be read, "
+    "3 weights that are not the bundle's, or a reference that no limit can be held against, 5 an artifact damaged, failed, "
+    "dropped or below the floor, 6 an artifact or the reference NOT_RUN."
+)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|demo",
+            help="Pictures with a labels.tsv (columns file and class_index), a folder per class, or the generated demo pictures.",
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|imagenet|random|demo", help="The bundle's own weights, for the reference beside it."),
+    ] = None,
+    no_reference: Annotated[bool, typer.Option("--no-reference", help="Do without the reference.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="At most N images, evenly spread; of the demo the first N, default 2000."),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Exit code 5 where an artifact's top-1 is lower than the reference's by more, such as 1.0.",
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Exit code 5 where an artifact's top-1 is lower, 3 where the reference's is, such as 60.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="How many processes compute at a time; default: the cores.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep what was computed.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
+) -> None:
+    """Measure every artifact's accuracy over labelled images, beside the reference's.
+
+    What was computed is kept in the user's cache folder: a stopped run goes on where it ended.
+    """
+    from squeeze_export.evaluation.cache import default_path
+    from squeeze_export.evaluation.walk import EvaluationRequest
+    from squeeze_export.evaluation.walk import evaluate as run_evaluation
+    from squeeze_export.screen import terminal
+
+    if no_reference and weights is not None:
+        raise UsageError("--weights and --no-reference exclude each other: the weights are for the reference.")
+    request = EvaluationRequest(
+        bundle=bundle,
+        images="demo" if images == "demo" else Path(images),
+        weights=weights,
+        reference=not no_reference,
+        limit=limit,
+        workers=workers,
+        cache=None if no_cache else default_path(),
+        max_accuracy_drop=max_accuracy_drop,
+        min_accuracy=min_accuracy,
+    )
+    try:
+        with terminal.evaluation_bars(quiet=quiet) as bars:
+            found = run_evaluation(request, bars)
+    except signals.Signalled as signalled:
+        signalled.told = "" if no_cache else "what was computed is kept: the same command goes on from there"
+        raise
+    if verbose:
+        for subject, log in found.logs.items():
+            sys.stderr.write(f"--- {subject} ---\n{log}\n")
+    if json:
+        from squeeze_export.bundle.manifest import encode
+
+        print_json(encode(found.record()))
+    elif not quiet:
+        terminal.out().print(terminal.evaluation_table(found))
+        if found.passed_over:
+            terminal.note(
+                f"{len(found.passed_over)} files have no label and were not evaluated: {terminal.some(found.passed_over)}"
+            )
+    if found.doubt and not found.unfit and not json:
+        terminal.note(found.doubt)
+    if found.exit_code:
+        if not json:
+            told = "The evaluation is not complete."
+            if found.exit_code == SourceError.exit_code:
+                told = "The reference cannot be a measure on these images."
+            elif found.dropped or found.below:
+                told = "An artifact is not accurate enough."
+            terminal.problem(told + "\n" + "\n".join(found.problems))
+        raise typer.Exit(found.exit_code)

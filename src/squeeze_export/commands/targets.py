@@ -1,0 +1,80 @@
+"""The `targets` command: what this machine can do, and the pip command for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from squeeze_export.streams import print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from squeeze_export.pipeline.targets import ExecutorState, RouteState, TargetState
+
+
+def targets(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    no_import: Annotated[
+        bool, typer.Option("--no-import", help="Only look what is installed, without trying whether it can be imported.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Show what can be exported and executed on this machine, and why not."""
+    from squeeze_export.pipeline.targets import broken_sdks, target_states
+    from squeeze_export.screen import terminal
+    from squeeze_export.sdks import lacking_extras
+
+    broken: dict[str, str] = {}
+    if not no_import:
+        with terminal.progress_lines(quiet=quiet) as lines:
+            broken = broken_sdks(lines)
+    states, extras = target_states(broken), lacking_extras()
+    remedy = f"pip install 'squeeze-export[{','.join(extras)}]'" if extras else None
+    if json:
+        from squeeze_export.bundle.manifest import encode
+
+        record = {"schema_version": 1, "targets": states, "imported": not no_import, "broken": broken, "missing": remedy}
+        print_json(encode(record))
+        return
+    terminal.out().print(_table(states))
+    if remedy is not None and not quiet:
+        terminal.note(f"{remedy} brings everything that is missing here.")
+
+
+def _role(part: RouteState | ExecutorState, *, among: int) -> str:
+    from squeeze_export.pipeline.targets import RouteState
+
+    if isinstance(part, RouteState):
+        return " (default)" if part.default and among > 1 else ""
+    return " (decides)" if part.decides else " (witness)" if part.witness else ""
+
+
+def _table(states: Sequence[TargetState]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=True)
+    for heading in ("target", "export", "execute and prove", "precisions", "versions"):
+        table.add_column(heading, overflow="fold")
+    for state in states:
+        versions: dict[str, str] = {}
+        columns = (Text(), Text())
+        sides: tuple[Sequence[RouteState | ExecutorState], ...] = (state.routes, state.executors)
+        for column, parts in zip(columns, sides, strict=True):
+            for part in parts:
+                versions |= part.versions
+                fine = part.unavailable is None
+                column.append("✓ " if fine else "✗ ", style="green" if fine else "yellow")
+                column.append(part.name + _role(part, among=len(parts)))
+                column.append("\n" if fine else f": {part.unavailable}\n", style="dim")
+            column.rstrip()
+        table.add_row(
+            state.target,
+            *columns,
+            ", ".join(f"{name} (default)" if name == state.default_precision else name for name in state.precisions),
+            "\n".join(f"{name} {version}" for name, version in versions.items()),
+        )
+    return table

@@ -1,0 +1,1 @@
+"""The nouns of the project, by subject: frozen dataclasses over the standard library and numpy."""

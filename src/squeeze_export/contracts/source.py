@@ -1,0 +1,112 @@
+"""The source model, where its weights come from, and the golden pack that it answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from squeeze_export.contracts.signature import Head, PreprocessingSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.contracts.arrays import FloatArray, PixelArray
+
+
+ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]
+
+
+MODELS: Final[tuple[ModelName, ...]] = (
+    "squeezenet1_1",
+    "squeezenet1_0",
+    "squeezenet1_0_bypass",
+    "squeezenet1_0_complex_bypass",
+)
+
+
+FEATURE_CHANNELS: Final = 512  # what the last fire module of every model gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOrigin:
+    """Where the weights came from.
+
+    `sha256` is that of the canonical state dict (models.weights.combined_sha256), so the same weights in another container have
+    the same digest. `file_name` has no folder: no absolute path is ever recorded.
+    """
+
+    kind: Literal["file", "imagenet", "random", "demo"]
+    sha256: str
+    file_name: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceModel:
+    """The one model that every artifact is made from and judged against.
+
+    `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> (N, width): logits, or with the head
+    "features" the averaged channels in front of the classifier, whose weights it then lacks. `num_classes` and `weights` are
+    always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
+    `head_relu`: whether a ReLU stands behind the classifier's convolution: weights alone do not tell.
+    `notes`: what the user must know of how weights and labels were read, a sentence each; they do not travel to workers.
+    """
+
+    name: str
+    model: ModelName
+    module: torch.nn.Module
+    num_classes: int
+    labels: tuple[str, ...] | None
+    preprocessing: PreprocessingSpec
+    weights: WeightsOrigin
+    head: Head = "classifier"
+    notes: tuple[str, ...] = ()
+    head_relu: bool = True
+
+    @property
+    def width(self) -> int:
+        """How many values `module` gives per image."""
+        return self.num_classes if self.head == "classifier" else FEATURE_CHANNELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a classifier answers, one row per image: `logits` and their softmax, `probabilities`, each (N, classes) float32."""
+
+    logits: FloatArray
+    probabilities: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What a feature extractor answers, one row per image: `features`, (N, channels) float32."""
+
+    features: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenPack:
+    """Inputs with the eager fp32 reference's answers, N images in a fixed order.
+
+    `names`: N distinct names, safe as file names. `pictures`: the N decoded source pictures, (h, w, 3) uint8 RGB, each of its own
+    size. `pixels`: (N, H, W, 3) uint8 RGB, what resize and crop of `preprocessing` make of them.
+    `reference`: the answers, by the source model's head.
+    `weights`: per weight of the source its digests, for exact comparison with the weights stored in an artifact.
+    """
+
+    names: tuple[str, ...]
+    pictures: tuple[PixelArray, ...]
+    preprocessing: PreprocessingSpec
+    pixels: PixelArray
+    reference: Scores | Features
+    weights: tuple[WeightDigest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightDigest:
+    """sha256 of one source weight's little-endian C-order bytes, as fp32 and rounded to fp16."""
+
+    name: str
+    shape: tuple[int, ...]
+    fp32: str
+    fp16: str

@@ -1,0 +1,1 @@
+"""The embedded demo: weights, labels, and endless labelled pictures."""

@@ -1,0 +1,1 @@
+"""The golden pack, and the calibration images."""

@@ -1,0 +1,62 @@
+"""The pictures of a golden pack: picked from a folder and decoded, or the demo's."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from squeeze_export.errors import UsageError
+from squeeze_export.files.pictures import USUAL, Pictures, sorted_out, told
+from squeeze_export.preprocessing.pixels import load_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from squeeze_export.contracts.arrays import PixelArray
+
+
+MAX_IMAGES: Final = 8
+
+
+def pictures_in(folder: Path) -> Pictures:
+    """The pictures that lie in `folder`, or else those in its subfolders; UsageError if none can be read."""
+    if not folder.exists():
+        raise UsageError(f"image folder {folder} does not exist: check --images")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: --images takes a folder with pictures")
+    found = Pictures(readable=(), unreadable=())
+    for pattern in ("*", "*/*", "**/*"):
+        found = sorted_out(folder.glob(pattern), folder)
+        if found.readable:
+            return found
+    why = told(found.unreadable, folder) if found.unreadable else f"none of its files ends in {USUAL}"
+    raise UsageError(f"image folder {folder} has no pictures that can be read: {why}")
+
+
+def pick_images(folder: Path) -> list[Path]:
+    """Choose at most 8 of the image files of a folder, evenly spread over them; UsageError if there is none."""
+    return [folder / path for path in spread(pictures_in(folder).readable)]
+
+
+def spread(paths: Sequence[Path]) -> Sequence[Path]:
+    """At most 8 of them, evenly spread over their order."""
+    if len(paths) <= MAX_IMAGES:
+        return paths
+    return [paths[place * (len(paths) - 1) // (MAX_IMAGES - 1)] for place in range(MAX_IMAGES)]
+
+
+def read_pictures(paths: Sequence[Path]) -> list[tuple[str, PixelArray]]:
+    """Decode files to (file name, (H, W, 3) uint8 RGB), whole; UsageError names the one that cannot be read."""
+    import numpy as np
+
+    return [(path.name, np.array(load_image(path))) for path in paths]
+
+
+def demo_images() -> list[tuple[str, PixelArray]]:
+    """The pictures that this package brings for its demo weights, as read_pictures gives them."""
+    folder = Path(str(resources.files("squeeze_export.demo"))) / "data" / "images"
+    paths = sorted(folder.glob("*.png")) if folder.is_dir() else []
+    if not paths:
+        raise UsageError("this installation of squeeze-export has no demo images: install it again, or give --images FOLDER")
+    return read_pictures(paths[:MAX_IMAGES])

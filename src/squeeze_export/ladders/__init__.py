@@ -1,0 +1,1 @@
+"""The precision ladder: bytes, accuracy and milliseconds of every precision beside each other."""

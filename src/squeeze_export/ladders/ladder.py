@@ -1,0 +1,358 @@
+"""The precision ladder: what every rung weighs, how well it answers, how long it takes, and which rungs no other one beats."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from squeeze_export import signals
+from squeeze_export.bundle.folder import storage_error
+from squeeze_export.contracts.artifact import Precision, Target, rung_name
+from squeeze_export.contracts.request import ExportRequest, Progress
+from squeeze_export.errors import ArtifactError, SourceError, UsageError
+from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
+from squeeze_export.evaluation.limit import check_floor, check_images, check_limit, exceeds, falls_short
+from squeeze_export.evaluation.report import Accuracy, Comparison, Status
+from squeeze_export.files.litter import is_litter
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.processes.jobs import worst
+from squeeze_export.sources.source import default_name, load_source
+
+if TYPE_CHECKING:
+    from squeeze_export.evaluation.report import Evaluation
+    from squeeze_export.pipeline.results import Bundle
+
+CSV, JSON, PNG = "ladder.csv", "ladder.json", "ladder.png"
+FILES: Final = (CSV, JSON, PNG)
+RUNS: Final = 50
+NOT_TIMED: Final = (
+    "ms are medians of LiteRT on this machine, so of TFLite files only: what executes the other formats here is not what "
+    "executes them on a phone, and its times would say nothing."
+)
+# ZIP's own beginning of time: the size of a download must not hang on when it was packed.
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the rungs are held to: `max_drop` in points, `min_accuracy` in percent; None for any."""
+
+    max_drop: float | None = None
+    min_accuracy: float | None = None
+
+    def unfit(self, found: Evaluation) -> str | None:
+        """Why the reference is no measure for these limits, or None."""
+        return replace(found, max_accuracy_drop=self.max_drop, min_accuracy=self.min_accuracy).unfit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One artifact. `bytes` of the file (or of all files of a package), `zip_bytes` packed for a download; `size_budget`: how
+    many the precision "auto" was allowed.
+
+    `accuracy` is None where `status` is not MEASURED (`reason` says why), `comparison` is beside the reference. `ms_*`: median
+    milliseconds of one image in LiteRT, None where it does not execute this format. `best_accuracy` and `best_speed`: no rung
+    of at most as many bytes has a higher top-1, or a shorter time on one thread. `within_max_drop`: its top-1 is not lower
+    than the reference's by more than was asked for; `above_min_accuracy`: its top-1 is not below the floor; None where nothing
+    was asked for, or where it is not known.
+    """
+
+    target: Target
+    precision: Precision
+    size_budget: int | None = None
+    path: str
+    bytes: int
+    zip_bytes: int
+    status: Status
+    reason: str | None
+    executor: str | None
+    accuracy: Accuracy | None
+    comparison: Comparison | None
+    ms_1_thread: float | None = None
+    ms_2_threads: float | None = None
+    best_accuracy: bool = False
+    best_speed: bool = False
+    within_max_drop: bool | None = None
+    above_min_accuracy: bool | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it breaks a limit."""
+        return self.within_max_drop is False or self.above_min_accuracy is False
+
+    @property
+    def name(self) -> str:
+        """Its precision as one asks for it."""
+        return rung_name(self.precision, self.size_budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """All rungs over the same `images` pictures of `source`. `reference` is None where it was NOT_RUN.
+
+    `runs`: of how many executions a time is the median. `max_accuracy_drop`: the limit asked for, in points; `min_accuracy`:
+    the floor, in percent. `problems`: why `exit_code` is not 0, as of an evaluation.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    source: str
+    images: int
+    runs: int
+    reference: Accuracy | None
+    max_accuracy_drop: float | None = None
+    min_accuracy: float | None = None
+    rungs: tuple[Rung, ...]
+    exit_code: int
+    problems: tuple[str, ...]
+
+    @property
+    def limits_words(self) -> str:
+        """What the mark of a refused rung means, empty without limits."""
+        drop, floor = self.max_accuracy_drop, self.min_accuracy
+        words = [] if drop is None else [f"drops by more than {drop:g} points"]
+        words += [] if floor is None else [f"is right on less than {floor:g} %"]
+        return f" ✗: {' or '.join(words)}." if words else ""
+
+
+def check(
+    request: ExportRequest, images: Path | Literal["demo"], *, limit: int | None, runs: int, limits: Limits | None = None
+) -> None:
+    """Refuse before the long work what its end would refuse: ladder files that stand there, images that cannot be used.
+
+    Raises UsageError, and SourceError for weights that cannot be loaded.
+    """
+    limits = limits or Limits()
+    for option, value in (("--limit", limit), ("--runs", runs)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} {value}: it must be at least 1.")
+    if limits.max_drop is not None:
+        check_limit(limits.max_drop)
+    if limits.min_accuracy is not None:
+        check_floor(limits.min_accuracy)
+    if request.head != "classifier":
+        raise UsageError(
+            f"A ladder holds classifiers against each other, and --head {request.head} has no classes. Leave it out."
+        )
+    name = request.name or default_name(request.model, request.weights, request.head)
+    if name in FILES:
+        raise UsageError(f"--name {name} is the name of one of the ladder's own files. Choose another.")
+    standing = [file for file in FILES if (request.output / file).exists()]
+    if standing and not request.force:
+        raise UsageError(f"{request.output / standing[0]} exists. Pass --force to replace it, or choose another --output.")
+    folders = [file for file in standing if (request.output / file).is_dir()]
+    if folders:
+        raise UsageError(f"{request.output / folders[0]} is a folder. Move it away, or choose another --output.")
+    source = load_source(
+        name=name,
+        model=request.model,
+        weights=request.weights,
+        checkpoint_key=request.checkpoint_key,
+        seed=request.seed,
+        labels=request.labels,
+        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
+        head=request.head,
+        head_relu=request.head_relu,
+    )
+    if images == "demo":
+        found = demo_images(limit or DEMO_COUNT, source.labels)
+    else:
+        found = limited(read_images(images, num_classes=source.num_classes, labels=source.labels), limit)
+    if limits.max_drop is not None:
+        check_images(limits.max_drop, len(found.images))
+
+
+def assemble(
+    bundle: Bundle,
+    found: Evaluation,
+    *,
+    runs: int,
+    progress: Progress,
+    limits: Limits | None = None,
+    lost: Sequence[tuple[str, int]] = (),
+) -> Ladder:
+    """Weigh and time the artifacts, and lay that beside what the evaluation found. Raises ArtifactError as `timed` does.
+
+    `lost`: the rungs that could not be made, each with its exit code.
+    """
+    limits = limits or Limits()
+    max_drop, floor, unfit = limits.max_drop, limits.min_accuracy, limits.unfit(found)
+    rows = {row.path: row for row in found.artifacts}
+    rungs = []
+    for entry in bundle.manifest.artifacts:
+        row = rows[entry.path]
+        rungs.append(
+            Rung(
+                target=entry.target,
+                precision=entry.precision,
+                size_budget=entry.size_budget,
+                path=entry.path,
+                bytes=entry.size_bytes,
+                zip_bytes=zip_size(bundle.path / entry.path),
+                status=row.status,
+                reason=row.reason,
+                executor=row.executor,
+                accuracy=row.accuracy,
+                comparison=row.comparison,
+                within_max_drop=(
+                    None
+                    if max_drop is None or row.comparison is None or unfit
+                    else not exceeds(row.comparison.top1_difference, found.images, max_drop)
+                ),
+                above_min_accuracy=(
+                    None
+                    if floor is None or row.accuracy is None
+                    else not falls_short(row.accuracy.top1.hits, found.images, floor)
+                ),
+            )
+        )
+    began = time.monotonic()
+    places = [place for place, rung in enumerate(rungs) if rung.target == "tflite" and rung.status == "MEASURED"]
+    if places:
+        progress.stage("LiteRT", f"{runs} executions of {len(places)} TFLite files, with 1 and 2 threads")
+        for place, (one, two) in zip(places, timed([bundle.path / rungs[place].path for place in places], runs), strict=True):
+            rungs[place] = replace(rungs[place], ms_1_thread=one, ms_2_threads=two)
+        progress.done("LiteRT", "ready", time.monotonic() - began)
+    codes = [code for code in (*(code for _, code in lost), SourceError.exit_code if unfit else 0, found.exit_code) if code]
+    return Ladder(
+        name=found.name,
+        source=found.source,
+        images=found.images,
+        runs=runs,
+        max_accuracy_drop=max_drop,
+        min_accuracy=floor,
+        reference=found.reference.accuracy,
+        rungs=fronted(rungs),
+        exit_code=worst(codes) if codes else 0,
+        problems=(*(line for line, _ in lost), *([unfit] if unfit else ()), *found.problems),
+    )
+
+
+def front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
+    """The Pareto front of (cost, gain) points: the places of those that no other point beats, cheapest first.
+
+    A point is beaten by one that costs no more and gains more, or costs less and gains as much; of equal points both stay.
+    """
+    ordered = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1]))
+    kept: list[int] = []
+    for place in ordered:
+        if not kept or points[place][1] > points[kept[-1]][1] or points[place] == points[kept[-1]]:
+            kept.append(place)
+    return tuple(kept)
+
+
+def fronted(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """The rungs in their order, each told whether it is on the front of accuracy, and of speed, against bytes."""
+    right = [(place, rung.accuracy.top1.value) for place, rung in enumerate(rungs) if rung.accuracy is not None]
+    quick = [(place, -rung.ms_1_thread) for place, rung in enumerate(rungs) if rung.ms_1_thread is not None]
+    by_accuracy, by_speed = (
+        {points[best][0] for best in front([(rungs[place].bytes, gain) for place, gain in points])} for points in (right, quick)
+    )
+    return tuple(
+        replace(rung, best_accuracy=place in by_accuracy, best_speed=place in by_speed) for place, rung in enumerate(rungs)
+    )
+
+
+def zip_size(path: Path) -> int:
+    """The bytes of a file or folder as a deflated ZIP archive, which is what is downloaded; the same whenever it is packed."""
+    packed = io.BytesIO()
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(entry for entry in path.rglob("*") if entry.is_file() and not is_litter(entry.relative_to(path)))
+    )
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for file in files:
+            entry = zipfile.ZipInfo(file.relative_to(path.parent).as_posix(), date_time=_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, file.read_bytes(), compresslevel=9)
+    return len(packed.getbuffer())
+
+
+def timed(paths: Sequence[Path], runs: int) -> list[tuple[float, float]]:
+    """Median ms of one image with one and with two threads, per TFLite file; ArtifactError where LiteRT fails on one."""
+    # -P: a folder named like an SDK in the current directory must not be imported in its place.
+    command = [sys.executable, "-P", "-m", "squeeze_export.processes.stopwatch", str(runs), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["it printed nothing"]
+        raise ArtifactError(
+            f"LiteRT could not be timed on {', '.join(path.name for path in paths)}: the process ended with code "
+            f"{done.returncode}; its last words: {last[0]}. Run squeeze-export verify on the bundle."
+        )
+    return [(one, two) for one, two in json.loads(done.stdout.splitlines()[-1])["milliseconds"]]
+
+
+COLUMNS: Final = (
+    *("target", "precision", "size_budget", "path", "bytes", "zip_bytes", "status", "images"),
+    *("top1", "top1_low", "top1_high", "top1_difference", "top1_difference_error"),
+    *("top5", "top5_low", "top5_high", "top5_difference", "top5_difference_error", "agreement"),
+    *("ms_1_thread", "ms_2_threads", "best_accuracy", "best_speed", "within_max_drop", "above_min_accuracy"),
+)
+
+
+def table(ladder: Ladder) -> str:
+    """ladder.csv: a header of COLUMNS and a line per rung; fractions from 0 to 1, empty where nothing is known."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for rung in ladder.rungs:
+        figures: list[object] = []
+        for known, difference in (
+            (rung.accuracy and rung.accuracy.top1, rung.comparison and rung.comparison.top1_difference),
+            (rung.accuracy and rung.accuracy.top5, rung.comparison and rung.comparison.top5_difference),
+        ):
+            figures += [known.value, known.low, known.high] if known else [None] * 3
+            figures += [difference.value, difference.standard_error] if difference else [None] * 2
+        writer.writerow(
+            [
+                *(
+                    rung.target,
+                    rung.precision,
+                    rung.size_budget,
+                    rung.path,
+                    rung.bytes,
+                    rung.zip_bytes,
+                    rung.status,
+                    ladder.images,
+                ),
+                *(f"{figure:.6f}" if isinstance(figure, float) else figure for figure in figures),
+                f"{rung.comparison.agreement.value:.6f}" if rung.comparison else None,
+                *(rung.ms_1_thread, rung.ms_2_threads),
+                *("yes" if best else "no" for best in (rung.best_accuracy, rung.best_speed)),
+                *(None if kept is None else "yes" if kept else "no" for kept in (rung.within_max_drop, rung.above_min_accuracy)),
+            ]
+        )
+    return text.getvalue()
+
+
+def write(output: Path, contents: Mapping[str, bytes]) -> None:
+    """Put the ladder's files into `output`, each by a rename, and take away an older one that is not among them.
+
+    A picture of a run before must not stand beside the figures of this one. Raises UsageError where it cannot be written.
+    """
+    partial = {name: output / f".{name}.partial" for name in contents}
+    try:
+        for name, content in contents.items():
+            partial[name].write_bytes(content)
+        with signals.held():
+            for name, path in partial.items():
+                path.replace(output / name)
+            for name in set(FILES) - set(contents):
+                (output / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, output) from error
+    finally:
+        for path in partial.values():
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

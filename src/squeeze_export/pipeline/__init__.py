@@ -1,0 +1,1 @@
+"""The walk of one export: plan, source, golden pack, workers, judgement, bundle."""

@@ -1,0 +1,92 @@
+"""`--reference` for the networks of this package: what the source gives for the user's images, and what else it could be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from squeeze_export.bundle.manifest import ReferenceScoresRecord
+from squeeze_export.contracts.request import ExportRequest
+from squeeze_export.contracts.signature import PreprocessingSpec
+from squeeze_export.contracts.source import SourceModel
+from squeeze_export.errors import UsageError
+from squeeze_export.preprocessing.pixels import load_pixels, normalise
+from squeeze_export.preprocessing.spec import PRESETS
+from squeeze_export.sources import own_scores
+
+if TYPE_CHECKING:
+    from squeeze_export.contracts.arrays import Array, PixelArray
+
+_TRIED_ON: Final = 24  # images on which other readings are tried: enough to tell them apart
+
+
+def check_request(request: ExportRequest) -> None:
+    """Raise UsageError where scores cannot be compared: no images, or features, which have no scores."""
+    if request.reference is None:
+        return
+    if request.images is None:
+        raise UsageError(f"{own_scores.OPTION} {request.reference} names images: pass their folder with --images DIR.")
+    if request.head == "features":
+        raise UsageError(f"{own_scores.OPTION} compares scores, and --head features has none. Leave one of them out.")
+
+
+def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScoresRecord | None, tuple[str, ...]]:
+    """Compare the source with the user's scores: what was found, and notes. SourceError where it is another model."""
+    if request.reference is None or request.images is None:
+        return None, ()
+    own = own_scores.read_scores(request.reference, source.num_classes, source.labels)
+    files = own_scores.image_files(request.images, own.names, request.reference)
+    spec = source.preprocessing
+    crops = [load_pixels(file, spec) for file in files]
+
+    def of(spec: PreprocessingSpec, module: object, cut: Sequence[PixelArray]) -> Array:
+        return own_scores.softmax(_logits(module, spec, cut))
+
+    others: dict[str, Callable[[], Array]] = {}
+    if hasattr(source.module, "classifier"):
+        word = "no" if source.head_relu else "yes"
+        others[f"--head-relu {word}"] = lambda: of(spec, _other_head(source), crops[:_TRIED_ON])
+    turned = replace(spec, color_order="BGR" if spec.color_order == "RGB" else "RGB")
+    # As the option does it: a preset's mean and deviation stay with their colours. And as code does that only swaps channels.
+    moved = replace(turned, mean=spec.mean[::-1], std=spec.std[::-1])
+    others[f"--color-order {turned.color_order}"] = lambda: of(moved, source.module, crops[:_TRIED_ON])
+    others[f"--color-order {turned.color_order} and the mean and std of the other order"] = lambda: of(
+        turned, source.module, crops[:_TRIED_ON]
+    )
+    for name, preset in PRESETS.items():
+        other = replace(preset, resize=spec.resize, height=spec.height, width=spec.width)
+        if other != spec:
+            others[f"--preprocessing {name}"] = lambda other=other: of(other, source.module, crops[:_TRIED_ON])  # type: ignore[misc]
+    if spec.resize > max(spec.height, spec.width):
+        tight = replace(spec, resize=max(spec.height, spec.width))
+        others[f"--resize {tight.resize}"] = lambda: of(
+            tight, source.module, [load_pixels(file, tight) for file in files[:_TRIED_ON]]
+        )
+    found, notes = own_scores.check(own, request.reference, of(spec, source.module, crops), others, source.labels)
+    record = ReferenceScoresRecord(
+        sha256=own.sha256,
+        kind=own.kind,
+        images=found.images,
+        max_probability_error=found.max_probability_error,
+        top1_agreement=found.top1_agreement,
+    )
+    return record, notes
+
+
+def _logits(module: object, spec: PreprocessingSpec, crops: Sequence[PixelArray]) -> Array:
+    import numpy as np
+    import torch
+
+    with torch.inference_mode():
+        return np.concatenate([module(torch.from_numpy(normalise(crop[None], spec))).numpy() for crop in crops])  # type: ignore[operator]
+
+
+def _other_head(source: SourceModel) -> object:
+    import copy
+
+    from squeeze_export.sources.squeezenet import set_head_relu
+
+    other = copy.deepcopy(source.module)
+    set_head_relu(other, not source.head_relu)
+    return other

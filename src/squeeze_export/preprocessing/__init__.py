@@ -1,0 +1,1 @@
+"""One PreprocessingSpec: resize, crop, scale; the phone code repeats it step by step."""

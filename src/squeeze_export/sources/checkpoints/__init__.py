@@ -1,0 +1,1 @@
+"""Checkpoint files: opened by content, read without executing anything, and held against a network."""

@@ -1,0 +1,1 @@
+"""Starter projects: app templates filled with one artifact of a bundle."""

@@ -1,0 +1,1 @@
+"""Finished bundles: proven again, and their artifacts compared with each other."""

@@ -1,0 +1,1 @@
+"""LiteRT: a TFLite file read, checked and executed."""

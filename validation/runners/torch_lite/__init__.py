@@ -1,0 +1,1 @@
+"""The lite interpreter: a .ptl file read, checked and executed."""
