@@ -88,7 +88,7 @@ def test_few_classes_have_a_bar_of_their_own_wherever_numbers_are_rounded(target
         few = tolerance_for(target, precision, classes=classes)
         assert few.max_probability_error == pytest.approx(max(0.1, min(1.5 * many.max_error_of_peak, 1)))
         assert few.min_snr_db == few.min_centred_snr_db == many.min_centred_snr_db - 6
-        assert few.max_error_of_peak == many.max_error_of_peak
+        assert few.max_error_of_peak == many.max_error_of_peak * (2 if target == "coreml" else 1)
         assert f"Of {classes} classes" in few.reason and many.reason in few.reason
         wider = tolerance_for(target, precision, "logits", classes=classes)
         assert wider.max_probability_error == few.max_probability_error
