@@ -109,6 +109,9 @@ def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn
     identity = all(abs(gain - 1) < 1e-9 for gain in gains) and all(abs(offset) < 1e-9 for offset in offsets)
 
     class Deployed(torch.nn.Module):
+        # TorchScript writes this name into the file: it stays where modules move, so that the same model gives the same bytes.
+        __module__ = "squeeze_export.exporters.graph"
+
         gain: torch.Tensor
         offset: torch.Tensor
 

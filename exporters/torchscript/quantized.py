@@ -62,6 +62,9 @@ def quantise(module: torch.nn.Module, images: Sequence[Array]) -> tuple[torch.nn
     fused: dict[torch.fx.Node, torch.fx.Node] = {}
 
     class Quantised(torch.nn.Module):
+        # As in deployed.py: TorchScript writes this name into the file.
+        __module__ = "squeeze_export.exporters.torchscript_quantized"
+
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             values: dict[Any, Any] = {}
             result: torch.Tensor = image

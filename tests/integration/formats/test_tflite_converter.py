@@ -27,7 +27,7 @@ from squeeze_export.demo.characters import demo_image
 from squeeze_export.exporters.tflite import exporter as tflite, network as tflite_network
 from squeeze_export.sources.source import load_source
 from squeeze_export.sources.squeezenet import Fire
-from squeeze_export.preprocessing.pixels.pixels import pixels; from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.preprocessing.pixels import pixels; from squeeze_export.preprocessing.spec import spec_for
 from tests.tflite_cases import declared, eager, settings
 
 spec = spec_for("torchvision", model="squeezenet1_1")

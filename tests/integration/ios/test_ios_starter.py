@@ -14,7 +14,7 @@ from tests.integration.ios.toolchain import Shell, require_swift
 from tests.integration.ios.vectors import write_vectors
 from tests.starter_bundles import THREE_MODELS, make_bundle
 
-HERE = Path(__file__).resolve().parent / "ios"
+HERE = Path(__file__).resolve().parent
 # In the order of their imports. Library evolution makes their enums what Apple's are: open to new cases.
 STUBS = ("CoreGraphics", "ImageIO", "CoreVideo", "CoreML", "CryptoKit", "AVFoundation", "UIKit", "SwiftUI", "PhotosUI", "XCTest")
 BUILD = "swift build --build-tests -c release -Xswiftc -enable-testing -Xswiftc -warnings-as-errors --disable-sandbox"
