@@ -17,11 +17,13 @@ from pathlib import Path
 from benchmarks.marked import with_between
 
 from squeeze_export.bundle.manifest import schema
+from squeeze_export.contracts import options
 from squeeze_export.processes import failure
 from squeeze_export.validation.tolerances import TOLERANCES, tolerance_for
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "src" / "squeeze_export" / "bundle" / "manifest.schema.json"
+OPTIONS = ROOT / "docs" / "reference" / "options.md"
 FAILURE = ROOT / "src" / "squeeze_export" / "processes" / "failure.schema.json"
 PARITY = ROOT / "docs" / "parity.md"
 README = ROOT / "README.md"
@@ -92,11 +94,28 @@ def with_tolerances(page: str) -> str:
     return with_between(page, "tolerances", "\n".join(rows))
 
 
+def options_table() -> str:
+    """The table of every option, as the command line has it: what it does, and which commands take it."""
+    rows = ["| option | what it does | commands |", "| --- | --- | --- |"]
+    for option in options.OPTIONS:
+        shown = " ".join(filter(None, (option.flag, option.metavar))).replace("|", "\\|")
+        short = f" (`{option.short}`)" if option.short else ""
+        told = next(iter(option.help.values())).replace("|", "\\|")
+        rows.append(f"| `{shown}`{short} | {told} | {', '.join(option.help)} |")
+    return "\n".join(rows)
+
+
+def with_options(page: str) -> str:
+    """The page with its table of options as the code has it."""
+    return with_between(page, "options", options_table())
+
+
 def main() -> None:
     """Write every generated file."""
     SCHEMA.write_text(schema_text(), encoding="utf-8")
     FAILURE.write_text(failure_text(), encoding="utf-8")
     PARITY.write_text(with_tolerances(PARITY.read_text(encoding="utf-8")), encoding="utf-8")
+    OPTIONS.write_text(with_options(OPTIONS.read_text(encoding="utf-8")), encoding="utf-8")
     if "--readme" in sys.argv[1:]:
         README.write_text(with_outputs(README.read_text(encoding="utf-8")), encoding="utf-8")
 

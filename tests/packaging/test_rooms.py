@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import os
 import subprocess
 import sys
@@ -45,6 +47,69 @@ def tool(name: str) -> str:
 def test_the_house_rules_hold(command):
     done = run(tool(command[0]), *command[1:])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@functools.cache
+def graph():
+    """Who imports whom, module by module, in functions too; what is for type checkers only does not count."""
+    grimp = pytest.importorskip("grimp", reason="comes with import-linter: pip install -e '.[test]'")
+    return grimp.build_graph("squeeze_export", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def circles(imported):
+    """Groups of modules that reach each other: strongly connected components, by removing what imports nothing left, or is not
+    imported by anything left, until only circles stand."""
+    left = {module: set(targets) for module, targets in imported.items()}
+    while True:
+        reached = set().union(*left.values()) if left else set()
+        free = {module for module, targets in left.items() if not targets & left.keys() or module not in reached}
+        if not free:
+            return set(left)
+        left = {module: targets - free for module, targets in left.items() if module not in free}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    imported = {module: graph().find_modules_directly_imported_by(module) for module in graph().modules}
+    assert len(imported) > 150
+    assert circles(imported) == set()
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == {"a", "b", "c"}
+    one = "squeeze_export.errors"
+    assert one in circles({**imported, one: {"squeeze_export.commands.cli"}})
+
+
+def test_no_name_in_a_package_hides_one_of_its_modules():
+    """`from package.litert import runner as litert` in the package's own file does: `import package.litert.file as f` fails."""
+    code = """
+        import importlib, pkgutil, sys, squeeze_export
+        for found in pkgutil.walk_packages(squeeze_export.__path__, "squeeze_export."):
+            if found.name.endswith("__main__"):
+                continue
+            importlib.import_module(found.name)
+            package, _, leaf = found.name.rpartition(".")
+            if getattr(sys.modules[package], leaf) is not sys.modules[found.name]:
+                print(found.name)
+    """
+    done = run(sys.executable, "-c", textwrap.dedent(code))
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def files_of_the_house():
+    listed = run("git", "ls-files", "-z", "src", "exporters", "validation", "tests", "benchmarks", "training")
+    if listed.returncode != 0:
+        pytest.skip("this checkout has no git, so it cannot be known which files belong to it")
+    return [
+        Path(name) for name in listed.stdout.split("\0") if name and not (ROOT / name).is_symlink() and (ROOT / name).exists()
+    ]
+
+
+def test_no_folder_is_full_and_no_file_is_long():
+    """Past 12 files a folder has a second room in it, and past 400 lines a file; tests may be longer."""
+    files = [path for path in files_of_the_house() if "data" not in path.parts and "stubs" not in path.parts]
+    full = {str(folder): count for folder, count in collections.Counter(path.parent for path in files).items() if count > 12}
+    assert full == {}
+    lines = {str(path): len((ROOT / path).read_bytes().splitlines()) for path in files if path.suffix == ".py"}
+    assert {path: count for path, count in lines.items() if count > 400 and not path.startswith("tests")} == {}
+    assert len(files) > 300
 
 
 def test_the_import_rules_can_be_broken(tmp_path):

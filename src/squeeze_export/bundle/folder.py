@@ -8,11 +8,13 @@ import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord
-from squeeze_export.contracts.artifact import ArtifactKey
+from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
+from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.files.litter import without
 
@@ -31,19 +33,39 @@ def artifact_path(name: str, key: ArtifactKey, keys: Collection[ArtifactKey], su
     return f"{key.target}/{name}{f'-{key.rung_in_names}' if several else ''}{suffix}"
 
 
-def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True)
+class JudgedArtifact:
+    """One artifact in parity.json: the report of the executor that decides, and those beside it."""
+
+    target: Target
+    precision: Precision
+    size_budget: int | None
+    parity: ParityReport
+    witnesses: tuple[ParityReport, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityDocument:
     """What parity.json holds: every executor's report, for readers who want the judgement and nothing else."""
-    reports = [
-        {
-            "target": entry.target,
-            "precision": entry.precision,
-            "size_budget": entry.size_budget,
-            "parity": entry.parity,
-            "witnesses": entry.witnesses,
-        }
+
+    schema_version: Literal[1] = 1
+    name: str
+    artifacts: tuple[JudgedArtifact, ...]
+
+
+def parity_record(name: str, artifacts: Sequence[ArtifactRecord]) -> ParityDocument:
+    """The judgement alone, from the manifest's records."""
+    judged = tuple(
+        JudgedArtifact(
+            target=entry.target,
+            precision=entry.precision,
+            size_budget=entry.size_budget,
+            parity=entry.parity,
+            witnesses=entry.witnesses,
+        )
         for entry in artifacts
-    ]
-    return {"schema_version": 1, "name": name, "artifacts": reports}
+    )
+    return ParityDocument(name=name, artifacts=judged)
 
 
 def check_destination(output: Path, name: str, *, force: bool) -> None:

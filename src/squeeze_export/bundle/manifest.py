@@ -239,8 +239,13 @@ def _decode_path(kind: type, value: object) -> object:
 
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of manifest.json; the committed copy is manifest.schema.json beside this file."""
-    made = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Manifest)))  # tuples become lists, as in the file
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "squeeze-export manifest", **made}
+    return schema_of(Manifest, "manifest")
+
+
+def schema_of(kind: type, title: str) -> dict[str, Any]:
+    """The JSON schema (2020-12) of what `encode` makes of a value of this type."""
+    made = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(kind)))  # tuples become lists, as in the file
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"squeeze-export {title}", **made}
 
 
 def read_manifest(bundle: Path) -> Manifest:

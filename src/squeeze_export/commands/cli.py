@@ -15,14 +15,17 @@ from squeeze_export.commands import compare as compare_command
 from squeeze_export.commands import evaluate as evaluate_command
 from squeeze_export.commands import given_once
 from squeeze_export.commands import ladder as ladder_command
+from squeeze_export.commands import schema as schema_command
 from squeeze_export.commands import starter as starter_command
 from squeeze_export.commands import targets as targets_command
 from squeeze_export.commands import verify as verify_command
+from squeeze_export.commands.parameters import takes
+from squeeze_export.contracts.options import SCREEN
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
-    from squeeze_export.commands.request import Options
+    from squeeze_export.commands.request.written import Options
 
 _EPILOG: Final = (
     "Exit codes: 0 all passed, 2 usage, 3 bad source model or weights, 4 conversion failed, 5 parity failed or accuracy dropped, "
@@ -56,8 +59,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-_WHAT, _MODEL, _INPUT, _OUTPUT, _SCREEN = "What to export", "Source model", "Input and output", "Bundle", "Screen"
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -68,262 +69,26 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback(invoke_without_command=True, epilog=_EPILOG)
+@takes("export")
 def export_command(
     context: typer.Context,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TARGET", help="coreml, tflite, torchscript, onnx, or all (but onnx); with commas.", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[TARGET=]PRECISION",
-            help="fp32, fp16, int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), int8-dynamic, int8-weights, int4-mixed; "
-            "for Core ML pal8, pal6, pal4, pal3, pal2, sparse, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many "
-            "bytes: coreml=auto:490KB); or ladder for all but auto; for every target or one (coreml=fp32). "
-            "Several, repeated or with commas (coreml=fp16,auto:450KB,auto:490KB), give an artifact each. Default: fp16 for "
-            "Core ML, else fp32.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    calibration_data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Unlabelled pictures by which int8 and compressed weights are chosen, some hundred; default: drawn demo "
-            "pictures.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(
-            metavar="POINTS",
-            help="Refuse (exit code 5) artifacts whose top-1 is lower than the reference's by more, such as 1.0, on --images: "
-            "by their labels if they have some (labels.tsv, or a folder per class), else by agreement with the reference.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENT",
-            help="Refuse artifacts (exit code 5), or a reference (3), whose top-1 is lower, such as 60, on labelled --images.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    ios_target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="iOS15..iOS18", help="Minimum deployment target of the Core ML package; default iOS16.", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    tflite_route: Annotated[
-        str | None,
-        typer.Option(
-            metavar="litert-torch|onnx-tf",
-            help="Converter of the TFLite file; default litert-torch. onnx-tf goes over ONNX and TensorFlow and needs an extra.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="TOML", help="Read these options from a file; flags win.", rich_help_panel=_WHAT)
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH|demo|imagenet|random",
-            help="A PyTorch or safetensors checkpoint; the demo's printed characters (default); torchvision's; or random ones.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    checkpoint_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Which state dict of the checkpoint, dotted where nested; default: averaged weights (EMA) before others.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of --weights random; default 0.", rich_help_panel=_MODEL)
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="One name per class: a file (lines, a table, JSON, YAML), or a folder per class.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    input_size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", help="Height and width of the crop; default 224.", rich_help_panel=_INPUT)
-    ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(metavar="PRESET", help="torchvision (default), caffe or inception.", rich_help_panel=_INPUT),
-    ] = None,
-    resize: Annotated[
-        int | None, typer.Option(metavar="N", help="Short side before the crop; default by preset.", rich_help_panel=_INPUT)
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,C", help="Replaces the preset's mean; one number: all channels.", rich_help_panel=_INPUT),
-    ] = None,
-    std: Annotated[str | None, typer.Option(metavar="A,B,C", help="Replaces the preset's std.", rich_help_panel=_INPUT)] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Multiplies 0..255 pixels before mean and std.", rich_help_panel=_INPUT),
-    ] = None,
-    color_order: Annotated[
-        str | None, typer.Option(metavar="RGB|BGR", help="Order of the model's channels.", rich_help_panel=_INPUT)
-    ] = None,
-    input_kind: Annotated[
-        str | None,
-        typer.Option(
-            metavar="image|tensor",
-            help="Normalisation inside the artifact (image, default) or left to the app (tensor).",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            metavar="classifier|features",
-            help="Scores per class (default), or the 512 averaged channels in front of the classifier: no labels, no softmax.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    head_relu: Annotated[
-        str | None,
-        typer.Option(
-            metavar="yes|no",
-            help="Whether a ReLU stands behind the classifier's convolution (default yes, as torchvision). Weights do not tell.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    output_kind: Annotated[
-        str | None,
-        typer.Option(
-            metavar="probabilities|logits", help="Softmax inside the artifact (default) or not.", rich_help_panel=_INPUT
-        ),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
-            "All of them for --max-accuracy-drop.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NPZ|CSV",
-            help="Your own scores of some of --images, by name: the source must give them, before anything is exported.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Where the bundle's folder goes; default dist.", rich_help_panel=_OUTPUT
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The bundle's name; default: model and weights.", rich_help_panel=_OUTPUT)
-    ] = None,
-    starter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="android|ios|none",
-            help="App projects to put beside the artifacts; repeatable; default: those that the targets allow.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that stands there.", rich_help_panel=_OUTPUT)] = False,
-    allow_unproven: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unproven",
-            help="Write artifacts that could not be executed here (NOT_RUN; exit code 6).",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going",
-            help="Write the artifacts that passed although others did not; the exit code and the manifest say what is missing.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the manifest, or the error, as JSON.", rich_help_panel=_SCREEN)
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.", rich_help_panel=_SCREEN)] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.", rich_help_panel=_SCREEN)
-    ] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.", rich_help_panel=_SCREEN),
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version.", rich_help_panel=SCREEN
+        ),
     ] = False,
+    **given: Any,
 ) -> None:
     """Export one PyTorch image classifier to Core ML, TFLite and TorchScript Lite, each proven from its saved file.
 
     `squeeze-export --target all` writes dist/NAME with one artifact per target, opens each again from disk, runs it,
     and compares what it says with eager PyTorch. Whatever does not agree is not written.
     """
-    from squeeze_export.commands.request import Options
+    from squeeze_export.commands.request.written import Options
 
-    options = Options(
-        target=tuple(target or ()),
-        starter=tuple(starter or ()),
-        precision=tuple(precision or ()),
-        calibration_data=calibration_data,
-        max_accuracy_drop=max_accuracy_drop,
-        min_accuracy=min_accuracy,
-        ios_target=ios_target,
-        tflite_route=tflite_route,
-        model=model,
-        weights=weights,
-        checkpoint_key=checkpoint_key,
-        seed=seed,
-        labels=labels,
-        input_size=input_size,
-        preprocessing=preprocessing,
-        resize=resize,
-        mean=mean,
-        std=std,
-        scale=scale,
-        color_order=color_order,
-        input_kind=input_kind,
-        head=head,
-        head_relu=head_relu,
-        reference=reference,
-        output_kind=output_kind,
-        images=images,
-        output=output,
-        name=name,
-        force=force or None,
-        allow_unproven=allow_unproven or None,
-        keep_going=keep_going or None,
-        json=json or None,
-        quiet=quiet or None,
-        verbose=verbose or None,
-    )
+    config: Path | None = given.pop("config")
+    options = Options.of(given)
     if context.invoked_subcommand is not None:
         if options != Options() or config is not None:
             raise UsageError(
@@ -335,7 +100,8 @@ def export_command(
 
 
 def _export(flags: Options, config: Path | None) -> None:
-    from squeeze_export.commands.request import build_request, with_config
+    from squeeze_export.commands.request.settled import build_request
+    from squeeze_export.commands.request.written import with_config
     from squeeze_export.pipeline.plausibility import told_of_weights
     from squeeze_export.pipeline.results import ExportFailed
     from squeeze_export.pipeline.walk import export, interrupted
@@ -393,6 +159,7 @@ app.command(cls=given_once.Command, epilog=ladder_command.EPILOG)(ladder_command
 app.command(cls=given_once.Command)(starter_command.starter)
 app.command(cls=given_once.Command)(compare_command.compare)
 app.command(cls=given_once.Command)(targets_command.targets)
+app.command(cls=given_once.Command)(schema_command.schema)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from squeeze_export.commands.parameters import takes
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
     from squeeze_export.verification.comparison import Comparison
 
 
+@takes("compare")
 def compare(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
-    plot: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Draw the matrix as a heat map into this file (extra: plot).")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the matrix as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+    **given: Any,
 ) -> None:
     """Do all apps say the same? Run every artifact on the golden pack and hold each against each other and the reference."""
+    plot, json, quiet = given["plot"], given["json"], given["quiet"]
     from squeeze_export.bundle.manifest import encode
     from squeeze_export.screen import heatmap, terminal
     from squeeze_export.verification.comparison import compare as run_compare

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from squeeze_export import signals
+from squeeze_export.commands.parameters import takes
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.streams import print_json
 
@@ -19,50 +20,17 @@ EPILOG: Final = (
 )
 
 
+@takes("evaluate")
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR|demo",
-            help="Pictures with a labels.tsv (columns file and class_index), a folder per class, or the generated demo pictures.",
-        ),
-    ],
-    weights: Annotated[
-        str | None,
-        typer.Option(metavar="PATH|imagenet|random|demo", help="The bundle's own weights, for the reference beside it."),
-    ] = None,
-    no_reference: Annotated[bool, typer.Option("--no-reference", help="Do without the reference.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="At most N images, evenly spread; of the demo the first N, default 2000."),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(
-            metavar="POINTS",
-            help="Exit code 5 where an artifact's top-1 is lower than the reference's by more, such as 1.0.",
-        ),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENT",
-            help="Exit code 5 where an artifact's top-1 is lower, 3 where the reference's is, such as 60.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="How many processes compute at a time; default: the cores.")
-    ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep what was computed.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
+    **given: Any,
 ) -> None:
     """Measure every artifact's accuracy over labelled images, beside the reference's.
 
     What was computed is kept in the user's cache folder: a stopped run goes on where it ended.
     """
+    images, weights, no_reference = given["images"], given["weights"], given["no_reference"]
+    json, quiet, no_cache = given["json"], given["quiet"], given["no_cache"]
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.evaluation.walk import EvaluationRequest
     from squeeze_export.evaluation.walk import evaluate as run_evaluation
@@ -75,11 +43,11 @@ def evaluate(
         images="demo" if images == "demo" else Path(images),
         weights=weights,
         reference=not no_reference,
-        limit=limit,
-        workers=workers,
+        limit=given["limit"],
+        workers=given["workers"],
         cache=None if no_cache else default_path(),
-        max_accuracy_drop=max_accuracy_drop,
-        min_accuracy=min_accuracy,
+        max_accuracy_drop=given["max_accuracy_drop"],
+        min_accuracy=given["min_accuracy"],
     )
     try:
         with terminal.evaluation_bars(quiet=quiet) as bars:
@@ -87,7 +55,7 @@ def evaluate(
     except signals.Signalled as signalled:
         signalled.told = "" if no_cache else "what was computed is kept: the same command goes on from there"
         raise
-    if verbose:
+    if given["verbose"]:
         for subject, log in found.logs.items():
             sys.stderr.write(f"--- {subject} ---\n{log}\n")
     if json:

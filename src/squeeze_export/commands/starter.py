@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from squeeze_export.commands.parameters import takes
 from squeeze_export.errors import UsageError
 
 
+@takes("starter")
 def starter(
     platform: Annotated[str, typer.Argument(metavar="android|ios", help="Which kind of project.")],
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-random.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The project's folder, new or empty.")],
-    app_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Such as com.example.app; default: made of the bundle's name.")
-    ] = None,
-    app_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="As the home screen shows it; default: the bundle's.")
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET", help="The artifact to put in: for Android tflite (default) or torchscript, for iOS coreml."
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PRECISION",
-            help="Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: the target's default, "
-            "else the first asked for.",
-        ),
-    ] = None,
-    allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Take an artifact that could not be executed here (NOT_RUN).")
-    ] = False,
+    **given: Any,
 ) -> None:
     """Make an Android or iOS project around an artifact of a finished bundle.
 
     It opens, builds, classifies, and proves itself on the phone.
     """
-    from squeeze_export.commands.precisions import precision_of
+    target, precision = given["target"], given["precision"]
+    from squeeze_export.commands.request.precisions import precision_of
     from squeeze_export.contracts.artifact import AUTO, TARGETS, rung_name
     from squeeze_export.contracts.request import STARTERS
     from squeeze_export.screen import terminal
@@ -60,11 +40,11 @@ def starter(
         bundle,
         template=template,
         target=chosen,
-        app_id=app_id,
-        app_name=app_name,
-        destination=output,
+        app_id=given["app_id"],
+        app_name=given["app_name"],
+        destination=given["output"],
         precision=wanted,
-        allow_unproven=allow_unproven,
+        allow_unproven=given["allow_unproven"],
     )
     terminal.out().print(
         f"{terminal.shown(made)}: open it in {'Android Studio' if template == 'android' else 'Xcode'}; see its README.md."

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from squeeze_export.commands.parameters import takes
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
@@ -15,20 +14,18 @@ if TYPE_CHECKING:
     from squeeze_export.pipeline.targets import ExecutorState, RouteState, TargetState
 
 
+@takes("targets")
 def targets(
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    no_import: Annotated[
-        bool, typer.Option("--no-import", help="Only look what is installed, without trying whether it can be imported.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    **given: Any,
 ) -> None:
     """Show what can be exported and executed on this machine, and why not."""
+    json, quiet = given["json"], given["quiet"]
     from squeeze_export.pipeline.targets import broken_sdks, target_states
     from squeeze_export.screen import terminal
     from squeeze_export.sdks import lacking_extras
 
     broken: dict[str, str] = {}
-    if not no_import:
+    if not given["no_import"]:
         with terminal.progress_lines(quiet=quiet) as lines:
             broken = broken_sdks(lines)
     states, extras = target_states(broken), lacking_extras()
@@ -36,7 +33,7 @@ def targets(
     if json:
         from squeeze_export.bundle.manifest import encode
 
-        record = {"schema_version": 1, "targets": states, "imported": not no_import, "broken": broken, "missing": remedy}
+        record = {"schema_version": 1, "targets": states, "imported": not given["no_import"], "broken": broken, "missing": remedy}
         print_json(encode(record))
         return
     terminal.out().print(_table(states))

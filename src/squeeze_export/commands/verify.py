@@ -3,56 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from squeeze_export.commands.parameters import takes
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
     from squeeze_export.contracts.agreements import Witness
 
 
+@takes("verify")
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
-    witness: Annotated[
-        bool,
-        typer.Option(
-            "--witness", help="Run TFLite files on TensorFlow's reference kernels as well: slow, and needs the extra [witness]."
-        ),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks and what the SDKs print.")] = False,
+    **given: Any,
 ) -> None:
     """Open a finished bundle again from disk and prove every artifact once more."""
+    json, quiet, verbose = given["json"], given["quiet"], given["verbose"]
     from squeeze_export.bundle.manifest import encode
     from squeeze_export.screen import terminal
     from squeeze_export.verification.bundles import verify as run_verify
 
     with terminal.progress_lines(quiet=quiet) as lines:
-        found = run_verify(bundle, lines, witness=witness)
+        found = run_verify(bundle, lines, witness=given["witness"])
     if verbose:
         terminal.print_tracebacks(found.results)
     if json:
-        record = {
-            "schema_version": 1,
-            "name": found.manifest.name,
-            "passed": not found.reasons,
-            "reasons": found.reasons,
-            "missing": found.manifest.missing,
-            "artifacts": [
-                {
-                    "target": result.key.target,
-                    "precision": result.key.precision,
-                    "size_budget": result.key.size_budget,
-                    "reports": result.reports,
-                    "witnesses": result.witnesses,
-                }
-                for result in found.results
-            ],
-        }
-        print_json(encode(record))
+        print_json(encode(found.document()))
     elif not quiet:
         table = terminal.result_table(
             f"verify {terminal.shown(bundle)}", terminal.rows_of(found.results, found.manifest.artifacts)

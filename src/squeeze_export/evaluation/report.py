@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, fields, make_dataclass
+from typing import TYPE_CHECKING, Literal, get_type_hints
 
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.errors import SourceError
@@ -18,10 +18,10 @@ from squeeze_export.validation.accuracy import (
     paired_difference,
     proportion,
 )
+from squeeze_export.validation.standing import Standing
 
 if TYPE_CHECKING:
     from squeeze_export.validation.accuracy import ClassArray
-    from squeeze_export.validation.standing import Standing
 
 Status = Literal["MEASURED", "FAILED", "NOT_RUN"]
 
@@ -121,6 +121,15 @@ class Evaluation:
     max_accuracy_drop: float | None = None
     min_accuracy: float | None = None
     standing: Standing | None = None
+
+    @classmethod
+    def document(cls) -> type:
+        """The type of what `--json` prints, for its schema: what `record` has, field for field."""
+        types = get_type_hints(cls)
+        own = [(entry.name, types[entry.name]) for entry in fields(cls) if entry.name != "logs"]
+        judged = [("dropped", tuple[str, ...]), ("below", tuple[str, ...]), ("doubt", str | None)]
+        ends = [("exit_code", int), ("problems", tuple[str, ...])]
+        return make_dataclass("EvaluationDocument", [("schema_version", Literal[1]), *own, *judged, *ends])
 
     def record(self) -> dict[str, object]:
         """What `--json` prints: the report with its schema version, exit code and problems, without the logs."""

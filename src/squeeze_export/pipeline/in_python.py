@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Options whose field has another name.
-_FIELDS: Final = {"target": "targets", "precision": "precisions", "starter": "starters", "calibration_data": "calibration"}
-_SWITCHES: Final = ("force", "allow_unproven", "keep_going")
+from squeeze_export.contracts.options import OPTIONS
+
+# Options whose field has another name, and those that are a switch.
+_FIELDS: Final = {option.name: option.request_field for option in OPTIONS if option.request_field}
+_SWITCHES: Final = frozenset(option.name for option in OPTIONS if option.kind == "switch" and option.form)
 _OPTION: Final = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?:(?: |=)('[^']*'|[^\s'\"`]*[^\s'\"`.,;:)]))?")
 # What follows an option in running text rather than being its value.
 _WORDS: Final = frozenset(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from squeeze_export.bundle.manifest import AccuracyRecord
+from squeeze_export.bundle.manifest import AccuracyRecord, schema_of
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.processes.jobs import Result, troubles
@@ -71,5 +71,4 @@ def attempts(
 
 def schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of what a failed command prints; the committed copy is failure.schema.json beside this file."""
-    made = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(FailureRecord)))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "squeeze-export failure", **made}
+    return schema_of(FailureRecord, "failure")

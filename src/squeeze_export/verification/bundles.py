@@ -6,9 +6,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from squeeze_export import torch_state
-from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest, damage, open_bundle
+from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest, MissingRecord, damage, open_bundle
+from squeeze_export.contracts.agreements import Witness
+from squeeze_export.contracts.artifact import Precision, Target
+from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.contracts.request import Progress
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.golden.files import read_golden, read_tolerances
@@ -16,6 +20,29 @@ from squeeze_export.processes.jobs import JudgeJob, Result
 from squeeze_export.processes.workers import workers
 from squeeze_export.validation.runners import WITNESSES
 from squeeze_export.verification import claims
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedArtifact:
+    """One artifact as `verify --json` tells it: every executor's report, and the witnesses' beside them."""
+
+    target: Target
+    precision: Precision
+    size_budget: int | None
+    reports: tuple[ParityReport, ...]
+    witnesses: tuple[Witness, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationDocument:
+    """What `verify --json` prints. `passed`: whether there is no reason why the bundle is not proven."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    passed: bool
+    reasons: tuple[str, ...]
+    missing: tuple[MissingRecord, ...]
+    artifacts: tuple[VerifiedArtifact, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +74,25 @@ class Verification:
         executed = {result.key for result in self.results}
         told += [f"{entry.key}: not executed" for entry in self.manifest.artifacts if entry.key not in executed]
         return tuple(told)
+
+    def document(self) -> VerificationDocument:
+        """What `--json` prints."""
+        return VerificationDocument(
+            name=self.manifest.name,
+            passed=not self.reasons,
+            reasons=self.reasons,
+            missing=self.manifest.missing,
+            artifacts=tuple(
+                VerifiedArtifact(
+                    target=result.key.target,
+                    precision=result.key.precision,
+                    size_budget=result.key.size_budget,
+                    reports=result.reports,
+                    witnesses=result.witnesses,
+                )
+                for result in self.results
+            ),
+        )
 
     @property
     def exit_code(self) -> int:

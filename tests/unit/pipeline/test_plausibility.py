@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from squeeze_export.commands.request import Options, build_request, read_config
+from squeeze_export.commands.request.settled import build_request
+from squeeze_export.commands.request.written import Options, read_config
 from squeeze_export.demo import characters
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.golden.images import demo_images, pick_images, read_pictures

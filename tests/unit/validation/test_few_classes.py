@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from benchmarks.few_classes import Eager, planted
+from benchmarks.few_classes import Eager
+from benchmarks.few_heads import planted
 
 from squeeze_export.contracts.artifact import TARGETS
 from squeeze_export.contracts.signature import InputSpec, OutputSpec, PreprocessingSpec, Signature

@@ -1,0 +1,1 @@
+"""What a user wrote, in whatever form, becomes one request."""

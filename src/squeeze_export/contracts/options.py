@@ -1,0 +1,373 @@
+"""Every option, described once: the command line, the config file, ExportRequest and the docs' table are made of this.
+
+It stands among the contracts, below the commands, because ExportRequest holds what a program gives against it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from squeeze_export.contracts.option import Option, both, every, measured, plain
+
+WHAT, MODEL, INPUT, OUTPUT, SCREEN = "What to export", "Source model", "Input and output", "Bundle", "Screen"
+MEASURE, STARTER = "Evaluation", "Starter project"
+SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
+
+
+_AS: Final = "As in an export"
+_PICTURES: Final = (
+    "Pictures with a labels.tsv (columns file and class_index), a folder per class, or the generated demo pictures."
+)
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        name="target",
+        kind="list",
+        metavar="TARGET",
+        heading=WHAT,
+        request_field="targets",
+        help={
+            "export": "coreml, tflite, torchscript, onnx, or all (but onnx); with commas.",
+            "ladder": f"{_AS}; default all (not onnx).",
+        },
+    ),
+    Option(
+        name="precision",
+        kind="list",
+        metavar="[TARGET=]PRECISION",
+        heading=WHAT,
+        request_field="precisions",
+        help=both(
+            "fp32, fp16, int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), int8-dynamic, int8-weights, int4-mixed; "
+            "for Core ML pal8, pal6, pal4, pal3, pal2, sparse, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many "
+            "bytes: coreml=auto:490KB); or ladder for all but auto; for every target or one (coreml=fp32). "
+            "Several, repeated or with commas (coreml=fp16,auto:450KB,auto:490KB), give an artifact each. Default: fp16 for "
+            "Core ML, else fp32.",
+            f"{_AS}, repeatable, such as coreml=ladder,auto:490KB; default ladder.",
+        ),
+    ),
+    Option(
+        name="calibration_data",
+        kind="path",
+        metavar="DIR",
+        heading=WHAT,
+        request_field="calibration",
+        form='calibration="photos", a folder of pictures',
+        help=both(
+            "Unlabelled pictures by which int8 and compressed weights are chosen, some hundred; default: drawn demo pictures.",
+            "Unlabelled pictures for int8 and compressed weights, as in an export.",
+        ),
+    ),
+    Option(
+        name="max_accuracy_drop",
+        kind="number",
+        metavar="POINTS",
+        heading=WHAT,
+        form="max_accuracy_drop=1.0",
+        help={
+            "export": "Refuse (exit code 5) artifacts whose top-1 is lower than the reference's by more, such as 1.0, on "
+            "--images: by their labels if they have some (labels.tsv, or a folder per class), else by agreement with the "
+            "reference.",
+            "ladder": "Mark rungs whose top-1 is lower than the reference's by more, such as 1.0.",
+            "evaluate": "Exit code 5 where an artifact's top-1 is lower than the reference's by more, such as 1.0.",
+        },
+    ),
+    Option(
+        name="min_accuracy",
+        kind="number",
+        metavar="PERCENT",
+        heading=WHAT,
+        form="min_accuracy=60.0",
+        help={
+            "export": "Refuse artifacts (exit code 5), or a reference (3), whose top-1 is lower, such as 60, on "
+            "labelled --images.",
+            "ladder": "Mark rungs whose top-1 is lower, such as 60; exit code 3 where the reference's is.",
+            "evaluate": "Exit code 5 where an artifact's top-1 is lower, 3 where the reference's is, such as 60.",
+        },
+    ),
+    Option(
+        name="ios_target",
+        kind="text",
+        metavar="iOS15..iOS18",
+        heading=WHAT,
+        form='ios_target="iOS16"',
+        help=both("Minimum deployment target of the Core ML package; default iOS16.", f"{_AS}; default iOS16."),
+    ),
+    Option(
+        name="tflite_route",
+        kind="text",
+        metavar="litert-torch|onnx-tf",
+        heading=WHAT,
+        form='tflite_route="litert-torch"',
+        help={
+            "export": "Converter of the TFLite file; default litert-torch. onnx-tf goes over ONNX and TensorFlow and "
+            "needs an extra."
+        },
+    ),
+    Option(
+        name="config",
+        kind="file",
+        metavar="TOML",
+        heading=WHAT,
+        help=both("Read these options from a file; flags win.", "Read what no flag says from the config file of an export."),
+    ),
+    Option(
+        name="model",
+        kind="text",
+        metavar="MODEL",
+        heading=MODEL,
+        form='model="squeezenet1_1"',
+        help=both(
+            "squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass.",
+            "squeezenet1_1 (default), or another as in an export.",
+        ),
+    ),
+    Option(
+        name="weights",
+        kind="path",
+        metavar="PATH|demo|imagenet|random",
+        heading=MODEL,
+        form='weights="my.safetensors", or "imagenet", "random" or "demo"',
+        help={
+            "export": "A PyTorch or safetensors checkpoint; the demo's printed characters (default); torchvision's; or random "
+            "ones.",
+            "ladder": f"{_AS}; default demo.",
+            "evaluate": "The bundle's own weights, for the reference beside it.",
+        },
+    ),
+    Option(
+        name="checkpoint_key",
+        kind="text",
+        metavar="KEY",
+        heading=MODEL,
+        form='checkpoint_key="model_ema"',
+        help=both(
+            "Which state dict of the checkpoint, dotted where nested; default: averaged weights (EMA) before others.",
+            "Which state dict of the checkpoint, as in an export.",
+        ),
+    ),
+    Option(
+        name="seed",
+        kind="whole",
+        metavar="N",
+        heading=MODEL,
+        form="seed=0",
+        help=both(*["Seed of --weights random; default 0."] * 2),
+    ),
+    Option(
+        name="labels",
+        kind="path",
+        metavar="PATH",
+        heading=MODEL,
+        form='labels="labels.txt", a file with one name per class',
+        help=both(
+            "One name per class: a file (lines, a table, JSON, YAML), or a folder per class.",
+            "One name per class, as in an export.",
+        ),
+    ),
+    Option(
+        name="input_size",
+        kind="text",
+        metavar="N|HxW",
+        heading=INPUT,
+        wants='a whole number or "HEIGHTxWIDTH"',
+        also="whole",
+        help=both("Height and width of the crop; default 224.", f"{_AS}; default 224."),
+    ),
+    plain("preprocessing", "text", INPUT, both(*["torchvision (default), caffe or inception."] * 2), "PRESET"),
+    plain(
+        "resize",
+        "whole",
+        INPUT,
+        both("Short side before the crop; default by preset.", "Short side before the crop, as in an export."),
+        "N",
+    ),
+    Option(
+        name="mean",
+        kind="text",
+        metavar="A,B,C",
+        heading=INPUT,
+        wants="three numbers, or one for all channels",
+        also="numbers",
+        help=both(*["Replaces the preset's mean; one number: all channels."] * 2),
+    ),
+    Option(
+        name="std",
+        kind="text",
+        metavar="A,B,C",
+        heading=INPUT,
+        wants="three numbers, or one for all channels",
+        also="numbers",
+        help=both(*["Replaces the preset's std."] * 2),
+    ),
+    plain("scale", "number", INPUT, both(*["Multiplies 0..255 pixels before mean and std."] * 2), "X"),
+    plain("color_order", "text", INPUT, both(*["Order of the model's channels."] * 2), "RGB|BGR"),
+    Option(
+        name="input_kind",
+        kind="text",
+        metavar="image|tensor",
+        heading=INPUT,
+        form='input_kind="image"',
+        help=both("Normalisation inside the artifact (image, default) or left to the app (tensor).", f"{_AS}; default image."),
+    ),
+    Option(
+        name="head",
+        kind="text",
+        metavar="classifier|features",
+        heading=INPUT,
+        form='head="classifier"',
+        help={
+            "export": "Scores per class (default), or the 512 averaged channels in front of the classifier: no labels, no "
+            "softmax."
+        },
+    ),
+    Option(
+        name="head_relu",
+        kind="text",
+        metavar="yes|no",
+        heading=INPUT,
+        form="head_relu=False",
+        python="switch",
+        help=both(
+            "Whether a ReLU stands behind the classifier's convolution (default yes, as torchvision). Weights do not tell.",
+            f"{_AS}; default yes.",
+        ),
+    ),
+    Option(
+        name="output_kind",
+        kind="text",
+        metavar="probabilities|logits",
+        heading=INPUT,
+        form='output_kind="probabilities"',
+        help={"export": "Softmax inside the artifact (default) or not."},
+    ),
+    Option(
+        name="images",
+        kind="path",
+        metavar="DIR",
+        heading=INPUT,
+        form='images="photos", a folder of pictures',
+        help={
+            "export": "Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
+            "All of them for --max-accuracy-drop.",
+        },
+    ),
+    Option(
+        name="reference",
+        kind="path",
+        metavar="NPZ|CSV",
+        heading=INPUT,
+        form='reference="scores.npz", a file with your own scores',
+        help={"export": "Your own scores of some of --images, by name: the source must give them, before anything is exported."},
+    ),
+    Option(
+        name="output",
+        kind="path",
+        metavar="DIR",
+        heading=OUTPUT,
+        short="-o",
+        required=frozenset({"ladder", "starter"}),
+        form='output="dist"',
+        help={
+            "export": "Where the bundle's folder goes; default dist.",
+            "ladder": "Where the bundle's folder, ladder.csv, .json and .png go.",
+            "starter": "The project's folder, new or empty.",
+        },
+    ),
+    Option(
+        name="name",
+        kind="text",
+        metavar="NAME",
+        heading=OUTPUT,
+        form='name="my_model"',
+        help=both(*["The bundle's name; default: model and weights."] * 2),
+    ),
+    Option(
+        name="starter",
+        kind="list",
+        metavar="android|ios|none",
+        heading=OUTPUT,
+        request_field="starters",
+        help={"export": "App projects to put beside the artifacts; repeatable; default: those that the targets allow."},
+    ),
+    Option(
+        name="force",
+        kind="switch",
+        heading=OUTPUT,
+        form="force=True",
+        help=both("Replace a bundle that stands there.", "Replace a bundle and a ladder that stand there."),
+    ),
+    Option(
+        name="allow_unproven",
+        kind="switch",
+        heading=OUTPUT,
+        form="allow_unproven=True",
+        help={
+            "export": "Write artifacts that could not be executed here (NOT_RUN; exit code 6).",
+            "starter": "Take an artifact that could not be executed here (NOT_RUN).",
+        },
+    ),
+    Option(
+        name="keep_going",
+        kind="switch",
+        heading=OUTPUT,
+        form="keep_going=True",
+        help={
+            "export": "Write the artifacts that passed although others did not; the exit code and the manifest say "
+            "what is missing."
+        },
+    ),
+    plain("images", "path", MEASURE, measured(_PICTURES), "DIR|demo", required=True),
+    plain("no_reference", "switch", MEASURE, {"evaluate": "Do without the reference."}),
+    plain("limit", "whole", MEASURE, measured("At most N images, evenly spread; of the demo the first N, default 2000."), "N"),
+    plain("runs", "whole", MEASURE, {"ladder": "A time is the median of N executions."}, "N", default=50),
+    plain("workers", "whole", MEASURE, measured("How many processes evaluate at a time; default: the cores."), "N"),
+    plain("no_cache", "switch", MEASURE, measured("Neither use nor keep what was computed.")),
+    plain(
+        "witness",
+        "switch",
+        MEASURE,
+        {"verify": "Run TFLite files on TensorFlow's reference kernels as well: slow, and needs the extra [witness]."},
+    ),
+    plain("plot", "file", MEASURE, {"compare": "Draw the matrix as a heat map into this file (extra: plot)."}, "PNG"),
+    plain(
+        "no_import",
+        "switch",
+        MEASURE,
+        {"targets": "Only look what is installed, without trying whether it can be imported."},
+    ),
+    plain(
+        "target",
+        "text",
+        STARTER,
+        {"starter": "The artifact to put in: for Android tflite (default) or torchscript, for iOS coreml."},
+        "TARGET",
+    ),
+    plain(
+        "precision",
+        "text",
+        STARTER,
+        {
+            "starter": "Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: the target's "
+            "default, else the first asked for."
+        },
+        "PRECISION",
+    ),
+    plain("app_id", "text", STARTER, {"starter": "Such as com.example.app; default: made of the bundle's name."}, "ID"),
+    plain("app_name", "text", STARTER, {"starter": "As the home screen shows it; default: the bundle's."}, "NAME"),
+    plain(
+        "json",
+        "switch",
+        SCREEN,
+        {
+            "export": "Print the manifest, or the error, as JSON.",
+            "ladder": "Print ladder.json, or the error, as JSON.",
+            "evaluate": "Print the report as JSON.",
+            "verify": "Print the findings as JSON.",
+            "compare": "Print the matrix as JSON.",
+            "targets": "Print the findings as JSON.",
+        },
+    ),
+    plain("quiet", "switch", SCREEN, {**every("No progress and no table."), "targets": "No progress."}, short="-q"),
+    plain("verbose", "switch", SCREEN, every("Tracebacks and what the SDKs print.", but="compare"), short="-v"),
+)
