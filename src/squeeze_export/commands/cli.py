@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -53,7 +54,7 @@ app = typer.Typer(
     name="squeeze-export",
     cls=_Grouped,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -147,10 +148,21 @@ def _export(flags: Options, config: Path | None) -> None:
             terminal.note(notice)
         if told_of := told_of_weights(manifest.source):
             terminal.note(told_of)
+        if not json:
+            terminal.out().print(_next_step(terminal.shown(bundle.path), manifest.starters))
     codes = [record.exit_code for record in manifest.missing]
     codes += [6 for entry in manifest.artifacts if entry.parity.verdict == "NOT_RUN"]
     if codes:
         raise typer.Exit(worst(codes))
+
+
+def _next_step(bundle: str, starters: Sequence[str]) -> str:
+    """Where the apps lie, and the one thing to do next."""
+    apps = [f"{bundle}/{folder}" for folder in starters]
+    if not apps:
+        return f"Next: squeeze-export verify {bundle} proves it again, here or elsewhere."
+    tool = "Xcode" if "ios" in starters[0] else "Android Studio"
+    return f"Apps: {', '.join(apps)}\nNext: open {apps[0]} in {tool}; its README.md says how."
 
 
 app.command(cls=given_once.Command)(verify_command.verify)
@@ -188,7 +200,8 @@ def run(arguments: list[str] | None = None) -> int:
         if hasattr(error, "format_message"):
             message = error.format_message()
             if type(error).__name__ == "NoArgsIsHelpError":
-                return UsageError.exit_code  # the help has been printed
+                sys.stderr.write(f"{message}\n")  # which is the help
+                return UsageError.exit_code
             context = getattr(error, "ctx", None)
             command = context.command_path if context is not None else "squeeze-export"
             _report("UsageError", f"{message.rstrip('.')}. See {command} --help.", UsageError.exit_code, as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -13,7 +12,7 @@ from squeeze_export.commands.parameters import takes
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
-    from squeeze_export.contracts.request import ExportRequest
+    from squeeze_export.ladders.walk import LadderRequest
     from squeeze_export.pipeline.results import Bundle
 
 EPILOG: Final = (
@@ -36,9 +35,8 @@ def ladder(
     from squeeze_export.commands.request.settled import build_request
     from squeeze_export.commands.request.written import Options, with_config
     from squeeze_export.evaluation.cache import default_path
-    from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
     from squeeze_export.ladders import ladder as ladders
-    from squeeze_export.pipeline.plan import plan
+    from squeeze_export.ladders.walk import LadderRequest, check, climb
     from squeeze_export.screen import ladder_plot, terminal
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
@@ -46,36 +44,25 @@ def ladder(
     flags = Options.of(given)
     options = with_config(flags, config)
     json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
-    # A rung that drops more, or is below the floor, is marked, not refused.
-    limits = ladders.Limits(max_drop=options.max_accuracy_drop, min_accuracy=options.min_accuracy)
     asked = options.replaced(
         target=options.target or ("all",),
         precision=flags.precision or ("ladder",),
         starter=("none",),
         images=None if shown == "demo" else images,
-        max_accuracy_drop=None,
-        min_accuracy=None,
     )
-    request = build_request(asked, config)
-    plan(request)
-    ladders.check(request, shown, limit=given["limit"], runs=runs, limits=limits)
+    request = LadderRequest(
+        export=build_request(asked, config),
+        images=shown,
+        limit=given["limit"],
+        runs=runs,
+        workers=given["workers"],
+        cache=None if no_cache else default_path(),
+    )
+    check(request)
     no_picture = ladder_plot.unavailable()
-    bundle, lost = _export_what_passes(request, quiet=quiet, json=json, verbose=verbose)
+    bundle = _export_what_passes(request, quiet=quiet, json=json, verbose=verbose)
     try:
-        with terminal.evaluation_bars(quiet=quiet) as bars:
-            found = evaluate(
-                EvaluationRequest(
-                    bundle=bundle.path,
-                    images=shown,
-                    weights=str(request.weights) if isinstance(request.weights, Path) else None,
-                    limit=given["limit"],
-                    workers=given["workers"],
-                    cache=None if no_cache else default_path(),
-                ),
-                bars,
-            )
-        with terminal.progress_lines(quiet=quiet) as lines:
-            climbed = ladders.assemble(bundle, found, runs=runs, limits=limits, progress=lines, lost=lost)
+        found, climbed = climb(request, bundle, terminal.evaluation_bars(quiet=quiet), terminal.progress_lines(quiet=quiet))
     except signals.Signalled as signalled:
         known = "" if no_cache else ", and what was evaluated is known"
         signalled.told = (
@@ -86,13 +73,13 @@ def ladder(
     contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
     if no_picture is None:
         contents[ladders.PNG] = ladder_plot.draw(climbed)
-    ladders.write(request.output, contents)
+    ladders.write(request.export.output, contents)
     if json:
         print_json(contents[ladders.JSON])
     elif not quiet:
         terminal.out().print(terminal.ladder_table(climbed))
         terminal.out().print(
-            f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {terminal.shown(request.output)}."
+            f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {terminal.shown(request.export.output)}."
         )
     if not quiet:
         for told in bundle.notes:
@@ -103,7 +90,7 @@ def ladder(
             terminal.note(
                 f"{len(found.passed_over)} files have no label and were not evaluated: {terminal.some(found.passed_over)}"
             )
-        if found.doubt and not limits.unfit(found):
+        if found.doubt and not request.limits.unfit(found):
             terminal.note(found.doubt)
     if no_picture is not None:
         terminal.note(f"{ladders.PNG} was not drawn: {no_picture}")
@@ -113,19 +100,18 @@ def ladder(
         raise typer.Exit(climbed.exit_code)
 
 
-def _export_what_passes(
-    request: ExportRequest, *, quiet: bool, json: bool, verbose: bool
-) -> tuple[Bundle, tuple[tuple[str, int], ...]]:
-    """The bundle of all rungs that can be made; of each other why not, with its exit code. ExportFailed if none can be made."""
+def _export_what_passes(request: LadderRequest, *, quiet: bool, json: bool, verbose: bool) -> Bundle:
+    """The bundle of all rungs that can be made; told is what is left out of it."""
+    from squeeze_export.ladders.walk import make_rungs
     from squeeze_export.pipeline.results import ExportFailed
-    from squeeze_export.pipeline.walk import export, interrupted
+    from squeeze_export.pipeline.walk import interrupted
     from squeeze_export.screen import terminal
 
     try:
         with terminal.progress_lines(quiet=quiet) as lines:
-            bundle = export(replace(request, keep_going=True), lines)
+            bundle = make_rungs(request, lines)
     except signals.Signalled as signalled:
-        signalled.told = interrupted(request)
+        signalled.told = interrupted(request.rungs)
         if lines.written is not None:
             signalled.told = f"the bundle {terminal.shown(lines.written)} stands complete, of the ladder nothing was written"
         raise
@@ -139,4 +125,4 @@ def _export_what_passes(
         terminal.print_tracebacks(bundle.failed)
     if bundle.failed and not quiet and not json:
         terminal.out().print(terminal.result_table("Left out of the ladder", terminal.rows_of(bundle.failed)))
-    return bundle, tuple((record.reason, record.exit_code) for record in bundle.manifest.missing)
+    return bundle

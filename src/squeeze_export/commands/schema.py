@@ -49,7 +49,7 @@ def schema_of_document(document: Document) -> dict[str, Any]:
         case "evaluate":
             from squeeze_export.evaluation.report import Evaluation
 
-            return schema_of(Evaluation.document(), document)
+            return schema_of(Evaluation.document_type(), document)
         case "compare":
             from squeeze_export.verification.comparison import Comparison
 

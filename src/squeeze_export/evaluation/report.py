@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass
-from typing import TYPE_CHECKING, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.errors import SourceError
 from squeeze_export.evaluation.limit import FLOOR, OPTION, drop_words, exceeds, falls_short, short_words
+from squeeze_export.tabular import Tabular
 from squeeze_export.validation.accuracy import (
     TOP,
     PairedDifference,
@@ -96,8 +97,8 @@ class UnreadableImage:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evaluation(Tabular):
     """The whole report. `images` were evaluated, by every measured row; the other lists name what was not.
 
     `source`: the folder as given, or "demo". `labelled`: whether its images have labels; `images_sha256`: digest of the images
@@ -122,8 +123,37 @@ class Evaluation:
     min_accuracy: float | None = None
     standing: Standing | None = None
 
+    @property
+    def headline(self) -> tuple[str, str]:
+        """Which bundle on how many images; how many artifacts were measured, and the exit code of the command."""
+        measured = sum(row.status == "MEASURED" for row in self.artifacts)
+        told = f"{measured} of {len(self.artifacts)} artifacts measured, reference {self.reference.status}"
+        return f"Evaluation of {self.name} on {self.images} images of {self.source}", f"{told}, exit code {self.exit_code}"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The reference, then a row per artifact: accuracies as fractions, the difference to the reference as a fraction."""
+        subjects: list[tuple[str, ReferenceRow | ArtifactRow, Comparison | None]] = [("reference", self.reference, None)]
+        subjects += [(row.path, row, row.comparison) for row in self.artifacts]
+        return [
+            {
+                "subject": name,
+                "status": row.status,
+                "top1": None if row.accuracy is None else row.accuracy.top1.value,
+                "top5": None if row.accuracy is None or row.accuracy.top5 is None else row.accuracy.top5.value,
+                "top1_difference": None if beside is None else beside.top1_difference.value,
+                "agreement": None if beside is None else beside.agreement.value,
+                "reason": row.reason,
+            }
+            for name, row, beside in subjects
+        ]
+
+    def document(self) -> Any:
+        """What `--json` prints."""
+        return self.record()
+
     @classmethod
-    def document(cls) -> type:
+    def document_type(cls) -> type:
         """The type of what `--json` prints, for its schema: what `record` has, field for field."""
         types = get_type_hints(cls)
         own = [(entry.name, types[entry.name]) for entry in fields(cls) if entry.name != "logs"]

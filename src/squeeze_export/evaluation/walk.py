@@ -42,6 +42,12 @@ class EvaluationRequest:
     max_accuracy_drop: float | None = None
     min_accuracy: float | None = None
 
+    def __post_init__(self) -> None:
+        """Take strings for paths."""
+        object.__setattr__(self, "bundle", Path(self.bundle))
+        if isinstance(self.images, str) and self.images != "demo":
+            object.__setattr__(self, "images", Path(self.images))
+
 
 @torch_state.usual()
 def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[str] = WORKER) -> Evaluation:

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export import signals
 from squeeze_export.bundle.folder import storage_error
@@ -27,6 +27,7 @@ from squeeze_export.files.litter import is_litter
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.processes.jobs import worst
 from squeeze_export.sources.source import default_name, load_source
+from squeeze_export.tabular import Tabular
 
 if TYPE_CHECKING:
     from squeeze_export.evaluation.report import Evaluation
@@ -96,8 +97,8 @@ class Rung:
         return rung_name(self.precision, self.size_budget)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ladder:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Ladder(Tabular):
     """All rungs over the same `images` pictures of `source`. `reference` is None where it was NOT_RUN.
 
     `runs`: of how many executions a time is the median. `max_accuracy_drop`: the limit asked for, in points; `min_accuracy`:
@@ -115,6 +116,32 @@ class Ladder:
     rungs: tuple[Rung, ...]
     exit_code: int
     problems: tuple[str, ...]
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """Which model on how many images; how many rungs were measured, and the exit code of the command."""
+        measured = sum(rung.status == "MEASURED" for rung in self.rungs)
+        told = f"{measured} of {len(self.rungs)} rungs measured, exit code {self.exit_code}"
+        return f"Ladder of {self.name} on {self.images} images of {self.source}", told
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per rung: bytes, accuracies as fractions, milliseconds."""
+        return [
+            {
+                "target": rung.target,
+                "precision": rung.name,
+                "bytes": rung.bytes,
+                "zip_bytes": rung.zip_bytes,
+                "status": rung.status,
+                "top1": None if rung.accuracy is None else rung.accuracy.top1.value,
+                "top1_difference": None if rung.comparison is None else rung.comparison.top1_difference.value,
+                "agreement": None if rung.comparison is None else rung.comparison.agreement.value,
+                "ms_1_thread": rung.ms_1_thread,
+                "ms_2_threads": rung.ms_2_threads,
+            }
+            for rung in self.rungs
+        ]
 
     @property
     def limits_words(self) -> str:

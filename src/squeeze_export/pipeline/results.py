@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from squeeze_export.bundle import manifest
 from squeeze_export.errors import SqueezeExportError
 from squeeze_export.processes.jobs import Result
+from squeeze_export.tabular import Tabular
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bundle:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Bundle(Tabular):
     """A finished bundle: its folder, what its manifest.json says, and what the user must know of how it was made.
 
     `failed`: all that is known of the artifacts that the manifest names as missing, where the export was told to keep going.
@@ -22,6 +25,35 @@ class Bundle:
     manifest: manifest.Manifest
     notes: tuple[str, ...] = ()
     failed: tuple[Result, ...] = ()
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """Name and place; how many artifacts passed, and what is missing."""
+        verdicts = Counter[str](entry.parity.verdict for entry in self.manifest.artifacts)
+        verdicts["missing"] = len(self.manifest.missing)
+        told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
+        return f"Bundle {self.manifest.name} in {self.path}", f"artifacts: {told}"
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per artifact: bytes, verdict, and what was measured where it is judged: SNR in dB, largest absolute error."""
+        found = []
+        for entry in self.manifest.artifacts:
+            judged = entry.parity.outputs[-1] if entry.parity.outputs else None
+            found.append(
+                {
+                    "target": entry.target,
+                    "precision": entry.key.rung,
+                    "path": entry.path,
+                    "bytes": entry.size_bytes,
+                    "verdict": entry.parity.verdict,
+                    "observed": None if judged is None else judged.observed,
+                    "snr_db": None if judged is None else judged.snr_db,
+                    "max_abs_error": None if judged is None else judged.max_abs_error,
+                    "top1_agreement": None if judged is None else judged.top1_agreement,
+                }
+            )
+        return found
 
 
 class ExportFailed(SqueezeExportError):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,11 +88,16 @@ def with_bar(stage: str) -> str:
     return stage if cells is None else f"{'━' * cells}{'┄' * (10 - cells)} {stage}"
 
 
+def _redraws(console: Console) -> bool:
+    """Whether what was drawn can be drawn again: on a terminal, and in a notebook where rich finds its widgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+
+
 @contextmanager
 def progress_lines(*, quiet: bool) -> Iterator[Lines]:
     """Show progress for the time of the block, on standard error."""
     console = Console(quiet=True) if quiet else err()
-    if quiet or not console.is_terminal:
+    if quiet or not _redraws(console):
         yield Lines(console, None)
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -223,7 +229,7 @@ def evaluation_bars(*, quiet: bool) -> Iterator[Bars]:
     if quiet:
         yield _QuietBars(console, None)
         return
-    if not console.is_terminal:
+    if not _redraws(console):
         yield Bars(console, None)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from squeeze_export import torch_state
 from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest, MissingRecord, damage, open_bundle
@@ -18,6 +18,7 @@ from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableE
 from squeeze_export.golden.files import read_golden, read_tolerances
 from squeeze_export.processes.jobs import JudgeJob, Result
 from squeeze_export.processes.workers import workers
+from squeeze_export.tabular import Tabular
 from squeeze_export.validation.runners import WITNESSES
 from squeeze_export.verification import claims
 
@@ -45,8 +46,8 @@ class VerificationDocument:
     artifacts: tuple[VerifiedArtifact, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verification:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Verification(Tabular):
     """What was found.
 
     `damage`: files that are not what the manifest says; `claims`: what the manifest says and the bundle does not show;
@@ -74,6 +75,27 @@ class Verification:
         executed = {result.key for result in self.results}
         told += [f"{entry.key}: not executed" for entry in self.manifest.artifacts if entry.key not in executed]
         return tuple(told)
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """Which bundle; whether it is proven, or for how many reasons not."""
+        told = f"{len(self.reasons)} reasons why it is not proven" if self.reasons else "proven again"
+        return f"Verification of {self.manifest.name}: {len(self.results)} artifacts executed", told
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per artifact and executor, witnesses included."""
+        return [
+            {
+                "target": result.key.target,
+                "precision": result.key.rung,
+                "executor": report.executor,
+                "verdict": report.verdict,
+                "reason": report.reason,
+            }
+            for result in self.results
+            for report in (*result.reports, *(witness.report for witness in result.witnesses))
+        ]
 
     def document(self) -> VerificationDocument:
         """What `--json` prints."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export import torch_state
 from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest, damage, open_bundle
@@ -19,6 +19,7 @@ from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableE
 from squeeze_export.golden.files import read_golden
 from squeeze_export.processes.jobs import AnswerJob, Result
 from squeeze_export.processes.workers import workers
+from squeeze_export.tabular import Tabular
 from squeeze_export.validation.agreement import agreement
 from squeeze_export.validation.tolerances import tolerance_for
 
@@ -46,8 +47,8 @@ class Pair:
     agreement: Agreement
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Tabular):
     """Every pair of subjects that gave answers, in the order of `subjects`, the reference first."""
 
     schema_version: int
@@ -57,6 +58,27 @@ class Comparison:
     subjects: tuple[Subject, ...]
     pairs: tuple[Pair, ...]
     exit_code: int
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """Which bundle on how many images; how many could be executed, and the exit code of the command."""
+        failed = sum(subject.failed is not None for subject in self.subjects)
+        told = f"{len(self.subjects) - failed} of {len(self.subjects)} answered, exit code {self.exit_code}"
+        return f"Comparison of {self.name} on {len(self.images)} images: {self.output}", told
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per pair: largest absolute error, SNR in dB (None: identical, or not finite), agreement of the best class."""
+        return [
+            {
+                "first": pair.first,
+                "second": pair.second,
+                "max_abs_error": pair.agreement.max_abs_error,
+                "snr_db": pair.agreement.snr_db,
+                "top1_agreement": pair.agreement.top1_agreement,
+            }
+            for pair in self.pairs
+        ]
 
     def between(self, one: str, other: str) -> Agreement | None:
         """The agreement of two subjects, whichever stands first."""

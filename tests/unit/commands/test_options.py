@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from squeeze_export.commands.cli import app
+from squeeze_export.commands.cli import app, run
 from squeeze_export.commands.parameters import taken_by, takes
 from squeeze_export.commands.request.settled import build_request
 from squeeze_export.commands.request.written import Options, read_config
@@ -85,6 +88,23 @@ def test_the_real_commands_are_made_of_the_table():
         assert flags - {"--install-completion", "--show-completion"} == expected
     required = {(name, parameter.name) for name in commands for parameter in commands[name].params if parameter.required}
     assert {("ladder", "images"), ("ladder", "output"), ("evaluate", "images"), ("starter", "output")} <= required
+
+
+def test_alone_it_shows_its_help_and_both_spellings_print_the_version(capsys):
+    assert run([]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "--target TARGET" in told.err and "Exit codes: 0 all passed" in told.err
+    for flag in ("--version", "-V"):
+        assert run([flag]) == 0
+        assert capsys.readouterr().out.startswith("squeeze-export ")
+
+
+def test_a_shell_can_complete_options():
+    environment = {**os.environ, "COMP_WORDS": "squeeze-export --calib", "COMP_CWORD": "1"}
+    environment["_SQUEEZE_EXPORT_COMPLETE"] = "complete_bash"
+    command = [sys.executable, "-m", "squeeze_export"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["--calibration-data"], done.stderr
 
 
 def test_a_command_has_no_option_twice_and_every_field_of_a_request_has_its_option():

@@ -9,12 +9,12 @@ import jsonschema
 import msgspec
 import pytest
 
+from squeeze_export.api.in_python import in_python
 from squeeze_export.bundle.manifest import encode
 from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.errors import UsageError
 from squeeze_export.pipeline import incomplete
-from squeeze_export.pipeline.in_python import in_python
 from squeeze_export.processes import failure
 from squeeze_export.processes.jobs import Failure, Result
 

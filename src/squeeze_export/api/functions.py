@@ -1,0 +1,190 @@
+"""The commands as functions. Each raises what its command would end with: a SqueezeExportError whose class is the exit code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from squeeze_export.api.in_python import in_python
+from squeeze_export.api.progress import Told, progress_of, watcher_of
+from squeeze_export.bundle.manifest import encode
+from squeeze_export.contracts.artifact import Target
+from squeeze_export.contracts.request import STARTERS, ExportRequest, Starter
+from squeeze_export.errors import SqueezeExportError, UsageError
+from squeeze_export.evaluation import walk as evaluation
+from squeeze_export.evaluation.report import Evaluation
+from squeeze_export.evaluation.walk import EvaluationRequest
+from squeeze_export.ladders import ladder as ladders
+from squeeze_export.ladders import walk as climbing
+from squeeze_export.ladders.ladder import Ladder
+from squeeze_export.ladders.walk import LadderRequest
+from squeeze_export.pipeline import walk as pipeline
+from squeeze_export.pipeline.results import Bundle, ExportFailed
+from squeeze_export.processes.jobs import Result
+from squeeze_export.screen import ladder_plot
+from squeeze_export.starters.projects import render_bundle
+from squeeze_export.verification import bundles, comparison
+from squeeze_export.verification.bundles import Verification
+from squeeze_export.verification.comparison import Comparison
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _worded(function: Callable[P, T]) -> Callable[P, T]:
+    """Errors name fields in place of options."""
+
+    @functools.wraps(function)
+    def call(*given: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*given, **named)
+        except ExportFailed as error:
+            error.args = (in_python(str(error)),)
+            error.results = tuple(map(_in_fields, error.results))
+            error.notes = tuple(map(in_python, error.notes))
+            raise
+        except SqueezeExportError as error:
+            error.args = (in_python(str(error)), *error.args[1:])
+            raise
+
+    return call
+
+
+@_worded
+def export(request: ExportRequest, progress: Told = None) -> Bundle:
+    """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
+
+        from squeeze_export import ExportRequest, export
+        bundle = export(ExportRequest(targets=("coreml", "tflite"), weights="my.safetensors"), progress=True)
+        print(bundle.path, bundle.manifest.artifacts[0].parity.verdict)
+
+    `progress`: True shows rich's, in a terminal or a notebook; None does so in a notebook only; False never; or a function of
+    two texts, the subject ("source", "coreml fp16", ...) and what is done with it. With `request.keep_going` what passed is
+    written; `bundle.manifest.missing` names the rest. SNRs are in dB, sizes in bytes.
+
+    Raises UsageError, SourceError, ConversionError, ParityError or TargetUnavailableError; ExportFailed, with the figures of
+    every artifact in `results`, where one could not be made or proven.
+    """
+    with progress_of(progress) as told:
+        bundle = pipeline.export(request, told)
+    return replace(bundle, notes=tuple(map(in_python, bundle.notes)))
+
+
+@_worded
+def verify(bundle: Path | str, *, witness: bool = False, progress: Told = None) -> Verification:
+    """Open a finished bundle again from disk and prove every artifact once more.
+
+        from squeeze_export import verify
+        found = verify("dist/squeezenet1_1-demo")
+        print(found.reasons or "proven again")
+
+    `witness`: hear TensorFlow's reference kernels on TFLite files as well (needs the extra `witness`). What is wrong is in the
+    result, a line per reason. Raises UsageError for a folder that is none, ArtifactError for a manifest that cannot be read.
+    """
+    with progress_of(progress) as told:
+        return bundles.verify(Path(bundle), told, witness=witness)
+
+
+@_worded
+def evaluate(request: EvaluationRequest, *, progress: Told = None) -> Evaluation:
+    """Measure every artifact's accuracy over labelled images, beside the reference's.
+
+        from squeeze_export import EvaluationRequest, evaluate
+        found = evaluate(EvaluationRequest(bundle="dist/squeezenet1_1-demo", images="demo", limit=200))
+        print(found.artifacts[0].accuracy.top1.value)
+
+    Accuracies are fractions, with their 95 % intervals. An artifact that fails, and an image that cannot be read, are in the
+    result. Raises UsageError for a request or images that cannot be used, ArtifactError for a damaged bundle, SourceError for
+    weights that are not the bundle's.
+    """
+    with watcher_of(progress) as told:
+        return evaluation.evaluate(request, told)
+
+
+@_worded
+def compare(bundle: Path | str, *, progress: Told = None) -> Comparison:
+    """Run every artifact on the golden pack and hold each against each other and against the reference.
+
+        from squeeze_export import compare
+        found = compare("dist/squeezenet1_1-demo")
+        print(found.between("coreml fp16", "tflite fp32").top1_agreement)
+
+    SNRs are in dB, agreements fractions of the images. Raises UsageError for a folder that is none, ArtifactError for a damaged
+    bundle. An artifact that cannot be executed is a failed subject.
+    """
+    with progress_of(progress) as told:
+        return comparison.compare(Path(bundle), told)
+
+
+@_worded
+def ladder(request: LadderRequest, *, progress: Told = None) -> Ladder:
+    """Export every precision that is asked for, and hold bytes, accuracy and milliseconds against each other.
+
+        from squeeze_export import ExportRequest, LadderRequest, ladder
+        wanted = ExportRequest(targets=("tflite",), precisions={"tflite": ("fp32", "int8")}, output="ladder")
+        print(ladder(LadderRequest(export=wanted, images="demo", limit=200)).to_frame())
+
+    Writes the bundle into `request.export.output`, and beside it ladder.csv, ladder.json and, with the extra `plot`, ladder.png.
+    Sizes are in bytes, times in milliseconds, accuracies fractions. A rung that cannot be made is among `problems`.
+
+    Raises UsageError and SourceError before the work; ExportFailed where no rung can be made.
+    """
+    climbing.check(request)
+    with progress_of(progress) as told:
+        bundle = climbing.make_rungs(request, told)
+    _, climbed = climbing.climb(request, bundle, watcher_of(progress), progress_of(progress))
+    contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
+    if ladder_plot.unavailable() is None:
+        contents[ladders.PNG] = ladder_plot.draw(climbed)
+    ladders.write(request.export.output, contents)
+    return climbed
+
+
+@_worded
+def make_starter(
+    bundle: Path | str,
+    platform: Starter,
+    output: Path | str,
+    *,
+    target: Target | None = None,
+    precision: str | None = None,
+    app_id: str | None = None,
+    app_name: str | None = None,
+    allow_unproven: bool = False,
+) -> Path:
+    """Make an Android or iOS project around an artifact of a finished bundle, and give its folder.
+
+        from squeeze_export import make_starter
+        make_starter("dist/squeezenet1_1-demo", "android", "MyApp", app_id="com.example.myapp")
+        make_starter("dist/squeezenet1_1-demo", "ios", "MyPhoneApp", app_name="My App")
+
+    `target`: None takes the first that platform and bundle share; `precision`: as one asks for it, such as "fp16" or
+    "auto:490KB". Raises UsageError for names that cannot be, ArtifactError for a damaged bundle, TargetUnavailableError where
+    the bundle has nothing for this platform.
+    """
+    if platform not in STARTERS:
+        raise UsageError(f"There is no starter for {platform!r}; choose {' or '.join(STARTERS)}.")
+    return render_bundle(
+        Path(bundle),
+        template=platform,
+        target=target,
+        app_id=app_id,
+        app_name=app_name,
+        destination=Path(output),
+        precision=precision,
+        allow_unproven=allow_unproven,
+    )
+
+
+def _in_fields(result: Result) -> Result:
+    failure = result.failure
+    return replace(
+        result,
+        failure=None if failure is None else replace(failure, message=in_python(failure.message)),
+        reports=tuple(
+            report if report.reason is None else replace(report, reason=in_python(report.reason)) for report in result.reports
+        ),
+    )
