@@ -44,6 +44,11 @@ fix:
 generate:
     {{bin}}/python -m tests.generate --readme
 
+# Build the site of docs/ into site/.
+[group('work')]
+docs:
+    {{bin}}/zensical build --clean --strict
+
 # Measure: `--target all` against one after another, and the time of --help.
 [group('release')]
 bench:

@@ -2,7 +2,8 @@
 
     python benchmarks/compress.py --weights W --calibration DIR --evaluation DIR --rung pal4,int8,auto:490KB --output DIR
 
-Each rung gives one row of a Markdown table, as in docs/compression.md. Without --evaluation only bytes and seconds are told.
+Each rung gives one row of a Markdown table, as in docs/explanation/compression.md. Without --evaluation only bytes and
+seconds are told.
 `--model squeezenet1_0 --preprocessing caffe` for the authors' weights. Calibration reads no labels; evaluation reads labels.tsv
 (columns file and class_index). Executed by the MIL reference executor, not yet on a device.
 """

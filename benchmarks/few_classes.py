@@ -1,4 +1,6 @@
-"""Count false alarms, and planted faults that are missed, on sound classifiers of 2 to 10 classes: the numbers in docs/parity.md.
+"""Count false alarms, and planted faults that are missed, on sound classifiers of 2 to 10 classes.
+
+The numbers in docs/explanation/parity.md:
 
     python -m benchmarks.few_classes --weights W --calibration DIR --evaluation DIR [--precisions tflite=int8,…] [--figures FILE]
 

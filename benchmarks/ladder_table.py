@@ -1,8 +1,8 @@
-"""Put ladders that `squeeze-export ladder` measured into the README, as one table.
+"""Put ladders that `squeeze-export ladder` measured into docs/ladder.md, as one table.
 
     .venv/bin/python -m benchmarks.ladder_table ladder/ladder.json ... [--write]
 
-Nothing is measured here: every figure stands in the JSON files. --write puts the table between the marks in README.md.
+Nothing is measured here: every figure stands in the JSON files. --write puts the table between the marks there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.marked import write_between
 
 from squeeze_export.contracts.artifact import rung_name
 
-PAGE: Final = Path(__file__).resolve().parents[1] / "README.md"
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "ladder.md"
 HEADER: Final = """\
 | | bytes | as ZIP | top-1 | difference, points | same top-1 | ms, 1 thread | ms, 2 threads |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
@@ -52,7 +52,7 @@ def table(ladders: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Print the table; with --write, put it into the README too."""
+    """Print the table; with --write, put it into the page too."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("ladders", nargs="+", type=Path)
     arguments.add_argument("--write", action="store_true")

@@ -1,9 +1,9 @@
-"""Measure the roads to a TFLite file, and ONNX beside them, on one model in one run: the table in docs/onnx.md.
+"""Measure the roads to a TFLite file, and ONNX beside them, on one model in one run: the table in docs/explanation/onnx.md.
 
     .venv/bin/python -m benchmarks.routes --weights W.safetensors --images photos [--runs 300] [--write]
 
 Each road runs in a process of its own. Seconds are the processor's, of the conversion without the import of its SDKs, which
-stands beside it; milliseconds are the least of the runs, one image each. --write puts the table into docs/onnx.md.
+stands beside it; milliseconds are the least of the runs, one image each. --write puts the table into docs/explanation/onnx.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks.marked import write_between
 
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "onnx.md"
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "onnx.md"
 ROADS: Final = {
     "litert-torch": "TFLite: litert-torch (default)",
     "onnx-tf": "TFLite: `--tflite-route onnx-tf`, the ONNX graph turned to NHWC",

@@ -1,5 +1,5 @@
 """Rewrite what is generated (`python -m tests.generate`): the JSON schema, the table of tolerances, and with --readme what the
-README's commands print (some minutes). Tests hold the copies to it.
+pages' commands print (some minutes). Tests hold the copies to it.
 """
 
 from __future__ import annotations
@@ -25,22 +25,34 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "src" / "squeeze_export" / "bundle" / "manifest.schema.json"
 OPTIONS = ROOT / "docs" / "reference" / "options.md"
 FAILURE = ROOT / "src" / "squeeze_export" / "processes" / "failure.schema.json"
-PARITY = ROOT / "docs" / "parity.md"
+PARITY = ROOT / "docs" / "explanation" / "parity.md"
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+# Whose commands are executed in this order, in one folder.
+PAGES = (
+    README,
+    DOCS / "how-to" / "prove-again.md",
+    DOCS / "how-to" / "measure-accuracy.md",
+    DOCS / "reference" / "targets.md",
+)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A command that the README shows, and what stands under it."""
+    """A command that a page shows, and what stands under it."""
 
+    page: Path
     command: str
     output: str
 
 
 def shown_commands() -> list[Shown]:
-    """The ```console blocks of the README, in order; one command each."""
-    blocks = re.findall(r"^```console\n\$ (.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [Shown(*block.split("\n", 1)) for block in blocks]
+    """The ```console blocks of the pages, in order; one command each."""
+    return [
+        Shown(page, *block.split("\n", 1))
+        for page in PAGES
+        for block in re.findall(r"^```console\n\$ (.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    ]
 
 
 def printed(command: str, folder: Path) -> str:
@@ -60,14 +72,15 @@ def printed(command: str, folder: Path) -> str:
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
 
 
-def with_outputs(page: str) -> str:
-    """The README with what its commands print today."""
+def write_outputs() -> None:
+    """Put into the pages what their commands print today."""
     with tempfile.TemporaryDirectory() as folder:
         for shown in shown_commands():
+            page = shown.page.read_text(encoding="utf-8")
             block = f"```console\n$ {shown.command}\n"
             assert page.count(block) == 1
             page = page.replace(f"{block}{shown.output}```", f"{block}{printed(shown.command, Path(folder))}```")
-    return page
+            shown.page.write_text(page, encoding="utf-8")
 
 
 def schema_text() -> str:
@@ -117,7 +130,7 @@ def main() -> None:
     PARITY.write_text(with_tolerances(PARITY.read_text(encoding="utf-8")), encoding="utf-8")
     OPTIONS.write_text(with_options(OPTIONS.read_text(encoding="utf-8")), encoding="utf-8")
     if "--readme" in sys.argv[1:]:
-        README.write_text(with_outputs(README.read_text(encoding="utf-8")), encoding="utf-8")
+        write_outputs()
 
 
 if __name__ == "__main__":

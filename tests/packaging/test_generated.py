@@ -18,9 +18,3 @@ def test_the_table_of_tolerances_is_the_one_in_the_code():
 def test_the_table_of_options_is_the_one_in_the_code():
     page = generate.OPTIONS.read_text(encoding="utf-8")
     assert page == generate.with_options(page), "run `just generate`"
-
-
-def test_the_readme_states_the_bars_as_they_are():
-    readme = (generate.ROOT / "README.md").read_text(encoding="utf-8")
-    for bar in generate.TOLERANCES.values():
-        assert f"{bar.min_snr_db:g} dB" in readme

@@ -117,7 +117,7 @@ class Artifact:
     `operators`: sorted names of the operations it holds. `notice`: a fact about the format the user must be told.
     `folded_weights`: source weights that were merged with the normalisation, so that they are not stored as they are.
     `chosen_weights`: where weights are compressed, the digests of what was chosen for each: it must decode to exactly that.
-    `codings`: how each compressed weight is stored, such as "pal6" (see docs/compression.md).
+    `codings`: how each compressed weight is stored, such as "pal6" (see docs/explanation/compression.md).
     `uncompressed_weights`: where they are, the names of those that are stored in fp16 as before, each with the reason.
     `size_budget`: of the precision "auto", the bytes that were allowed.
     `route`: the converter, where a format has several.

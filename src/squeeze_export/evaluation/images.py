@@ -70,7 +70,7 @@ def read_any_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] |
 
 
 def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
-    """Find the labelled images of `folder`, sorted by name; UsageError where it is not as docs/accuracy.md says.
+    """Find the labelled images of `folder`, sorted by name; UsageError where it is not as docs/how-to/measure-accuracy.md says.
 
     `labels` are the bundle's, in class order, or None if it has none.
     """

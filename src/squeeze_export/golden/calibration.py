@@ -106,7 +106,7 @@ def default_notes(request: ExportRequest, source: SourceModel, images: Calibrati
     drawn = judged and request.images is None and source.weights.kind != "demo"
     note = f"judged on {MAX_IMAGES} drawn images that are not this model's; pass --images with pictures of its own kind."
     if images is not None and images.record.origin == "demo":
-        note += " Where it was tried, --calibration-data alone changed no verdict."  # docs/parity.md has the numbers
+        note += " Where it was tried, --calibration-data alone changed no verdict."  # docs/explanation/parity.md has the numbers
     return (*((note,) if drawn else ()), *(images.notes if images else ()))
 
 

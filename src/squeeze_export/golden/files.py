@@ -1,4 +1,6 @@
-"""The golden pack: pictures, what preprocessing makes of them, and what the eager fp32 reference says; docs/golden-pack.md.
+"""The golden pack: pictures, what preprocessing makes of them, and what the eager fp32 reference says.
+
+The format is docs/reference/golden-pack.md.
 
 Computed once from the source model, written as files that need no library to read, and re-proven whenever it is read:
 a phone, or `verify` a year later, is held against exactly these numbers.

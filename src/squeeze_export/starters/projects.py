@@ -293,7 +293,7 @@ def _labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
 def _contract(
     manifest: Manifest, record: ArtifactRecord, model_file: str, labels: tuple[str, ...], bundle: Path
 ) -> dict[str, Any]:
-    """What the app must know of its model; written as JSON into the project, documented in docs/starters.md."""
+    """What the app must know of its model; written as JSON into the project, documented in docs/explanation/starters.md."""
     spec = manifest.source.preprocessing
     golden = bundle / manifest.golden.path / "golden.json"
     return {

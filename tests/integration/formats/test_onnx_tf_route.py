@@ -112,7 +112,11 @@ def test_it_passes_on_real_weights(exported):
         pytest.skip("no real data: see the fixture real_data")
     assert exported["real"]["verdict"] == "PASSED", exported["real"]["reason"]
     assert exported["real"]["snr"][-1] > 120
-    (row,) = (line for line in (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8").splitlines() if "turned to NHWC |" in line)
+    (row,) = (
+        line
+        for line in (ROOT / "docs" / "explanation" / "onnx.md").read_text(encoding="utf-8").splitlines()
+        if "turned to NHWC |" in line
+    )
     assert [int(figure) for figure in row.split("|")[2:5]] == [len(exported["real"]["operations"]), 0, 0]
 
 

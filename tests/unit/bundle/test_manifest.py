@@ -74,7 +74,7 @@ def test_the_documented_shell_command_gives_the_same_digest(tmp_path):
     (package / "Data" / "weight.bin").write_bytes(bytes(range(256)))
     (package / "Manifest.json").write_text("{}")
     (package / "Data é.txt").write_text("sorted by bytes")
-    text = (Path(__file__).resolve().parents[3] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "bundle.md").read_text(encoding="utf-8")
     command = text[text.index("    cd coreml/NAME.mlpackage") :].split("\n\n")[0]
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == manifest.digest(package)[0]

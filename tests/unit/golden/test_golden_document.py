@@ -1,4 +1,4 @@
-"""docs/golden-pack.md says enough: a reader written from it alone, without numpy and Pillow, reads and re-proves a pack."""
+"""docs/reference/golden-pack.md says enough: a reader written from it alone, without numpy and Pillow, re-proves a pack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from squeeze_export.golden.pack import make_golden
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources.source import load_source
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "golden-pack.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "golden-pack.md"
 BAR = Tolerance(precision="fp32", max_error_of_peak=1e-4, min_snr_db=100.0, min_centred_snr_db=90.0, reason="measured 133 dB")
 
 
@@ -144,7 +144,7 @@ def unfilter(data, height, width):
 
 
 def resample(line, target):
-    """One line of (r, g, b) to `target` of them, as docs/golden-pack.md defines it."""
+    """One line of (r, g, b) to `target` of them, as docs/reference/golden-pack.md defines it."""
     ratio = len(line) / target
     support = max(ratio, 1.0)
     result = []

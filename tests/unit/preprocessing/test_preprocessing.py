@@ -129,7 +129,7 @@ def test_whole_number_division_is_torchvisions_rule(a, b, resize):
 
 
 def reference_bilinear(image, size):
-    """Antialiased bilinear as docs/golden-pack.md defines it: a triangle as wide as the shrinking, in 22-bit fixed point."""
+    """Antialiased bilinear as docs/reference/golden-pack.md defines it: a triangle as wide as the shrinking, in fixed point."""
     data = np.asarray(image).astype(np.int64)
     for axis, target in ((1, size[0]), (0, size[1])):
         length = data.shape[axis]

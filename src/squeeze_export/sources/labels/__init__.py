@@ -2,7 +2,7 @@
 
 A file's form is told by its ending where that settles it, else by its content (UTF-8, a byte order mark is accepted); a folder
 gives a label per subfolder. Where the labels carry their index, in a column, a key or in front of each, it decides the order, or
-the file is refused: the order of the lines never replaces it. docs/labels.md lists the forms.
+the file is refused: the order of the lines never replaces it. docs/how-to/labels.md lists the forms.
 """
 
 from __future__ import annotations
@@ -105,7 +105,11 @@ def _split_column(path: Path) -> tuple[Path, str | None]:
 
 def _read_text(path: Path, where: str) -> str:
     if not path.exists():
-        hint = ". ImageNet's names are not built in: docs/labels.md says where to take them" if path.name == "imagenet" else ""
+        hint = (
+            ". ImageNet's names are not built in: docs/how-to/labels.md says where to take them"
+            if path.name == "imagenet"
+            else ""
+        )
         raise SourceError(f"{where} does not exist: check --labels{hint}")
     if not path.is_file():
         raise SourceError(f"{where} is no regular file: give a file of labels, or a folder with one subfolder per class")

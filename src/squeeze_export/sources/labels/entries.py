@@ -102,8 +102,8 @@ def check(entries: Sequence[Entry], where: str, *, unquoted: bool, duplicates: s
         if strange is not None:
             raise SourceError(
                 f"{where}, {strange[1]}: {shown(strange[0])} looks like syntax, not like the name of a class. Give plain names, "
-                "one per line, or a whole file in one of the forms that docs/labels.md lists. If the class is really called so, "
-                'write the labels as a JSON list: ["a", "b"]'
+                "one per line, or a whole file in one of the forms that docs/how-to/labels.md lists. If the class is really "
+                'called so, write the labels as a JSON list: ["a", "b"]'
             )
     number = bare_number([label for label, _ in entries])
     if number is not None:

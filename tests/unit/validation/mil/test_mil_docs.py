@@ -12,7 +12,7 @@ import pytest
 from squeeze_export.validation.mil.ops import OPERATIONS
 from squeeze_export.validation.mil.weights import DECODERS
 
-PAGE = Path(__file__).parents[4] / "docs" / "mil-reference-executor.md"
+PAGE = Path(__file__).parents[4] / "docs" / "explanation" / "mil-reference-executor.md"
 
 
 def _table(functions: Mapping[str, Callable[..., Any]]) -> str:
