@@ -42,7 +42,7 @@ def starter(
         target=chosen,
         app_id=given["app_id"],
         app_name=given["app_name"],
-        destination=given["output"],
+        destination=Path(given["output"]),
         precision=wanted,
         allow_unproven=given["allow_unproven"],
     )
