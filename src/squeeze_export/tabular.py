@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from typing import Any
 
 from squeeze_export.errors import UsageError
+
+
+class PandasMissing(UsageError, ImportError):
+    """A data frame was asked for, and there is no pandas."""
 
 
 class Tabular:
@@ -27,18 +32,18 @@ class Tabular:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that is known, as plain dicts, lists, numbers and texts."""
+        """Everything that is known, as JSON has it: dicts, lists, numbers and texts; None for numbers that are not finite."""
         import msgspec
 
-        made: dict[str, Any] = msgspec.to_builtins(self.document(), enc_hook=_plain)
+        made: dict[str, Any] = json.loads(msgspec.json.encode(self.document(), enc_hook=_plain))
         return made
 
     def to_frame(self) -> Any:
-        """The table as a pandas DataFrame. Raises UsageError where pandas is not installed."""
+        """The table as a pandas DataFrame. Raises PandasMissing, an ImportError and a UsageError, without pandas."""
         try:
             import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]
         except ImportError as error:
-            raise UsageError("to_frame needs pandas, which is not installed: pip install pandas. rows has the same.") from error
+            raise PandasMissing(f"to_frame() needs pandas, and {error}. Run pip install pandas, or take rows.") from error
         return pd.DataFrame(self.rows)
 
     def __repr__(self) -> str:

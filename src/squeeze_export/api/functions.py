@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -74,7 +75,7 @@ def export(request: ExportRequest, progress: Told = None) -> Bundle:
 
 
 @_worded
-def verify(bundle: Path | str, *, witness: bool = False, progress: Told = None) -> Verification:
+def verify(bundle: PathLike[str] | str, *, witness: bool = False, progress: Told = None) -> Verification:
     """Open a finished bundle again from disk and prove every artifact once more.
 
         from squeeze_export import verify
@@ -105,7 +106,7 @@ def evaluate(request: EvaluationRequest, *, progress: Told = None) -> Evaluation
 
 
 @_worded
-def compare(bundle: Path | str, *, progress: Told = None) -> Comparison:
+def compare(bundle: PathLike[str] | str, *, progress: Told = None) -> Comparison:
     """Run every artifact on the golden pack and hold each against each other and against the reference.
 
         from squeeze_export import compare
@@ -145,7 +146,7 @@ def ladder(request: LadderRequest, *, progress: Told = None) -> Ladder:
 
 @_worded
 def make_starter(
-    bundle: Path | str,
+    bundle: PathLike[str] | str,
     platform: Starter,
     output: Path | str,
     *,

@@ -13,6 +13,8 @@ from squeeze_export.contracts.options import OPTIONS
 # Options whose field has another name, and those that are a switch.
 _FIELDS: Final = {option.name: option.request_field for option in OPTIONS if option.request_field}
 _SWITCHES: Final = frozenset(option.name for option in OPTIONS if option.kind == "switch" and option.form)
+# What a field says the other way round.
+_OPPOSITES: Final = {"no_reference": "reference=False", "no_cache": "cache=None"}
 _OPTION: Final = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?:(?: |=)('[^']*'|[^\s'\"`]*[^\s'\"`.,;:)]))?")
 # What follows an option in running text rather than being its value.
 _WORDS: Final = frozenset(
@@ -90,6 +92,8 @@ def _field(match: re.Match[str]) -> str:
     option, value = match[1].replace("-", "_"), match[2]
     if option == "verbose":
         return "the traceback" + ("" if value is None else f" {value}")
+    if option in _OPPOSITES:
+        return _OPPOSITES[option] + ("" if value is None else f" {value}")
     name = _FIELDS.get(option, option)
     if option in _SWITCHES:
         return f"{name}=True" + ("" if value is None else f" {value}")

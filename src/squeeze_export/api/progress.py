@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from squeeze_export.contracts.request import Progress
+from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.run import Watcher
 from squeeze_export.pipeline.results import Silent
 from squeeze_export.screen.terminal import evaluation_bars, progress_lines
@@ -78,7 +79,7 @@ class SilentWatcher:
 def in_notebook() -> bool:
     """Whether a notebook runs this: its cells are executed by a kernel, not at a prompt."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return type(shell).__name__ == "ZMQInteractiveShell" or type(shell).__module__.startswith("google.colab")
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def progress_of(told: Told) -> Iterator[Progress]:
     elif shown is False:
         yield Silent()
     else:
-        yield cast("Progress", shown if hasattr(shown, "stage") else Teller(cast("Callable[[str, str], object]", shown)))
+        yield cast("Progress", shown if hasattr(shown, "stage") else _teller(shown))
 
 
 @contextmanager
@@ -104,4 +105,12 @@ def watcher_of(told: Told) -> Iterator[Watcher]:
     elif shown is False:
         yield SilentWatcher()
     else:
-        yield cast("Watcher", shown if hasattr(shown, "begin") else Teller(cast("Callable[[str, str], object]", shown)))
+        yield cast("Watcher", shown if hasattr(shown, "begin") else _teller(shown))
+
+
+def _teller(told: object) -> Teller:
+    """Before the work: minutes later a function that cannot be called would cost them."""
+    if not callable(told):
+        form = "Write progress=True, progress=False, or a function of two texts, the subject and what is done with it"
+        raise UsageError(f"progress is {told!r}, a {type(told).__name__}. {form}.")
+    return Teller(told)

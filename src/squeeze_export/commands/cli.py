@@ -148,21 +148,25 @@ def _export(flags: Options, config: Path | None) -> None:
             terminal.note(notice)
         if told_of := told_of_weights(manifest.source):
             terminal.note(told_of)
-        if not json:
-            terminal.out().print(_next_step(terminal.shown(bundle.path), manifest.starters))
     codes = [record.exit_code for record in manifest.missing]
     codes += [6 for entry in manifest.artifacts if entry.parity.verdict == "NOT_RUN"]
+    if not quiet and not json:
+        ending = _next_step(terminal.shown(bundle.path), manifest.starters, complete=not codes)
+        terminal.out().print(ending, end="", markup=False, soft_wrap=True)  # a path is whole, to be copied
     if codes:
         raise typer.Exit(worst(codes))
 
 
-def _next_step(bundle: str, starters: Sequence[str]) -> str:
-    """Where the apps lie, and the one thing to do next."""
+def _next_step(bundle: str, starters: Sequence[str], *, complete: bool) -> str:
+    """Lines that say where the apps lie and, where everything was written and proven, the one thing to do next."""
     apps = [f"{bundle}/{folder}" for folder in starters]
-    if not apps:
-        return f"Next: squeeze-export verify {bundle} proves it again, here or elsewhere."
-    tool = "Xcode" if "ios" in starters[0] else "Android Studio"
-    return f"Apps: {', '.join(apps)}\nNext: open {apps[0]} in {tool}; its README.md says how."
+    lines = [f"Apps: {', '.join(apps)}"] if apps else []
+    if complete and apps:
+        tool = "Xcode" if "ios" in starters[0] else "Android Studio"
+        lines.append(f"Next: open {apps[0]} in {tool}; its README.md says how.")
+    elif complete:
+        lines.append(f"Next: squeeze-export verify {bundle} proves it again, here or elsewhere.")
+    return "".join(f"{line}\n" for line in lines)
 
 
 app.command(cls=given_once.Command)(verify_command.verify)

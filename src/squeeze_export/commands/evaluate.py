@@ -10,7 +10,7 @@ import typer
 
 from squeeze_export import signals
 from squeeze_export.commands.parameters import takes
-from squeeze_export.errors import SourceError, UsageError
+from squeeze_export.errors import SourceError
 from squeeze_export.streams import print_json
 
 EPILOG: Final = (
@@ -36,8 +36,6 @@ def evaluate(
     from squeeze_export.evaluation.walk import evaluate as run_evaluation
     from squeeze_export.screen import terminal
 
-    if no_reference and weights is not None:
-        raise UsageError("--weights and --no-reference exclude each other: the weights are for the reference.")
     request = EvaluationRequest(
         bundle=bundle,
         images="demo" if images == "demo" else Path(images),

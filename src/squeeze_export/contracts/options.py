@@ -321,7 +321,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
     plain("no_reference", "switch", MEASURE, {"evaluate": "Do without the reference."}),
     plain("limit", "whole", MEASURE, measured("At most N images, evenly spread; of the demo the first N, default 2000."), "N"),
     plain("runs", "whole", MEASURE, {"ladder": "A time is the median of N executions."}, "N", default=50),
-    plain("workers", "whole", MEASURE, measured("How many processes evaluate at a time; default: the cores."), "N"),
+    plain(
+        "workers",
+        "whole",
+        MEASURE,
+        {
+            "ladder": "How many processes evaluate at a time; default: the cores.",
+            "evaluate": "How many processes compute at a time; default: the cores.",
+        },
+        "N",
+    ),
     plain("no_cache", "switch", MEASURE, measured("Neither use nor keep what was computed.")),
     plain(
         "witness",

@@ -30,15 +30,11 @@ _PRECISIONS: Final = 'precisions={"tflite": ("fp16", "int8")}'
 
 def check_types(request: Any) -> None:
     """Raise UsageError where a field of an ExportRequest is of another type than is taken; lists are taken for tuples."""
-    optional = {each.name for each in fields(request) if each.default is None}
-    for option in table.OPTIONS:
-        if option.form is None:
-            continue
-        name, types = option.request_field or option.name, _TYPES[option.python or option.kind]
-        value = getattr(request, name)
-        right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
-        if not (right or (name in optional and value is None)):
-            raise _refused(name, value, option.form)
+    known = [option for option in table.OPTIONS if option.form is not None]
+    check_forms(
+        request,
+        {option.request_field or option.name: (_TYPES[option.python or option.kind], str(option.form)) for option in known},
+    )
     for name, (kind, unset, form) in _TUPLES.items():
         value = getattr(request, name)
         if unset and value is None:
@@ -57,6 +53,16 @@ def check_types(request: Any) -> None:
         if not named:
             raise UsageError(f"precisions[{target!r}] is empty. Leave it out, or write {_PRECISIONS}.")
     object.__setattr__(request, "precisions", {target: tuple(named) for target, named in precisions.items()})
+
+
+def check_forms(request: Any, forms: Mapping[str, tuple[tuple[type, ...], str]]) -> None:
+    """Raise UsageError where a field of a request is of no type of its form; None is taken where it is the default."""
+    optional = {each.name for each in fields(request) if each.default is None}
+    for name, (types, form) in forms.items():
+        value = getattr(request, name)
+        right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        if not (right or (name in optional and value is None)):
+            raise _refused(name, value, form)
 
 
 def _refused(name: str, value: object, form: str) -> UsageError:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from squeeze_export import torch_state
+from squeeze_export.contracts.request_types import check_forms
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.cache import AnswerCache
 from squeeze_export.evaluation.crew import WORKER
@@ -19,6 +20,17 @@ from squeeze_export.evaluation.limit import OPTION, check_floor, check_images, c
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Run, Watcher
 from squeeze_export.evaluation.subjects import OpenBundle, Subject, artifact_subjects, open_bundle, reference_subject
+
+_PATH: Final = (str, os.PathLike)
+_FORMS: Final = {
+    "bundle": (_PATH, 'bundle="dist/NAME", a bundle\'s folder'),
+    "images": (_PATH, 'images="photos", a folder of labelled pictures, or "demo"'),
+    "weights": ((str, Path), 'weights="my.safetensors", the bundle\'s own'),
+    "reference": ((bool,), "reference=False"),
+    "limit": ((int,), "limit=200"),
+    "workers": ((int,), "workers=4"),
+    "cache": (_PATH, 'cache="answers.sqlite3", a file'),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +55,15 @@ class EvaluationRequest:
     min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        """Take strings for paths."""
+        """Take strings for paths; UsageError for what is neither."""
+        check_forms(self, _FORMS)
         object.__setattr__(self, "bundle", Path(self.bundle))
+        if isinstance(self.weights, Path):
+            object.__setattr__(self, "weights", str(self.weights))
         if isinstance(self.images, str) and self.images != "demo":
             object.__setattr__(self, "images", Path(self.images))
+        if self.cache is not None:
+            object.__setattr__(self, "cache", Path(self.cache))
 
 
 @torch_state.usual()
@@ -59,6 +76,8 @@ def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[
     for option, value in (("--limit", request.limit), ("--workers", request.workers)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: it must be at least 1.")
+    if not request.reference and request.weights is not None:
+        raise UsageError("--weights and --no-reference exclude each other: the weights are for the reference.")
     if request.max_accuracy_drop is not None:
         check_limit(request.max_accuracy_drop)
         if not request.reference:

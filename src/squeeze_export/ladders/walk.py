@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from squeeze_export.contracts.request import ExportRequest, Progress
+from squeeze_export.contracts.request_types import check_forms
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Watcher
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
@@ -16,6 +17,15 @@ from squeeze_export.ladders.ladder import Ladder, Limits
 from squeeze_export.pipeline.plan import plan
 from squeeze_export.pipeline.results import Bundle
 from squeeze_export.pipeline.walk import export
+
+_FORMS: Final = {
+    "export": ((ExportRequest,), 'export=ExportRequest(targets=("tflite",), output="ladder")'),
+    "images": ((str, Path), 'images="photos", a folder of labelled pictures, or "demo"'),
+    "limit": ((int,), "limit=200"),
+    "runs": ((int,), "runs=50"),
+    "workers": ((int,), "workers=4"),
+    "cache": ((str, Path), 'cache="answers.sqlite3", a file'),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +46,8 @@ class LadderRequest:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        """Take a string for a path."""
+        """Take a string for a path; UsageError for what is neither."""
+        check_forms(self, _FORMS)
         if isinstance(self.images, str) and self.images != "demo":
             object.__setattr__(self, "images", Path(self.images))
 

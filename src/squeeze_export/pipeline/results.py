@@ -19,12 +19,17 @@ class Bundle(Tabular):
     """A finished bundle: its folder, what its manifest.json says, and what the user must know of how it was made.
 
     `failed`: all that is known of the artifacts that the manifest names as missing, where the export was told to keep going.
+    It stands for its folder wherever a path is taken: `squeeze_export.verify(bundle)`, `pathlib.Path(bundle)`.
     """
 
     path: Path
     manifest: manifest.Manifest
     notes: tuple[str, ...] = ()
     failed: tuple[Result, ...] = ()
+
+    def __fspath__(self) -> str:
+        """The bundle's folder."""
+        return str(self.path)
 
     @property
     def headline(self) -> tuple[str, str]:
@@ -36,7 +41,10 @@ class Bundle(Tabular):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row per artifact: bytes, verdict, and what was measured where it is judged: SNR in dB, largest absolute error."""
+        """A row per artifact: bytes, verdict, and what was measured where it is judged: SNR in dB, largest absolute error.
+
+        Those that the manifest names as missing follow, with the verdict ERROR, FAILED, DROPPED or NOT_RUN and the reason.
+        """
         found = []
         for entry in self.manifest.artifacts:
             judged = entry.parity.outputs[-1] if entry.parity.outputs else None
@@ -51,8 +59,12 @@ class Bundle(Tabular):
                     "snr_db": None if judged is None else judged.snr_db,
                     "max_abs_error": None if judged is None else judged.max_abs_error,
                     "top1_agreement": None if judged is None else judged.top1_agreement,
+                    "reason": entry.parity.reason,
                 }
             )
+        for record in self.manifest.missing:
+            known = {"target": record.target, "precision": record.key.rung, "verdict": record.verdict, "reason": record.reason}
+            found.append(dict.fromkeys(found[0] if found else known) | known)
         return found
 
 

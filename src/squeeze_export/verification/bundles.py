@@ -84,18 +84,22 @@ class Verification(Tabular):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row per artifact and executor, witnesses included."""
-        return [
-            {
-                "target": result.key.target,
-                "precision": result.key.rung,
-                "executor": report.executor,
-                "verdict": report.verdict,
-                "reason": report.reason,
-            }
-            for result in self.results
-            for report in (*result.reports, *(witness.report for witness in result.witnesses))
-        ]
+        """A row per artifact and executor, witnesses included; an artifact that none could judge has the verdict ERROR."""
+        by_key = {result.key: result for result in self.results}
+        found: list[dict[str, Any]] = []
+        for entry in self.manifest.artifacts:
+            names = {"target": entry.target, "precision": entry.key.rung}
+            result = by_key.get(entry.key)
+            if result is None or result.failure is not None:
+                damaged = next((told for told in self.damage if told.startswith(f"{entry.path}: ")), "not executed")
+                reason = damaged if result is None or result.failure is None else str(result.failure.revive())
+                found.append({**names, "executor": None, "verdict": "ERROR", "reason": reason})
+                continue
+            reports = (*result.reports, *(witness.report for witness in result.witnesses))
+            found += [
+                {**names, "executor": report.executor, "verdict": report.verdict, "reason": report.reason} for report in reports
+            ]
+        return found
 
     def document(self) -> VerificationDocument:
         """What `--json` prints."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import typer
@@ -97,14 +94,6 @@ def test_alone_it_shows_its_help_and_both_spellings_print_the_version(capsys):
     for flag in ("--version", "-V"):
         assert run([flag]) == 0
         assert capsys.readouterr().out.startswith("squeeze-export ")
-
-
-def test_a_shell_can_complete_options():
-    environment = {**os.environ, "COMP_WORDS": "squeeze-export --calib", "COMP_CWORD": "1"}
-    environment["_SQUEEZE_EXPORT_COMPLETE"] = "complete_bash"
-    command = [sys.executable, "-m", "squeeze_export"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["--calibration-data"], done.stderr
 
 
 def test_a_command_has_no_option_twice_and_every_field_of_a_request_has_its_option():
