@@ -12,7 +12,7 @@ from squeeze_export.contracts.request import Progress
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.run import Watcher
 from squeeze_export.pipeline.results import Silent
-from squeeze_export.screen.terminal import evaluation_bars, progress_lines
+from squeeze_export.screen.live import evaluation_bars, progress_lines
 
 Told: TypeAlias = bool | Callable[[str, str], object] | Progress | Watcher | None
 

@@ -107,21 +107,21 @@ def _export(flags: Options, config: Path | None) -> None:
     from squeeze_export.pipeline.results import ExportFailed
     from squeeze_export.pipeline.walk import export, interrupted
     from squeeze_export.processes.jobs import worst
-    from squeeze_export.screen import terminal
+    from squeeze_export.screen import live, tables, terminal
     from squeeze_export.screen.accuracy import accuracy_table
 
     options = with_config(flags, config)
     json, quiet, verbose = bool(options.json), bool(options.quiet), bool(options.verbose)
     request = build_request(options, config)
     try:
-        with terminal.progress_lines(quiet=quiet) as lines:
+        with live.progress_lines(quiet=quiet) as lines:
             bundle = export(request, lines)
     except signals.Signalled as signalled:
         signalled.told = f"{terminal.shown(lines.written)} stands complete" if lines.written else interrupted(request)
         raise
     except ExportFailed as error:
         if not quiet and not json:
-            terminal.out().print(terminal.result_table("Nothing was written", terminal.rows_of(error.results)))
+            terminal.out().print(tables.result_table("Nothing was written", tables.rows_of(error.results)))
             if error.accuracy is not None:
                 terminal.out().print(accuracy_table(error.accuracy))
         if verbose:
@@ -135,11 +135,11 @@ def _export(flags: Options, config: Path | None) -> None:
     if not quiet:
         if not json:
             rows = [
-                terminal.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
+                tables.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
                 for entry in manifest.artifacts
                 for report in (entry.parity, *entry.witnesses)
-            ] + terminal.rows_of(bundle.failed)
-            terminal.out().print(terminal.result_table(terminal.shown(bundle.path), rows))
+            ] + tables.rows_of(bundle.failed)
+            terminal.out().print(tables.result_table(terminal.shown(bundle.path), rows))
             if manifest.accuracy is not None:
                 terminal.out().print(accuracy_table(manifest.accuracy))
         for told in bundle.notes:

@@ -24,12 +24,12 @@ def compare(
     """Do all apps say the same? Run every artifact on the golden pack and hold each against each other and the reference."""
     plot, json, quiet = given["plot"], given["json"], given["quiet"]
     from squeeze_export.bundle.manifest import encode
-    from squeeze_export.screen import heatmap, terminal
+    from squeeze_export.screen import heatmap, live, terminal
     from squeeze_export.verification.comparison import compare as run_compare
 
     if plot is not None:
         heatmap.check_destination(plot)
-    with terminal.progress_lines(quiet=quiet) as lines:
+    with live.progress_lines(quiet=quiet) as lines:
         found = run_compare(bundle, lines)
     if plot is not None:
         heatmap.draw(found, plot)

@@ -34,7 +34,7 @@ def evaluate(
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.evaluation.walk import EvaluationRequest
     from squeeze_export.evaluation.walk import evaluate as run_evaluation
-    from squeeze_export.screen import terminal
+    from squeeze_export.screen import live, tables, terminal
 
     request = EvaluationRequest(
         bundle=bundle,
@@ -48,7 +48,7 @@ def evaluate(
         min_accuracy=given["min_accuracy"],
     )
     try:
-        with terminal.evaluation_bars(quiet=quiet) as bars:
+        with live.evaluation_bars(quiet=quiet) as bars:
             found = run_evaluation(request, bars)
     except signals.Signalled as signalled:
         signalled.told = "" if no_cache else "what was computed is kept: the same command goes on from there"
@@ -61,7 +61,7 @@ def evaluate(
 
         print_json(encode(found.record()))
     elif not quiet:
-        terminal.out().print(terminal.evaluation_table(found))
+        terminal.out().print(tables.evaluation_table(found))
         if found.passed_over:
             terminal.note(
                 f"{len(found.passed_over)} files have no label and were not evaluated: {terminal.some(found.passed_over)}"

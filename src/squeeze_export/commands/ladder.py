@@ -37,7 +37,7 @@ def ladder(
     from squeeze_export.evaluation.cache import default_path
     from squeeze_export.ladders import ladder as ladders
     from squeeze_export.ladders.walk import LadderRequest, check, climb
-    from squeeze_export.screen import ladder_plot, terminal
+    from squeeze_export.screen import ladder_plot, live, tables, terminal
 
     shown: Path | Literal["demo"] = "demo" if images == "demo" else Path(images)
     config: Path | None = given["config"]
@@ -62,7 +62,7 @@ def ladder(
     no_picture = ladder_plot.unavailable()
     bundle = _export_what_passes(request, quiet=quiet, json=json, verbose=verbose)
     try:
-        found, climbed = climb(request, bundle, terminal.evaluation_bars(quiet=quiet), terminal.progress_lines(quiet=quiet))
+        found, climbed = climb(request, bundle, live.evaluation_bars(quiet=quiet), live.progress_lines(quiet=quiet))
     except signals.Signalled as signalled:
         known = "" if no_cache else ", and what was evaluated is known"
         signalled.told = (
@@ -77,7 +77,7 @@ def ladder(
     if json:
         print_json(contents[ladders.JSON])
     elif not quiet:
-        terminal.out().print(terminal.ladder_table(climbed))
+        terminal.out().print(tables.ladder_table(climbed))
         terminal.out().print(
             f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {terminal.shown(request.export.output)}."
         )
@@ -105,10 +105,10 @@ def _export_what_passes(request: LadderRequest, *, quiet: bool, json: bool, verb
     from squeeze_export.ladders.walk import make_rungs
     from squeeze_export.pipeline.results import ExportFailed
     from squeeze_export.pipeline.walk import interrupted
-    from squeeze_export.screen import terminal
+    from squeeze_export.screen import live, tables, terminal
 
     try:
-        with terminal.progress_lines(quiet=quiet) as lines:
+        with live.progress_lines(quiet=quiet) as lines:
             bundle = make_rungs(request, lines)
     except signals.Signalled as signalled:
         signalled.told = interrupted(request.rungs)
@@ -119,10 +119,10 @@ def _export_what_passes(request: LadderRequest, *, quiet: bool, json: bool, verb
         if verbose:
             terminal.print_tracebacks(error.results, error.logs)
         if not quiet and not json:
-            terminal.out().print(terminal.result_table("Nothing can be written", terminal.rows_of(error.results)))
+            terminal.out().print(tables.result_table("Nothing can be written", tables.rows_of(error.results)))
         raise
     if verbose:
         terminal.print_tracebacks(bundle.failed)
     if bundle.failed and not quiet and not json:
-        terminal.out().print(terminal.result_table("Left out of the ladder", terminal.rows_of(bundle.failed)))
+        terminal.out().print(tables.result_table("Left out of the ladder", tables.rows_of(bundle.failed)))
     return bundle

@@ -21,12 +21,12 @@ def targets(
     """Show what can be exported and executed on this machine, and why not."""
     json, quiet = given["json"], given["quiet"]
     from squeeze_export.pipeline.targets import broken_sdks, target_states
-    from squeeze_export.screen import terminal
+    from squeeze_export.screen import live, terminal
     from squeeze_export.sdks import lacking_extras
 
     broken: dict[str, str] = {}
     if not given["no_import"]:
-        with terminal.progress_lines(quiet=quiet) as lines:
+        with live.progress_lines(quiet=quiet) as lines:
             broken = broken_sdks(lines)
     states, extras = target_states(broken), lacking_extras()
     remedy = f"pip install 'squeeze-export[{','.join(extras)}]'" if extras else None

@@ -22,19 +22,17 @@ def verify(
     """Open a finished bundle again from disk and prove every artifact once more."""
     json, quiet, verbose = given["json"], given["quiet"], given["verbose"]
     from squeeze_export.bundle.manifest import encode
-    from squeeze_export.screen import terminal
+    from squeeze_export.screen import live, tables, terminal
     from squeeze_export.verification.bundles import verify as run_verify
 
-    with terminal.progress_lines(quiet=quiet) as lines:
+    with live.progress_lines(quiet=quiet) as lines:
         found = run_verify(bundle, lines, witness=given["witness"])
     if verbose:
         terminal.print_tracebacks(found.results)
     if json:
         print_json(encode(found.document()))
     elif not quiet:
-        table = terminal.result_table(
-            f"verify {terminal.shown(bundle)}", terminal.rows_of(found.results, found.manifest.artifacts)
-        )
+        table = tables.result_table(f"verify {terminal.shown(bundle)}", tables.rows_of(found.results, found.manifest.artifacts))
         terminal.out().print(table)
         for result in found.results:
             for heard in result.witnesses:

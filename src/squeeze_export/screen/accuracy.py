@@ -8,7 +8,7 @@ from rich.text import Text
 
 from squeeze_export.bundle.manifest import AccuracyRecord
 from squeeze_export.evaluation.limit import exceeds, falls_short
-from squeeze_export.screen import terminal
+from squeeze_export.screen import tables, terminal
 from squeeze_export.validation.accuracy import difference_of
 
 
@@ -36,7 +36,7 @@ def accuracy_table(told: AccuracyRecord) -> Table:
         shown, drop, word = "–", "–", row.status.replace("MEASURED", "within")
         if row.right is not None and row.gained is not None and row.lost is not None:
             beside = difference_of(row.gained, row.lost, told.images)
-            shown, drop = f"{100 * row.right / told.images:.1f} %", terminal.difference_text(beside, sign=-1)
+            shown, drop = f"{100 * row.right / told.images:.1f} %", tables.difference_text(beside, sign=-1)
             if told.max_drop is not None and exceeds(beside, told.images, told.max_drop):
                 word = "DROPPED"
             elif told.min_accuracy is not None and falls_short(row.right, told.images, told.min_accuracy):

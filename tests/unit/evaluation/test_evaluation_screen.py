@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from squeeze_export.evaluation.report import ArtifactRow, Evaluation, ReferenceRow, UnreadableImage, accuracy_of, comparison_of
 from squeeze_export.exporters.progress import Spoken
-from squeeze_export.screen import terminal
+from squeeze_export.screen import live, tables, terminal
 from squeeze_export.validation.standing import standing_of
 
 LABELS = np.arange(40, dtype=np.int32) % 8
@@ -54,7 +54,7 @@ FOUND = Evaluation(
 
 def text_of(found: Evaluation) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(terminal.evaluation_table(found))
+    console.print(tables.evaluation_table(found))
     return console.file.getvalue()
 
 
@@ -124,7 +124,7 @@ def test_a_terminal_shows_a_bar_with_the_time_left():
     clock = [0.0]
     columns = (BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, auto_refresh=False, get_time=lambda: clock[0]) as live:
-        bars = terminal.Bars(console, live)
+        bars = live.Bars(console, live)
         bars.begin("tflite/net.tflite", known=100, total=400)
         for _ in range(5):
             clock[0] += 1.0
@@ -141,17 +141,17 @@ def test_a_long_stage_of_an_export_has_a_bar_and_its_time_left_first():
     speak("coding features.9 as pal4", 0.42, 61.0)
     speak("too soon after it", 0.43, 60.0)
     assert told == ["42%, 1:01 left: coding features.9 as pal4"]
-    assert terminal.with_bar(told[0]) == f"━━━━┄┄┄┄┄┄ {told[0]}"
-    assert terminal.with_bar("12 of 20 images") == "12 of 20 images"
+    assert live.with_bar(told[0]) == f"━━━━┄┄┄┄┄┄ {told[0]}"
+    assert live.with_bar("12 of 20 images") == "12 of 20 images"
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    with Progress("{task.fields[stage]}", console=console, auto_refresh=False) as live:
-        terminal.Lines(console, live).stage("coreml auto", told[0])
+    with Progress("{task.fields[stage]}", console=console, auto_refresh=False) as drawn:
+        live.Lines(console, drawn).stage("coreml auto", told[0])
     assert "━━━━┄┄┄┄┄┄ 42%, 1:01 left: coding" in console.file.getvalue()
 
 
 def test_without_a_terminal_there_are_lines_and_with_quiet_only_notices(capsys):
     for quiet in (False, True):
-        with terminal.evaluation_bars(quiet=quiet) as bars:
+        with live.evaluation_bars(quiet=quiet) as bars:
             bars.notice("the cache [of mine] was damaged")
             bars.begin("a.tflite", known=3, total=9)
             bars.advance("a.tflite", 6)

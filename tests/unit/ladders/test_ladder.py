@@ -14,7 +14,7 @@ from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.report import Accuracy, Comparison
 from squeeze_export.ladders import ladder
-from squeeze_export.screen import ladder_plot, terminal
+from squeeze_export.screen import ladder_plot, tables, terminal
 from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
 
@@ -114,7 +114,7 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
     assert marks == ["yes", "no", "no", "yes", "yes", ""]
     console = terminal.out()
     with console.capture() as shown:
-        console.print(terminal.ladder_table(climbed))
+        console.print(tables.ladder_table(climbed))
     words = " ".join(shown.get().split())
     for expected in (
         "1,400,000 1,399,900 59.0 ●",

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import warnings
 import zipfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from math import prod
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
+from squeeze_export.validation.runners.torch_lite import bytecode
+from squeeze_export.validation.runners.torch_lite.bytecode import BYTECODE_VERSION as BYTECODE_VERSION
+from squeeze_export.validation.runners.torch_lite.bytecode import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,17 +31,12 @@ if TYPE_CHECKING:
 NAME: Final = "lite interpreter"
 PACKAGES: Final[tuple[str, ...]] = ("torch",)
 
-# What exporters/torchscript/exporter.py writes; siblings do not import each other, a test holds the two together.
-BYTECODE_VERSION: Final = 8
+# As exporters/torchscript/exporter.py writes them; siblings do not import each other, a test holds the two together.
 LABELS_FILE: Final = "labels.txt"
 RECORD_FILE: Final = "squeeze_export.json"
 
 # How a precision stores filters and biases.
 _FORMS: Final = {"fp32": ("float32", "float32"), "fp16": ("float16", "float16"), "int8": ("int8", "float32")}
-_FLOATS: Final = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8"}
-_STORAGES: Final = {**_FLOATS, "QInt8Storage": "<i1", "ShortStorage": "<i2", "LongStorage": "<i8"}
-_CONVOLUTION: Final = "aten::_convolution"
-_INT8_CONVOLUTIONS: Final = ("quantized::conv2d", "quantized::conv2d_relu")
 _ENGINE: Final = "qnnpack"  # the mobile runtime's: torch packs int8 filters for the engine that is set while it loads them
 
 
@@ -58,7 +54,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     """
     content, records = _read(path)
     labels = _check_record(path, records, signature, precision)
-    stored = _weights(path, records)
+    stored = bytecode.stored_weights(path, records)
     if precision not in _FORMS:
         raise ArtifactError(f"{path.name}: {precision} is no precision of TorchScript Lite. Export it again.")
     wrong = next((kind for at, (kind, _) in enumerate(stored) if kind != _FORMS[precision][at % 2]), None)
@@ -109,7 +105,7 @@ class _LiteRunner:
             with _engine(self._precision), torch.no_grad():
                 result = self._module(torch.from_numpy(np.array(given)))  # a copy: torch warns of arrays it may not write to
         except RuntimeError as error:
-            raise ArtifactError(f"{self._path.name} cannot be executed: {_first_line(error)}. Export it again.") from error
+            raise ArtifactError(f"{self._path.name} cannot be executed: {first_line(error)}. Export it again.") from error
         if not isinstance(result, torch.Tensor):
             raise ArtifactError(
                 f"{self._path.name} gives a {type(result).__name__} where one tensor is declared: export it again."
@@ -149,7 +145,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, bytes]]:
     except ArtifactError:
         raise
     except Exception as error:  # zipfile answers damage with a dozen exceptions, from struct.error to NotImplementedError
-        raise ArtifactError(f"{path.name} is damaged ({_first_line(error)}): export it again.") from error
+        raise ArtifactError(f"{path.name} is damaged ({first_line(error)}): export it again.") from error
     names = [name for name, _ in found]
     roots = {name.partition("/")[0] for name in names}
     if len(set(names)) != len(names) or len(roots) != 1:
@@ -190,7 +186,7 @@ def _load(path: Path, content: bytes) -> Any:
     except RuntimeError as error:
         if "ops cannot be found" in str(error) or "Could not find" in str(error):
             raise UnsupportedOperationError(f"The lite interpreter does not know an operation of {path.name}: {error}") from error
-        raise ArtifactError(f"The lite interpreter cannot load {path.name}: {_first_line(error)}. Export it again.") from error
+        raise ArtifactError(f"The lite interpreter cannot load {path.name}: {first_line(error)}. Export it again.") from error
 
 
 @contextmanager
@@ -220,181 +216,3 @@ def _engine(precision: Precision) -> Iterator[None]:
             yield
         finally:
             torch.backends.quantized.engine = before
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
-
-
-# The archive's own bytecode
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Storage:
-    """A flat run of numbers in the archive."""
-
-    values: Array
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads bytecode.pkl into plain tuples; nothing is imported or called but the names below."""
-
-    def __init__(self, data: bytes, records: Mapping[str, bytes]) -> None:
-        super().__init__(io.BytesIO(data))
-        self._records = records
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Give our own meaning to a name, or refuse it."""
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
-        if (module, name) == ("torch.jit._pickle", "build_intlist"):
-            return tuple
-        if (module, name) == ("collections", "OrderedDict"):
-            return dict  # of backward hooks, always empty
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        if (module, name) == ("torch._utils", "_rebuild_qtensor"):
-            return _decode
-        if (module, name) == ("torch", "per_channel_affine"):
-            return name
-        if (module, name) in (("torch.jit._pickle", "build_tensorlist"), ("torch.jit._pickle", "restore_type_tag")):
-            return lambda values, *_: values
-        if (module, name) == ("__torch__.torch.classes.quantized", "Conv2dPackedParamsBase"):
-            return _Packed
-        raise UnsupportedOperationError(f"Its bytecode holds a {module}.{name}, which this runner does not read.")
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        """Find the record that a tensor lies in."""
-        import numpy as np
-
-        kind, dtype, key, _device, count = pid
-        values = np.frombuffer(self._records[f"constants/{key}"], np.dtype(dtype))
-        if kind != "storage" or len(values) != count:
-            raise ValueError(f"{key} holds {len(values)} values where {count} are declared")
-        return _Storage(values=values)
-
-
-def _rebuild(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Array:
-    """See torch._utils._rebuild_tensor_v2, with the bounds that as_strided does not check."""
-    import numpy as np
-
-    values = storage.values
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if min((offset, *stride), default=0) < 0 or prod(size) == 0 or last >= len(values):
-        raise ValueError(f"a tensor of {size} reaches beyond its {len(values)} values")
-    bytes_per_step = tuple(step * values.itemsize for step in stride)
-    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(values[offset:], size, bytes_per_step))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Decoded:
-    """What an int8 filter (O, I, H, W) stands for, float32."""
-
-    values: Array
-
-
-def _decode(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], scheme: Any, *_: object) -> _Decoded:
-    """See torch._utils._rebuild_qtensor; of its schemes the one that is written here: symmetric, a scale per output channel."""
-    import numpy as np
-
-    kind, scales, zeros, axis = scheme
-    levels = _rebuild(storage, offset, size, stride)
-    if levels.dtype != np.int8 or kind != "per_channel_affine" or axis != 0 or np.any(zeros):
-        raise UnsupportedOperationError("a filter is quantised otherwise than symmetrically per output channel.")
-    if scales.shape != size[:1] or not (np.isfinite(scales).all() and (scales > 0).all()):
-        raise ValueError(f"a filter of {size} has scales {scales.shape} that are not all positive numbers")
-    return _Decoded(values=levels.astype(np.float32) * scales.astype(np.float32).reshape(-1, 1, 1, 1))
-
-
-class _Packed:
-    """An int8 convolution's filter and bias, out of the state that torch pickles for Conv2dPackedParamsBase."""
-
-    def __init__(self) -> None:
-        self.stored: tuple[tuple[str, Array], ...] = ()
-
-    def __setstate__(self, state: Any) -> None:
-        import numpy as np
-
-        version, (_geometry, kernel), (bias,) = state
-        if version != "2" or not isinstance(kernel, _Decoded) or not isinstance(bias, np.ndarray):
-            raise UnsupportedOperationError("an int8 convolution lacks its filter or its bias.")
-        self.stored = (("int8", kernel.values), (bias.dtype.name, bias))
-
-
-def _weights(path: Path, records: Mapping[str, bytes]) -> tuple[tuple[str, Array], ...]:
-    """Follow the bytecode of `forward` and collect what each convolution takes as weight and bias, with how it is stored."""
-    try:
-        version, *methods = _Unpickler(records["bytecode.pkl"], records).load()
-        if version != BYTECODE_VERSION:
-            raise ArtifactError(
-                f"{path.name} has bytecode version {version} where {BYTECODE_VERSION} is needed: export it again."
-            )
-        ((name, table, *_schema),) = methods
-        if not name.endswith(".forward"):
-            raise ArtifactError(f"{path.name} has the method {name} where `forward` is needed: export it again.")
-        return _follow(dict(table))
-    except UnsupportedOperationError as error:
-        raise UnsupportedOperationError(f"{path.name} cannot be checked: {error}") from error
-    except ArtifactError:
-        raise
-    except Exception as error:  # anything at all may come out of a pickle that is not what torch writes
-        raise ArtifactError(f"{path.name} holds no readable bytecode ({_first_line(error)}): export it again.") from error
-
-
-def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
-    """Run a straight line of bytecode on names instead of numbers: a constant stays itself, all else becomes None.
-
-    `type_as` keeps its first argument, so that a half constant widened at run time is still that constant.
-    """
-    import numpy as np
-
-    operators, constants = table["operators"], table["constants"]
-    stack: list[Any] = [None, None]  # self, image
-    registers: dict[int, Any] = {}
-    weights: list[tuple[str, Array]] = []
-    *line, last = table["instructions"]
-    for code, x, n in line:
-        match code:
-            case "STOREN":
-                taken = _pop(stack, n)
-                registers |= {x + index: value for index, value in enumerate(taken)}
-            case "STORE":
-                (registers[x],) = _pop(stack, 1)
-            case "LOAD":
-                stack.append(registers[x])
-            case "MOVE":
-                stack.append(registers.pop(x))
-            case "DROPR":
-                del registers[x]
-            case "DROP":
-                _pop(stack, 1)
-            case "LOADC":
-                stack.append(constants[x])
-            case "LIST_CONSTRUCT":
-                _pop(stack, n)
-                stack.append(None)
-            case "OP":
-                operator, overload, count = operators[x]
-                arguments = _pop(stack, count)
-                if operator == _CONVOLUTION:
-                    if not all(isinstance(argument, np.ndarray) for argument in arguments[1:3]):
-                        raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")
-                    weights += [(argument.dtype.name, argument) for argument in arguments[1:3]]
-                elif operator in _INT8_CONVOLUTIONS:
-                    if not isinstance(arguments[1], _Packed) or not arguments[1].stored:
-                        raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")
-                    weights += arguments[1].stored
-                stack.append(arguments[0] if (operator, overload) == ("aten::type_as", "") else None)
-            case _:
-                raise UnsupportedOperationError(f"its bytecode has the instruction {code}, which this runner does not follow.")
-    if last[0] != "RET" or len(stack) != 1:
-        raise ValueError(f"forward ends with {last[0]} and {len(stack)} values")
-    return tuple(weights)
-
-
-def _pop(stack: list[Any], count: int) -> list[Any]:
-    if not 0 <= count <= len(stack):
-        raise ValueError(f"an instruction takes {count} of {len(stack)} values")
-    taken = stack[len(stack) - count :]
-    del stack[len(stack) - count :]
-    return taken

@@ -20,6 +20,7 @@ from squeeze_export.contracts.source import SourceModel, WeightsOrigin
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.exporters.torchscript import exporter as torchscript
 from squeeze_export.sources.squeezenet import SqueezeNet, initialise
+from squeeze_export.validation.runners.torch_lite import bytecode
 from squeeze_export.validation.runners.torch_lite import runner as torch_lite
 
 
@@ -308,14 +309,14 @@ def test_a_shortened_storage_is_refused(fp32, tmp_path):
     ],
 )
 def test_a_tensor_beyond_its_storage_is_refused(offset, size, stride):
-    storage = torch_lite._Storage(values=np.arange(6, dtype=np.float32))
+    storage = bytecode._Storage(values=np.arange(6, dtype=np.float32))
     with pytest.raises(ValueError):
-        torch_lite._rebuild(storage, offset, size, stride)
+        bytecode._rebuild(storage, offset, size, stride)
 
 
 def test_a_tensor_is_a_view_of_its_storage():
-    storage = torch_lite._Storage(values=np.arange(6, dtype=np.float32))
-    assert torch_lite._rebuild(storage, 1, (2, 2), (1, 2)).tolist() == [[1, 3], [2, 4]]
+    storage = bytecode._Storage(values=np.arange(6, dtype=np.float32))
+    assert bytecode._rebuild(storage, 1, (2, 2), (1, 2)).tolist() == [[1, 3], [2, 4]]
 
 
 BYTECODE = [
