@@ -123,13 +123,13 @@ def test_a_terminal_shows_a_bar_with_the_time_left():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     clock = [0.0]
     columns = (BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, auto_refresh=False, get_time=lambda: clock[0]) as live:
-        bars = live.Bars(console, live)
+    with Progress(*columns, console=console, auto_refresh=False, get_time=lambda: clock[0]) as drawn:
+        bars = live.Bars(console, drawn)
         bars.begin("tflite/net.tflite", known=100, total=400)
         for _ in range(5):
             clock[0] += 1.0
             bars.advance("tflite/net.tflite", 30)
-        (task,) = live.tasks
+        (task,) = drawn.tasks
         assert (task.completed, task.total) == (250, 400)
         # Thirty a second: what was known before the start is no speed.
         assert task.time_remaining == pytest.approx(5, abs=1)
