@@ -1,7 +1,7 @@
 """The pages: short, linked without a break, and every command in them executed here or elsewhere, or marked with what it needs.
 
-A block of commands is indented by four blanks. In front of it stands `<!-- run -->` or `<!-- needs: ... -->`, or it is one of the
-commands whose output a page shows, which test_readme.py executes.
+Commands are indented by four blanks; all else that is no prose stands between fences that name its language. In front of commands
+stands `<!-- run -->` or `<!-- needs: ... -->`, or they are among those whose output a page shows, which test_readme.py executes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,19 @@ from squeeze_export.commands.cli import app
 from tests.generate import README, ROOT, shown_commands
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS = r"(squeeze-export|python3?|pip|pipx|uv|\.venv/bin/\w+|just|pytest) "
+MARKED = re.compile(r"<!-- (run|needs: .+) -->")
 INSTALLS = re.compile(
     r"python3 -m venv \.venv && \.venv/bin/pip install -e .*"
 )  # the two that CI and the first test of a wheel run
+LANGUAGES = {"console", "python", "toml", "text"}  # commands in a fence of their own would be passed over
+FOREIGN = {  # options of other programs that pages name
+    "--calibration": "benchmarks, made in a loop",
+    "--clean": "zensical",
+    "--dest": "pip",
+    "--find-links": "pip",
+    "--no-index": "pip",
+    "--strict": "swift format, zensical",
+}
 
 
 @dataclass(frozen=True)
@@ -38,23 +47,35 @@ class Block:
     mark: str
     commands: tuple[str, ...]
 
+    @property
+    def place(self) -> str:
+        return f"{named(self.page)}:{self.line}"
 
-def blocks(page: Path) -> list[Block]:
+
+def prose(text: str) -> list[str]:
+    """The lines of a page, empty where they are fenced."""
+    fenced, kept = False, []
+    for line in text.splitlines():
+        fence = line.startswith("```")
+        kept.append("" if fenced or fence else line)
+        fenced ^= fence
+    return kept
+
+
+def blocks_of(page: Path, text: str) -> list[Block]:
     """The blocks of commands of a page; a line that ends with \\ goes on."""
     found: list[Block] = []
-    lines = page.read_text(encoding="utf-8").splitlines()
-    fenced, last, number = False, "", 0
+    lines = prose(text)
+    last, number = "", 0
     while number < len(lines):
         line = lines[number]
-        fenced ^= line.startswith("```")
-        if not fenced and line.startswith("    ") and (number == 0 or not lines[number - 1].strip()):
+        begins = number == 0 or not lines[number - 1].strip() or lines[number - 1].endswith("-->")
+        if line.startswith("    ") and begins:
             end = number
             while end < len(lines) and lines[end].startswith("    "):
                 end += 1
-            text = "\n".join(part.strip() for part in lines[number:end])
-            if re.match(PROGRAMS, text):
-                commands = tuple(re.sub(r"\\\n", " ", text).splitlines())
-                found.append(Block(page, number + 1, last, commands))
+            joined = re.sub(r"\\\n", " ", "\n".join(part.strip() for part in lines[number:end]))
+            found.append(Block(page, number + 1, last, tuple(joined.splitlines())))
             number = end
             continue
         last = line if line.strip() else last
@@ -62,12 +83,17 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-EVERY = [block for page in PAGES for block in blocks(page)]
-RUN = [page for page in PAGES if any(block.mark == "<!-- run -->" for block in blocks(page))]
+def blocks(page: Path) -> list[Block]:
+    return blocks_of(page, page.read_text(encoding="utf-8"))
 
 
 def named(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
+
+
+EVERY = [block for page in PAGES for block in blocks(page)]
+RUN = [page for page in PAGES if any(block.mark == "<!-- run -->" for block in blocks(page))]
+GROUP = typer.main.get_command(app)
 
 
 def test_the_readme_is_short():
@@ -78,39 +104,98 @@ def test_the_readme_is_short():
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_lines_fit_a_screen(page):
-    """Tables, code and links that cannot be broken are as long as they are."""
-    fenced, long = False, []
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        fenced ^= line.startswith("```")
-        if len(line) > 120 and not fenced and not line.lstrip().startswith("|") and not line.startswith("    "):
-            long.append(number)
-    assert long == []
+    """Tables and code are as long as they are."""
+    lines = enumerate(prose(page.read_text(encoding="utf-8")), 1)
+    assert [number for number, line in lines if len(line) > 120 and not re.match(r"\s*\||    ", line)] == []
+
+
+def unmarked(found: list[Block]) -> list[str]:
+    shown = {each.command for each in shown_commands()}
+    return [
+        block.place
+        for block in found
+        if not MARKED.fullmatch(block.mark)
+        and not all(command in shown or INSTALLS.fullmatch(command) for command in block.commands)
+    ]
 
 
 def test_every_block_of_commands_is_executed_or_says_what_it_needs():
-    shown = {each.command for each in shown_commands()}
     assert len(EVERY) > 30
-    unmarked = [
-        f"{named(block.page)}:{block.line}"
-        for block in EVERY
-        if not re.match(r"<!-- (run|needs: .+) -->$", block.mark)
-        and not all(command in shown or INSTALLS.match(command) for command in block.commands)
-    ]
-    assert unmarked == []
+    assert unmarked(EVERY) == []
 
 
-def test_every_command_and_option_in_the_pages_exists():
-    group = typer.main.get_command(app)
+def test_a_block_without_a_mark_is_seen_wherever_it_stands():
+    page = (
+        "Text.\n\n    {0} one\n\n<!-- needs: a Mac -->\n\n    {0} two\n\nText.\n<!-- more -->\n    {0} three \\\n        four\n"
+    )
+    for program in ("squeeze-export", "cd here &&", "make"):
+        found = blocks_of(README, page.format(program))
+        assert [block.line for block in found] == [3, 7, 11]
+        assert found[2].commands == (f"{program} three  four",)
+        assert unmarked(found) == ["README.md:3", "README.md:11"]
+
+
+def test_what_stands_between_fences_is_no_command():
+    for page in PAGES:
+        fences = re.findall(r"^\s*```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) % 2 == 0 and set(fences[1::2]) <= {""}, named(page)
+        assert set(fences[::2]) <= LANGUAGES, f"{named(page)}: indent commands, and name the language of what is none"
+
+
+def refused(command: str) -> str:
+    """What the command line says against a command, without running it; nothing where it takes it."""
+    name, *rest = shlex.split(re.sub(r" [>|].*", "", command), comments=True)[1:]
+    chosen = GROUP.commands.get(name)  # type: ignore[attr-defined]
+    given = rest if chosen else [name, *rest]
+    try:
+        with (chosen or GROUP).make_context(name, given) as context:
+            return f"{command}: no command {context.args}" if context.args else ""
+    except typer.Exit:  # --help and the like
+        return ""
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer raises has no public name
+            raise
+        return f"{command}: {error.format_message()}"
+
+
+def test_every_command_in_the_pages_is_one_that_the_command_line_takes():
+    commands = [command for block in EVERY for command in block.commands if command.startswith("squeeze-export ")]
+    commands += [shown.command for shown in shown_commands()]
+    assert len(commands) > 40
+    assert list(filter(None, map(refused, commands))) == []
+
+
+def test_a_command_that_does_not_exist_is_seen():
+    for command in (
+        "--targte all",
+        "verify",
+        "verify dist/a dist/b",
+        "evaluate dist/a --imagse x",
+        "ladder --limit many",
+        "prove dist/a",
+    ):
+        assert refused(f"squeeze-export {command}"), command
+
+
+def test_every_option_that_a_page_names_exists():
+    every = [GROUP, *GROUP.commands.values()]  # type: ignore[attr-defined]
+    known = {flag for command in every for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    known |= {"--help", *FOREIGN, *re.findall(r"\"(--[a-z-]+)\"", scripts)}
     strange = []
-    for block in EVERY:
-        for command in block.commands:
-            words = shlex.split(re.sub(r"[<>].*", "", command))
-            if words[0] != "squeeze-export":
-                continue
-            chosen = group.commands[words[1]] if not words[1].startswith("-") else group  # type: ignore[attr-defined]
-            flags = {flag for parameter in chosen.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-            strange += [f"{named(block.page)}: {word}" for word in words if word.startswith("-") and word not in flags]
+    for page in PAGES:
+        named_here = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+        strange += [f"{named(page)}: {option}" for option in sorted(named_here - known)]
+    assert "--rung" in known and "--target" in known
     assert strange == []
+
+
+def test_every_file_that_contributing_names_is_there():
+    """Paths with a placeholder, such as <format>, are held by their folder."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = [path for path in re.findall(r"`([\w./<>-]+)`", text) if "/" in path and not path.startswith(".venv")]
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path.partition("<")[0]).exists()] == []
 
 
 @pytest.mark.parametrize("page", RUN, ids=named)
