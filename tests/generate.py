@@ -111,10 +111,12 @@ def options_table() -> str:
     """The table of every option, as the command line has it: what it does, and which commands take it."""
     rows = ["| option | what it does | commands |", "| --- | --- | --- |"]
     for option in options.OPTIONS:
-        shown = " ".join(filter(None, (option.flag, option.metavar))).replace("|", "\\|")
+        shown = " ".join(filter(None, (option.flag, option.metavar)))
+        # GitHub takes \| for the sign inside code, the site shows both: only an entity is the same in both.
+        code = f"<code>{shown.replace('|', '&#124;')}</code>" if "|" in shown else f"`{shown}`"
         short = f" (`{option.short}`)" if option.short else ""
         told = next(iter(option.help.values())).replace("|", "\\|")
-        rows.append(f"| `{shown}`{short} | {told} | {', '.join(option.help)} |")
+        rows.append(f"| {code}{short} | {told} | {', '.join(option.help)} |")
     return "\n".join(rows)
 
 
