@@ -1,4 +1,4 @@
-"""How far other libraries' resizes move probabilities: what --reference takes for another resize (docs/reference-scores.md).
+"""How far other libraries' resizes move probabilities: what --reference takes for another resize, in docs/how-to/.
 
     python -m benchmarks.resizes --weights squeezenet1_1_torchvision.safetensors --images images/calibration
 

@@ -1,7 +1,7 @@
 """`int4-mixed` in a TFLite flatbuffer: int4 in the big filters, int8 in the others, activations left to the runtime.
 
-The integers are chosen on calibration images, errors compensated (docs/compression.md). The runtime quantises a convolution's
-float32 input itself and computes with the integers (dynamic range).
+The integers are chosen on calibration images, errors compensated (docs/explanation/compression.md). The runtime quantises a
+convolution's float32 input itself and computes with the integers (dynamic range).
 """
 
 from __future__ import annotations

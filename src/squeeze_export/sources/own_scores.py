@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 OPTION: Final = "--reference"
 # The same network with the same pixels differs by rounding, 1e-5 and less. Above NOTED something is another: what explains it,
-# such as the other head, is refused at any size; another library's resize explains up to ALLOWED (docs/reference-scores.md).
+# such as the other head, is refused at any size; another library's resize explains up to ALLOWED
+# (docs/how-to/reference-scores.md).
 NOTED: Final = 1e-3
 ALLOWED: Final = 0.1
 _SUMS: Final = 1e-3  # how far rows of probabilities may be from 1: they were written with some digits
