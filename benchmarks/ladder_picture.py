@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = ROOT / "docs" / "ladder.md", ROOT / "docs" / "ladder.svg"
 STYLES: Final = {"coreml": ("o", "#0b6e99"), "tflite": ("s", "#c8541f"), "torchscript": ("^", "#5a7d2b")}
 _ROW: Final = re.compile(r"\| (\**)(\w+) ([\w:-]+)\** \| ([\d,]+) \| [\d,]+ \| ([\d.]+) % \|")
-_REFERENCE: Final = re.compile(r"\| \*([\w-]+)\* in PyTorch, (\d+) pictures \| \| \| ([\d.]+) %")
+_REFERENCE: Final = re.compile(r"\| \*([\w-]+)\* in PyTorch, (\d+) images \| \| \| ([\d.]+) %")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ HEADER: Final = """\
 def rows(ladder: dict[str, Any]) -> list[str]:
     """The Markdown rows of one ladder: its reference, then its rungs from the heaviest; bold where no rung beats it."""
     images, reference = ladder["images"], ladder["reference"]
-    first = f"| *{ladder['name']}* in PyTorch, {images} pictures | | | {100 * reference['top1']['value']:.1f} % | | | | |"
+    first = f"| *{ladder['name']}* in PyTorch, {images} images | | | {100 * reference['top1']['value']:.1f} % | | | | |"
     made = [first]
     for rung in sorted(ladder["rungs"], key=lambda rung: -rung["bytes"]):
         name = f"{rung['target']} {rung_name(rung['precision'], rung.get('size_budget'))}"
@@ -38,7 +38,7 @@ def rows(ladder: dict[str, Any]) -> list[str]:
         paired = beside["top1_difference"]
         difference = f"{100 * paired['value']:+.2f} ± {100 * paired['standard_error']:.2f}"
         if not paired["gained"] and not paired["lost"]:
-            difference = "no picture differs"  # a standard error of 0 would claim too much
+            difference = "no image differs"  # a standard error of 0 would claim too much
         top1 = f"{100 * rung['accuracy']['top1']['value']:.1f} %"
         same = f"{100 * beside['agreement']['value']:.1f} %"
         times = " | ".join("" if rung[key] is None else f"{rung[key]:.1f}" for key in ("ms_1_thread", "ms_2_threads"))

@@ -109,6 +109,57 @@ def test_lines_fit_a_screen(page):
     assert [number for number, line in lines if len(line) > 120 and not re.match(r"\s*\||    ", line)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_the_site_has_the_lists_that_github_has(page):
+    """The site takes a list inside a list for one only where it is indented by four blanks."""
+    assert [line for line in prose(page.read_text(encoding="utf-8")) if re.match(r" {1,3}([-*]|\d+\.) ", line)] == []
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page's paragraphs and lists; a piece of code is one word, and a colon ends a sentence."""
+    paragraphs, open_ = [], False
+    for line in prose(re.sub(r"<!--.*?-->", "\n", text, flags=re.DOTALL)):
+        if not line.strip() or re.match(r"#|\s*\|", line) or (line.startswith("    ") and not open_):
+            open_ = False
+            continue
+        item = re.match(r"\s*([-*]|\d+\.) +(?!\d)", line)
+        if open_ and not item:
+            paragraphs[-1] += f" {line.strip()}"
+        else:
+            paragraphs.append(line[item.end() :] if item else line)
+        open_ = True
+    plain = [re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "CODE", paragraph)) for paragraph in paragraphs]
+    return [each for paragraph in plain for each in re.split(r"(?<=[.!?:])[\"*)]*\s+(?=[\[(*\"\w])", paragraph)]
+
+
+def words(sentence: str) -> int:
+    """How many words it has; figures and signs are none."""
+    return len([word for word in sentence.split() if re.search(r"[^\W\d_]", word)])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_sentences_are_short(page):
+    assert [each for each in sentences(page.read_text(encoding="utf-8")) if words(each) > 25] == []
+
+
+def test_a_long_sentence_is_seen():
+    long = "word " * 26
+    page = f"# {long}\n\nShort. {long}\nand more.\n\n- an `item of code`: short\n- {long}\n\n| {long} |\n\n    {long}\n"
+    assert [words(each) for each in sentences(page) if words(each) > 25] == [28, 26]
+
+
+def test_every_page_that_code_names_is_there():
+    """In messages, comments, templates and build files."""
+    folders = ("src", "exporters", "validation", "mobile_templates", "benchmarks", "training", "tests", ".ci", ".github")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file() and not path.is_symlink()]
+    named_pages = set()
+    for path in [*files, ROOT / "pyproject.toml", ROOT / "Justfile", ROOT / "README.md"]:
+        text = path.read_bytes().decode(errors="ignore") if path.suffix != ".pyc" else ""
+        named_pages |= {(page, path.name) for page in re.findall(r"\bdocs/[\w/-]+\.(?:md|svg)\b", text)}
+    assert len(named_pages) > 20
+    assert [each for each in sorted(named_pages) if not (ROOT / each[0]).exists()] == []
+
+
 def unmarked(found: list[Block]) -> list[str]:
     shown = {each.command for each in shown_commands()}
     return [
