@@ -30,11 +30,10 @@ INSTALLS = re.compile(
 LANGUAGES = {"console", "python", "toml", "text"}  # commands in a fence of their own would be passed over
 FOREIGN = {  # options of other programs that pages name
     "--calibration": "benchmarks, made in a loop",
-    "--clean": "zensical",
     "--dest": "pip",
     "--find-links": "pip",
     "--no-index": "pip",
-    "--strict": "swift format, zensical",
+    "--strict": "swift format",
 }
 
 
@@ -238,6 +237,7 @@ def test_every_option_that_a_page_names_exists():
         named_here = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         strange += [f"{named(page)}: {option}" for option in sorted(named_here - known)]
     assert "--rung" in known and "--target" in known
+    assert set(FOREIGN) <= {option for page in PAGES for option in re.findall(r"--[a-z-]+", page.read_text(encoding="utf-8"))}
     assert strange == []
 
 
