@@ -62,7 +62,7 @@ def of_features(image_folder, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["written", "of_features"])
 def test_the_document_names_every_key_and_file(kind, request):
     document, folder = DOCUMENT.read_text(encoding="utf-8"), request.getfixturevalue(kind)
-    assert [path.name for path in folder.iterdir() if f"      {path.name}" not in document] == []
+    assert [path.name for path in folder.iterdir() if f"\n  {path.name}" not in document] == []
     keys = set(keys_of(json.loads((folder / "golden.json").read_text()))) - {"tflite"}
     assert len(keys) > 25
     assert [key for key in sorted(keys) if f"`{key}`" not in document] == []
