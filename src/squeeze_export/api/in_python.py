@@ -15,7 +15,7 @@ _FIELDS: Final = {option.name: option.request_field for option in OPTIONS if opt
 _SWITCHES: Final = frozenset(option.name for option in OPTIONS if option.kind == "switch" and option.form)
 # What a field says the other way round.
 _OPPOSITES: Final = {"no_reference": "reference=False", "no_cache": "cache=None"}
-_OPTION: Final = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?:(?: |=)('[^']*'|[^\s'\"`]*[^\s'\"`.,;:)]))?")
+_OPTION: Final = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?:(?: |=)(?!\()('[^']*'|[^\s'\"`]*[^\s'\"`.,;:)]))?")
 # What follows an option in running text rather than being its value.
 _WORDS: Final = frozenset(
     [

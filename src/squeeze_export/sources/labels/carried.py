@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _STRONG: Final = r"(?P<strong>\s*(?:[-=]>|[:,;|=)\t])\s*)"
 _FRONT: Final = re.compile(rf"(?P<number>\d{{1,9}})(?:{_STRONG}|[\s._-]+)(?P<rest>\S.*)", re.ASCII | re.DOTALL)
 _BACK: Final = re.compile(rf"(?P<rest>.*?\S)(?:{_STRONG}|[\s_-]+)(?P<number>\d{{1,9}})", re.ASCII | re.DOTALL)
+_ANYWHERE: Final = re.compile(r"(?<![^\W_])\d{1,9}(?![^\W_])")  # on its own: not the 3 of `3D printer`
 _WITH_SYNSET: Final = re.compile(rf"(?P<synset>{SYNSET.pattern})(?:\s*[:,;\t]\s*|\s+)(?P<rest>\S.*)", re.ASCII | re.DOTALL)
 
 
@@ -42,6 +43,8 @@ def settle(reading: Reading, where: str) -> Reading:
             f"{where} has a number in front of each label and one behind it, and they differ, as for class 0: "
             f"{shown(reading.entries[0][0])} ({reading.entries[0][1]}). Leave only the one that is the class's index"
         )
+    if chosen is None and reading.unquoted:
+        _refuse_shuffled(reading.entries, where)
     in_order = [ids[place] for _, place in reading.entries] if ids else [label for label, _ in reading.entries]
     return replace(reading, notes=(*reading.notes, *unsorted_note(in_order, where)))
 
@@ -101,6 +104,28 @@ def _refuse_contradiction(entries: Sequence[Entry], where: str) -> None:
         raise SourceError(
             f"{where}, {place}: the index makes {shown(label)} class {other[0]}, the number in front of it says {other[1]}. "
             "Leave out the one that is not the class's index"
+        )
+
+
+def _refuse_shuffled(entries: Sequence[Entry], where: str) -> None:
+    """Names in which a number stands somewhere, `(3, "cat")` or `class 3: cat`, that count the classes in another order."""
+    numbers = [_ANYWHERE.findall(label) for label, _ in entries]
+    if len(entries) < 2 or not all(numbers):
+        return
+    # `3 fingers`, `1 finger`: the number is what tells the names apart.
+    rests = {_ANYWHERE.sub("", label).casefold().strip().rstrip("s") for label, _ in entries}
+    if 2 * len(rests) <= len(entries):
+        return
+    for told in ([int(found[0]) for found in numbers], [int(found[-1]) for found in numbers]):
+        first = min(told)
+        if first > 1 or sorted(told) != list(range(first, first + len(told))) or told == sorted(told):
+            continue
+        place = next(index for index, number in enumerate(told) if number != index + first)
+        label, line = entries[place]
+        raise SourceError(
+            f"{where}, {line}: the labels hold the numbers {first} to {first + len(told) - 1} in another order, and "
+            f"{shown(label)} would be class {place}. Are they the classes' indices? Then write them as `{told[place]}: name`. "
+            'Are they a part of the names? Then write the labels as a JSON list: ["a", "b"]'
         )
 
 

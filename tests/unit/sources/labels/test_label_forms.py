@@ -347,3 +347,18 @@ def test_a_bundles_own_labels_are_taken_as_they_stand(tmp_path):
     for content, word in (("a\n\nb\n", "empty"), ("a\nb\n", "2 labels"), ("a\na\nb\n", "twice")):
         with pytest.raises(SourceError, match=word):
             read_bundle_labels(write(tmp_path, "labels.txt", content), 3)
+
+
+@pytest.mark.parametrize("form", ['({}, "{}")', "class {}: {}", "class_{} {}", "#{} {}", "Label {} {}"])
+def test_numbers_inside_of_names_that_count_in_another_order_are_refused(tmp_path, form):
+    """Whatever stands around them: `cat` would be class 0 in silence, and its number says 3."""
+    rows = [(3, "cat"), (1, "dog"), (0, "car"), (2, "bus"), (4, "ant")]
+    path = tmp_path / "labels.txt"
+    path.write_text("".join(f"{form.format(*row)}\n" for row in rows), encoding="utf-8")
+    with pytest.raises(SourceError, match="line 1"):
+        read_labels(path, 5)
+    path.write_text("".join(f"{form.format(*row)}\n" for row in sorted(rows)), encoding="utf-8")
+    assert read_labels(path, 5).names[0]
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps([form.format(*row) for row in rows]), encoding="utf-8")
+    assert "3" in read_labels(path, 5).names[0]
