@@ -11,10 +11,9 @@ from typing import ParamSpec, TypeVar
 
 from squeeze_export.api.in_python import in_python
 from squeeze_export.api.progress import Told, progress_of, watcher_of
-from squeeze_export.bundle.manifest import encode
 from squeeze_export.contracts.artifact import Target
-from squeeze_export.contracts.request import STARTERS, ExportRequest, Starter
-from squeeze_export.errors import SqueezeExportError, UsageError
+from squeeze_export.contracts.request import ExportRequest, Starter
+from squeeze_export.errors import SqueezeExportError
 from squeeze_export.evaluation import walk as evaluation
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.walk import EvaluationRequest
@@ -27,6 +26,7 @@ from squeeze_export.pipeline.results import Bundle, ExportFailed
 from squeeze_export.processes.jobs import Result
 from squeeze_export.screen import ladder_plot
 from squeeze_export.starters.projects import render_bundle
+from squeeze_export.starters.template import platform_of
 from squeeze_export.verification import bundles, comparison
 from squeeze_export.verification.bundles import Verification
 from squeeze_export.verification.comparison import Comparison
@@ -133,14 +133,12 @@ def ladder(request: LadderRequest, *, progress: Told = None) -> Ladder:
 
     Raises UsageError and SourceError before the work; ExportFailed where no rung can be made.
     """
+    watching, timing = watcher_of(progress), progress_of(progress)  # refused here where it is none, not after the exports
     climbing.check(request)
     with progress_of(progress) as told:
         bundle = climbing.make_rungs(request, told)
-    _, climbed = climbing.climb(request, bundle, watcher_of(progress), progress_of(progress))
-    contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
-    if ladder_plot.unavailable() is None:
-        contents[ladders.PNG] = ladder_plot.draw(climbed)
-    ladders.write(request.export.output, contents)
+    _, climbed = climbing.climb(request, bundle, watching, timing)
+    ladders.write(request.export.output, ladder_plot.files_of(climbed))
     return climbed
 
 
@@ -166,11 +164,9 @@ def make_starter(
     "auto:490KB". Raises UsageError for names that cannot be, ArtifactError for a damaged bundle, TargetUnavailableError where
     the bundle has nothing for this platform.
     """
-    if platform not in STARTERS:
-        raise UsageError(f"There is no starter for {platform!r}; choose {' or '.join(STARTERS)}.")
     return render_bundle(
         Path(bundle),
-        template=platform,
+        template=platform_of(platform),
         target=target,
         app_id=app_id,
         app_name=app_name,

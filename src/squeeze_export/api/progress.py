@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias
 
 from squeeze_export.contracts.request import Progress
 from squeeze_export.errors import UsageError
@@ -82,30 +82,26 @@ def in_notebook() -> bool:
     return type(shell).__name__ == "ZMQInteractiveShell" or type(shell).__module__.startswith("google.colab")
 
 
-@contextmanager
-def progress_of(told: Told) -> Iterator[Progress]:
+def progress_of(told: Told) -> AbstractContextManager[Progress]:
     """The progress of an export, a verification or a comparison. None: as in a notebook, and silent elsewhere."""
-    shown = in_notebook() if told is None else told
-    if shown is True:
-        with progress_lines(quiet=False) as lines:
-            yield lines
-    elif shown is False:
-        yield Silent()
-    else:
-        yield cast("Progress", shown if hasattr(shown, "stage") else _teller(shown))
+    return _chosen(told, progress_lines, Silent(), "stage")
 
 
-@contextmanager
-def watcher_of(told: Told) -> Iterator[Watcher]:
+def watcher_of(told: Told) -> AbstractContextManager[Watcher]:
     """The progress of an evaluation, by the same rules."""
-    shown = in_notebook() if told is None else told
-    if shown is True:
-        with evaluation_bars(quiet=False) as bars:
-            yield bars
-    elif shown is False:
-        yield SilentWatcher()
-    else:
-        yield cast("Watcher", shown if hasattr(shown, "begin") else _teller(shown))
+    return _chosen(told, evaluation_bars, SilentWatcher(), "begin")
+
+
+def _chosen(
+    told: Told, drawn: Callable[..., AbstractContextManager[Any]], silent: object, method: str
+) -> AbstractContextManager[Any]:
+    """What is drawn, what is silent, an object that has the method already, or a function that is told in words."""
+    wanted = in_notebook() if told is None else told
+    if wanted is True:
+        return drawn(quiet=False)
+    if wanted is False:
+        return nullcontext(silent)
+    return nullcontext(wanted if hasattr(wanted, method) else _teller(wanted))
 
 
 def _teller(told: object) -> Teller:

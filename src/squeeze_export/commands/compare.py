@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from squeeze_export.commands.parameters import takes
+from squeeze_export.commands.parameters import BundleFolder, takes
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @takes("compare")
 def compare(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
+    bundle: BundleFolder,
     **given: Any,
 ) -> None:
     """Do all apps say the same? Run every artifact on the golden pack and hold each against each other and the reference."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 
 from squeeze_export import signals
-from squeeze_export.commands.parameters import takes
+from squeeze_export.commands.parameters import BundleFolder, takes
 from squeeze_export.errors import SourceError
 from squeeze_export.streams import print_json
 
@@ -22,7 +22,7 @@ EPILOG: Final = (
 
 @takes("evaluate")
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
+    bundle: BundleFolder,
     **given: Any,
 ) -> None:
     """Measure every artifact's accuracy over labelled images, beside the reference's.

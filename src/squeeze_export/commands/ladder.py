@@ -23,15 +23,12 @@ EPILOG: Final = (
 
 
 @takes("ladder")
-def ladder(
-    **given: Any,
-) -> None:
+def ladder(**given: Any) -> None:
     """Export every precision, and hold bytes, accuracy and milliseconds of all of them against each other.
 
     Writes OUTPUT/NAME as an export does, and beside it ladder.csv, ladder.json and ladder.png (the picture needs the extra plot).
     """
     images, runs, no_cache = given["images"], given["runs"], given["no_cache"]
-    from squeeze_export.bundle.manifest import encode
     from squeeze_export.commands.request.settled import build_request
     from squeeze_export.commands.request.written import Options, with_config
     from squeeze_export.evaluation.cache import default_path
@@ -70,9 +67,7 @@ def ladder(
             f"--force makes it{known}"
         )
         raise
-    contents = {ladders.CSV: ladders.table(climbed).encode(), ladders.JSON: encode(climbed)}
-    if no_picture is None:
-        contents[ladders.PNG] = ladder_plot.draw(climbed)
+    contents = ladder_plot.files_of(climbed)
     ladders.write(request.export.output, contents)
     if json:
         print_json(contents[ladders.JSON])

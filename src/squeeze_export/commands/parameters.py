@@ -15,15 +15,15 @@ from squeeze_export.contracts.options import OPTIONS
 F = TypeVar("F", bound=Callable[..., None])
 
 _TYPES: Final[dict[str, Any]] = {
-    "text": str | None,
-    "path": str | None,
-    "file": Path | None,
-    "whole": int | None,
-    "number": float | None,
-    "list": list[str] | None,
+    "text": str,
+    "path": str,
+    "file": Path,
+    "whole": int,
+    "number": float,
+    "list": list[str],
     "switch": bool,
 }
-_REQUIRED: Final[dict[str, Any]] = {"text": str, "path": str, "file": Path, "whole": int, "number": float}
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")]
 
 
 def taken_by(command: Command, options: Sequence[Option] = OPTIONS) -> tuple[Option, ...]:
@@ -54,7 +54,9 @@ def takes(command: Command, options: Sequence[Option] = OPTIONS) -> Callable[[F]
 
 def _parameter(option: Option, command: Command) -> inspect.Parameter:
     required = command in option.required
-    kind = (_REQUIRED if required else _TYPES)[option.kind]
+    kind = _TYPES[option.kind]
+    if not required and option.kind != "switch":
+        kind = kind | None
     flags = [option.flag, *([option.short] if option.short else [])]
     panel = option.heading if command == "export" else None
     told = typer.Option(*flags, metavar=option.metavar, help=option.help[command], rich_help_panel=panel)

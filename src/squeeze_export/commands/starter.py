@@ -24,13 +24,11 @@ def starter(
     target, precision = given["target"], given["precision"]
     from squeeze_export.commands.request.precisions import precision_of
     from squeeze_export.contracts.artifact import AUTO, TARGETS, rung_name
-    from squeeze_export.contracts.request import STARTERS
     from squeeze_export.screen import terminal
     from squeeze_export.starters.projects import render_bundle
+    from squeeze_export.starters.template import platform_of
 
-    template = next((known for known in STARTERS if known == platform), None)
-    if template is None:
-        raise UsageError(f"There is no starter for {platform!r}; choose {' or '.join(STARTERS)}.")
+    template = platform_of(platform)
     chosen = next((known for known in TARGETS if known == target), None)
     if target is not None and chosen is None:
         raise UsageError(f"{target!r} is not a target; choose one of {', '.join(TARGETS)}.")

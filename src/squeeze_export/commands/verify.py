@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from squeeze_export.commands.parameters import takes
+from squeeze_export.commands.parameters import BundleFolder, takes
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 @takes("verify")
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
+    bundle: BundleFolder,
     **given: Any,
 ) -> None:
     """Open a finished bundle again from disk and prove every artifact once more."""

@@ -24,9 +24,9 @@ from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, r
 from squeeze_export.evaluation.limit import check_floor, check_images, check_limit, exceeds, falls_short
 from squeeze_export.evaluation.report import Accuracy, Comparison, Status
 from squeeze_export.files.litter import is_litter
-from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.pipeline.walk import source_of
 from squeeze_export.processes.jobs import worst
-from squeeze_export.sources.source import default_name, load_source
+from squeeze_export.sources.source import default_name
 from squeeze_export.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -180,17 +180,7 @@ def check(
     folders = [file for file in standing if (request.output / file).is_dir()]
     if folders:
         raise UsageError(f"{request.output / folders[0]} is a folder. Move it away, or choose another --output.")
-    source = load_source(
-        name=name,
-        model=request.model,
-        weights=request.weights,
-        checkpoint_key=request.checkpoint_key,
-        seed=request.seed,
-        labels=request.labels,
-        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
-        head=request.head,
-        head_relu=request.head_relu,
-    )
+    source = source_of(request, name)
     if images == "demo":
         found = demo_images(limit or DEMO_COUNT, source.labels)
     else:

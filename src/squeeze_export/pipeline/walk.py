@@ -87,6 +87,21 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         return Bundle(path=path, manifest=made, notes=(*request.notes, *source.notes, *notes), failed=failed)
 
 
+def source_of(request: ExportRequest, name: str) -> SourceModel:
+    """The source model that a request asks for. Raises SourceError for weights or labels that cannot be used."""
+    return load_source(
+        name=name,
+        model=request.model,
+        weights=request.weights,
+        checkpoint_key=request.checkpoint_key,
+        seed=request.seed,
+        labels=request.labels,
+        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
+        head=request.head,
+        head_relu=request.head_relu,
+    )
+
+
 def leave_out_failed(
     prepared: Path,
     job: Path,
@@ -134,17 +149,7 @@ def prepare(
         pictures = read_pictures(paths)
         shown = f" of {len(there.readable)}" if len(there.readable) > len(pictures) else ""
         unreadable = (image_files.told(there.unreadable, request.images),) if there.unreadable else ()
-    source = load_source(
-        name=name,
-        model=request.model,
-        weights=request.weights,
-        checkpoint_key=request.checkpoint_key,
-        seed=request.seed,
-        labels=request.labels,
-        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
-        head=request.head,
-        head_relu=request.head_relu,
-    )
+    source = source_of(request, name)
     if request.reference is not None:
         progress.stage("source", "comparing with the scores given")
     compared, told = own_reference.compare(request, source)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from squeeze_export.bundle.manifest import encode
+from squeeze_export.ladders.ladder import CSV, JSON, PNG, table
 from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ _DIRECTIONS: Final = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1)
 def unavailable() -> str | None:
     """Why no picture can be drawn (naming the remedy), or None."""
     return missing(("matplotlib",), extra="plot")
+
+
+def files_of(ladder: Ladder) -> dict[str, bytes]:
+    """Everything that stands beside a ladder's bundle, by name; the picture only where one can be drawn."""
+    files = {CSV: table(ladder).encode(), JSON: encode(ladder)}
+    return files if unavailable() else {**files, PNG: draw(ladder)}
 
 
 def draw(ladder: Ladder) -> bytes:

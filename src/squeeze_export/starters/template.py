@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from squeeze_export.contracts.artifact import PIXELS_IN, ArtifactKey, Target
-from squeeze_export.contracts.request import Starter
+from squeeze_export.contracts.request import STARTERS, Starter
 from squeeze_export.errors import UsageError
 
 TEMPLATE: Final = "template.toml"
@@ -43,6 +43,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     values: dict[str, str]
     copies: Copies
     variants: tuple[Variant, ...]
+
+
+def platform_of(written: str) -> Starter:
+    """The starter that is meant; UsageError with those that there are."""
+    for known in STARTERS:
+        if known == written:
+            return known
+    raise UsageError(f"There is no starter for {written!r}; choose {' or '.join(STARTERS)}.")
 
 
 def targets_of(template: Starter) -> tuple[Target, ...]:

@@ -125,3 +125,11 @@ def test_a_result_is_two_lines_a_dict_and_an_escaped_table(monkeypatch):
     made = []
     monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=lambda rows: made.append(rows) or "frame"))
     assert small.to_frame() == "frame" and made == [small.rows]
+
+
+def test_a_ladder_refuses_a_progress_that_cannot_watch_its_evaluation_before_the_exports(tmp_path):
+    deaf = types.SimpleNamespace(stage=print, count=print, done=print, published=print)
+    wanted = squeeze_export.ExportRequest(targets=("tflite",), output=tmp_path / "out")
+    with pytest.raises(UsageError, match="progress is namespace"):
+        squeeze_export.ladder(squeeze_export.LadderRequest(export=wanted, images="demo", limit=20), progress=deaf)
+    assert not (tmp_path / "out").exists()

@@ -113,8 +113,7 @@ def _refuse_shuffled(entries: Sequence[Entry], where: str) -> None:
     if len(entries) < 2 or not all(numbers):
         return
     # `3 fingers`, `1 finger`: the number is what tells the names apart.
-    rests = {_ANYWHERE.sub("", label).casefold().strip().rstrip("s") for label, _ in entries}
-    if 2 * len(rests) <= len(entries):
+    if _told_apart([_ANYWHERE.sub("", label).strip() for label, _ in entries]):
         return
     for told in ([int(found[0]) for found in numbers], [int(found[-1]) for found in numbers]):
         first = min(told)
@@ -127,6 +126,11 @@ def _refuse_shuffled(entries: Sequence[Entry], where: str) -> None:
             f"{shown(label)} would be class {place}. Are they the classes' indices? Then write them as `{told[place]}: name`. "
             'Are they a part of the names? Then write the labels as a JSON list: ["a", "b"]'
         )
+
+
+def _told_apart(rests: Sequence[str]) -> bool:
+    """Whether labels without their numbers are mostly the same, so that the numbers are a part of the names."""
+    return 2 * len({rest.casefold().rstrip("s") for rest in rests}) <= len(rests)
 
 
 def _order(found: Sequence[re.Match[str] | None]) -> list[int]:
@@ -148,7 +152,7 @@ def _numbered(entries: Sequence[Entry], form: re.Pattern[str], *, behind: bool =
     if complete and strong:
         return found
     # `1 finger`, `2 fingers`, `type 1`, `type 2`: the number is what tells the names apart.
-    if 2 * len({match["rest"].casefold().rstrip("s") for match in there}) <= len(there):
+    if _told_apart([match["rest"] for match in there]):
         return found if strong and not behind else None
     if complete or (strong and not behind):
         return found
