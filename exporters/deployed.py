@@ -132,3 +132,17 @@ def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn
             return torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs
 
     return Deployed().eval()
+
+
+def beyond_fp16(name: str, largest: float) -> ConversionError:
+    """The refusal of a weight that fp16 cannot hold; `largest`: of its magnitudes."""
+    return ConversionError(f"{name} reaches {largest:.6g}, and fp16 ends at 65504. Export it with precision fp32.")
+
+
+def check_fits_fp16(module: torch.nn.Module) -> None:
+    """ConversionError naming the first parameter of `module` that has a number beyond fp16, and how large it is."""
+    import torch
+
+    for name, weight in module.named_parameters():
+        if not bool(torch.isfinite(weight.half()).all()):
+            raise beyond_fp16(name, float(weight.detach().abs().max()))

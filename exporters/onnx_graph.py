@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts.signature import InputSpec, OutputSpec
 from squeeze_export.errors import ConversionError
+from squeeze_export.exporters.deployed import beyond_fp16
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +87,7 @@ def store_in_half(graph: Any) -> None:
             values = numpy_helper.to_array(stored[name])
             largest = float(np.abs(values).max())
             if not largest <= float(np.finfo(np.float16).max):
-                raise ConversionError(f"{name} holds {largest:g}, and fp16 ends at 65504: export with fp32.")
+                raise beyond_fp16(name, largest)
             stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
             casts[name] = helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"/Cast/{name}", to=TensorProto.FLOAT)
         node.input[1] = casts[name].output[0]

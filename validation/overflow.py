@@ -61,7 +61,9 @@ def explain(runner: Runner, signature: Signature, pack: GoldenPack) -> str | Non
 def _weight(stored: Sequence[Array], weights: Sequence[WeightDigest]) -> str | None:
     for array in stored:
         if array.dtype == np.float16 and not np.isfinite(array).all():
-            names = [weight.name for weight in weights if weight.shape == array.shape and weight.fp16 == digest(array)]
+            alike = [weight for weight in weights if weight.shape == array.shape]
+            names = [weight.name for weight in alike if weight.fp16 == digest(array)]
+            names += [weight.name for weight in alike if len(alike) == 1]  # a folded one has the digest of none
             return (
                 f"{names[0] if names else f'A weight {array.shape}'} has numbers beyond {LARGEST}, where fp16 ends: export fp32."
             )

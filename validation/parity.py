@@ -95,7 +95,11 @@ def judge(
         weights = compare_weights(stored, chosen_weights, precision)
     elif stored is not None:
         weights = compare_weights(stored, pack.weights, precision, exempt=exempt_weights)
-    problems += [f"{output.name} as {output.observed}: {found}" for output in outputs for found in output.problems]
+    problems += [
+        f"{output.name if output.name == output.observed else f'{output.name} as {output.observed}'}: {found}"
+        for output in outputs
+        for found in output.problems
+    ]
     problems += () if weights is None else weights.problems
     return report("FAILED" if problems else "PASSED", "; ".join(problems) or None, tuple(outputs), weights)
 

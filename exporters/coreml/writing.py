@@ -156,16 +156,8 @@ def _rounded(source: SourceModel) -> torch.nn.Module:
     """
     import copy
 
-    import torch
-
-    rounded = copy.deepcopy(source.module).half()
-    for name, weight in rounded.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
-            largest = float(source.module.get_parameter(name).detach().abs().max())
-            raise ConversionError(
-                f"fp16 ends at 65504, but {name} of {source.name} reaches {largest:.6g}. Export Core ML with precision fp32."
-            )
-    return rounded.float()
+    deployed.check_fits_fp16(source.module)
+    return copy.deepcopy(source.module).half().float()
 
 
 def _exactly_subtractable(pixels: float) -> float:

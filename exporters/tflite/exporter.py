@@ -18,7 +18,7 @@ from squeeze_export.contracts.artifact import PIXELS_IN, Artifact, ExportSetting
 from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
 from squeeze_export.contracts.source import SourceModel, WeightDigest
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters.deployed import input_spec, output_spec
+from squeeze_export.exporters.deployed import check_fits_fp16, input_spec, output_spec
 from squeeze_export.exporters.tflite import flatbuffer, int4, layout, onnx_tf, onnx_tf_compat, products
 from squeeze_export.exporters.tflite import metadata as tflite_metadata
 from squeeze_export.exporters.tflite import network as tflite_network
@@ -131,6 +131,8 @@ def _make(
 ) -> _Made:
     half = settings.precision == "fp16"
     network, folded = tflite_network.prepare(source, spec)
+    if half:
+        check_fits_fp16(network)
     coded: dict[str, CodedLayer] = {}
     if settings.precision == "int4-mixed":
         network, coded = _coded(network, spec, calibration, told)

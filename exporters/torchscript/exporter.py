@@ -17,7 +17,7 @@ from squeeze_export.contracts.artifact import Artifact, ExportSettings, Precisio
 from squeeze_export.contracts.signature import Signature
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters.deployed import deployed, input_spec, output_spec
+from squeeze_export.exporters.deployed import beyond_fp16, deployed, input_spec, output_spec
 from squeeze_export.exporters.torchscript import quantized
 from squeeze_export.sources.source import weight_digest
 
@@ -160,7 +160,7 @@ def _store_weights_in_half(module: torch.nn.Module) -> None:
         for kind, values in (("weight", convolution.weight), ("bias", convolution.bias)):
             largest = float(values.detach().abs().max())
             if not largest <= torch.finfo(torch.float16).max:
-                raise ConversionError(f"{name}.{kind} holds {largest:g}, and fp16 ends at 65504: export with fp32.")
+                raise beyond_fp16(f"{name}.{kind}".removeprefix("model."), largest)
         parent, _, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, HalfStoredConvolution(convolution).eval())
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from squeeze_export import torch_state
-from squeeze_export.golden.images import pick_images, read_pictures
+from squeeze_export.golden.images import read_folder
 from squeeze_export.golden.pack import make_golden
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources.source import load_source
@@ -32,7 +32,7 @@ def switched():
 def pack(folder):
     spec = spec_for("torchvision", model="squeezenet1_1", input_size=(65, 64))
     source = load_source(name="net", model="squeezenet1_1", weights="random", seed=3, labels=None, preprocessing=spec)
-    return make_golden(source, read_pictures(pick_images(folder)[:2]))
+    return make_golden(source, read_folder(folder)[0][:2])
 
 
 def test_the_same_reference_comes_out(image_folder, request):

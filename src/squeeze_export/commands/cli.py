@@ -132,22 +132,21 @@ def _export(flags: Options, config: Path | None) -> None:
         terminal.print_tracebacks(bundle.failed)
     if json:
         print_json((bundle.path / "manifest.json").read_bytes())
-    if not quiet:
-        if not json:
-            rows = [
-                tables.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
-                for entry in manifest.artifacts
-                for report in (entry.parity, *entry.witnesses)
-            ] + tables.rows_of(bundle.failed)
-            terminal.out().print(tables.result_table(terminal.shown(bundle.path), rows))
-            if manifest.accuracy is not None:
-                terminal.out().print(accuracy_table(manifest.accuracy))
-        for told in bundle.notes:
-            terminal.note(told)
-        for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
-            terminal.note(notice)
-        if told_of := told_of_weights(manifest.source):
-            terminal.note(told_of)
+    if not quiet and not json:
+        rows = [
+            tables.Row(key=entry.key, size_bytes=entry.size_bytes, report=report)
+            for entry in manifest.artifacts
+            for report in (entry.parity, *entry.witnesses)
+        ] + tables.rows_of(bundle.failed)
+        terminal.out().print(tables.result_table(terminal.shown(bundle.path), rows))
+        if manifest.accuracy is not None:
+            terminal.out().print(accuracy_table(manifest.accuracy))
+    for told in bundle.notes:
+        terminal.note(told)
+    for notice in dict.fromkeys(entry.notice for entry in manifest.artifacts if entry.notice):
+        terminal.note(notice)
+    if told_of := told_of_weights(manifest.source):
+        terminal.note(told_of)
     codes = [record.exit_code for record in manifest.missing]
     codes += [6 for entry in manifest.artifacts if entry.parity.verdict == "NOT_RUN"]
     if not quiet and not json:

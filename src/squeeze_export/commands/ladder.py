@@ -76,17 +76,14 @@ def ladder(**given: Any) -> None:
         terminal.out().print(
             f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {terminal.shown(request.export.output)}."
         )
-    if not quiet:
-        for told in bundle.notes:
-            terminal.note(told)
-        for text in dict.fromkeys(entry.notice for entry in bundle.manifest.artifacts if entry.notice):
-            terminal.note(text)
-        if found.passed_over:
-            terminal.note(
-                f"{len(found.passed_over)} files have no label and were not evaluated: {terminal.some(found.passed_over)}"
-            )
-        if found.doubt and not request.limits.unfit(found):
-            terminal.note(found.doubt)
+    for told in bundle.notes:
+        terminal.note(told)
+    for text in dict.fromkeys(entry.notice for entry in bundle.manifest.artifacts if entry.notice):
+        terminal.note(text)
+    if found.passed_over:
+        terminal.note(f"{len(found.passed_over)} files have no label and were not evaluated: {terminal.some(found.passed_over)}")
+    if found.doubt and not request.limits.unfit(found):
+        terminal.note(found.doubt)
     if no_picture is not None:
         terminal.note(f"{ladders.PNG} was not drawn: {no_picture}")
     if climbed.exit_code:

@@ -377,6 +377,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
             "targets": "Print the findings as JSON.",
         },
     ),
-    plain("quiet", "switch", SCREEN, {**every("No progress and no table."), "targets": "No progress."}, short="-q"),
+    plain(
+        "quiet",
+        "switch",
+        SCREEN,
+        {**every("No progress and no table; notes and errors stay."), "targets": "No progress."},
+        short="-q",
+    ),
     plain("verbose", "switch", SCREEN, every("Tracebacks and what the SDKs print.", but="compare"), short="-v"),
 )

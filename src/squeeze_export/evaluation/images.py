@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 from squeeze_export.errors import UsageError
 from squeeze_export.files.litter import is_litter
 from squeeze_export.files.pictures import USUAL, looks_like_a_picture
+from squeeze_export.sources.labels.carried import ids_in
+from squeeze_export.sources.labels.entries import SYNSET
 
 if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import PixelArray
@@ -79,7 +81,7 @@ def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | Non
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. --images takes a folder with labelled pictures, or demo.")
     if (folder / LABELS_FILE).is_file():
-        return _from_table(folder, num_classes)
+        return _from_table(folder, num_classes, labels)
     return _from_folders(folder, num_classes, labels)
 
 
@@ -155,7 +157,7 @@ def crop_of(image: LabelledImage, spec: PreprocessingSpec) -> PixelArray:
     return pixels(picture, spec)
 
 
-def _from_table(folder: Path, num_classes: int) -> ImageSet:
+def _from_table(folder: Path, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
     path = folder / LABELS_FILE
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -174,6 +176,7 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
     file_column, class_column = header.index("file"), header.index("class_index")
     images: dict[str, LabelledImage] = {}
     outside: list[str] = []
+    told: list[tuple[str, int, list[str]]] = []
     for row in rows:
         if not any(row):
             continue
@@ -193,6 +196,7 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
         if int(written) >= num_classes:
             outside.append(f"{name} has {written} (line {rows.line_num})")
         images[name] = LabelledImage(name=name, label=int(written), path=folder / name)
+        told.append((f"line {rows.line_num}", int(written), [cell.strip() for cell in row]))
     if not images:
         raise UsageError(f"{path} names no images.")
     if outside:
@@ -200,6 +204,7 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
             f"{path} has classes that the model does not: it has {num_classes}, numbered from 0 to {num_classes - 1}. "
             f"{_some(outside)}."
         )
+    _refuse_other_labels(path, told, labels)
     present = [image for image in images.values() if image.path is not None and image.path.exists()]
     if not present:
         raise UsageError(f"None of the {len(images)} files that {path} names is in {folder}: {_some(list(images))}.")
@@ -209,6 +214,24 @@ def _from_table(folder: Path, num_classes: int) -> ImageSet:
         missing=tuple(sorted(set(images) - {image.name for image in present})),
         passed_over=tuple(passed_over),
     )
+
+
+def _refuse_other_labels(path: Path, rows: list[tuple[str, int, list[str]]], labels: tuple[str, ...] | None) -> None:
+    """UsageError where most rows name, beside the class's index, a label or an ImageNet id that the bundle has at another."""
+    places = {**{_plain(label): index for index, label in enumerate(labels or ())}, **_by_id(labels)}
+    named = [(where, label, cell) for where, label, cells in rows for cell in cells if not _is_index(cell) and cell in places]
+    moved = [(where, label, cell) for where, label, cell in named if places[cell] != label]
+    if 2 * len(moved) > len(rows):
+        where, label, cell = moved[0]
+        raise UsageError(
+            f"{path}, {where}: class_index {label} goes with {cell}, which is class {places[cell]} by the bundle's labels "
+            f"({len(moved)} of {len(rows)} images). One of them is in another order than the model."
+        )
+
+
+def _by_id(labels: tuple[str, ...] | None) -> dict[str, int]:
+    """The class of each ImageNet id, where every label has one: `dog (n02084071)`."""
+    return {synset: index for index, synset in enumerate(ids_in(labels or ()))}
 
 
 def _from_folders(folder: Path, num_classes: int, labels: tuple[str, ...] | None) -> ImageSet:
@@ -235,6 +258,8 @@ def _from_folders(folder: Path, num_classes: int, labels: tuple[str, ...] | None
 def _classes_of(folder: Path, names: list[str], num_classes: int, labels: tuple[str, ...] | None) -> Mapping[str, int]:
     """Read the folders' names, all of them as labels or all of them as class indices; never some this way and some that."""
     by_label = {_plain(label): index for index, label in enumerate(labels or ())}
+    if not any(_plain(name) in by_label for name in names):
+        by_label = _by_id(labels)
     as_labels = {name: by_label[_plain(name)] for name in names if _plain(name) in by_label}
     as_indices = {name: int(name) for name in names if _is_index(name)}
     if len(as_labels) == len(as_indices) == len(names) and as_labels != as_indices:
@@ -246,10 +271,12 @@ def _classes_of(folder: Path, names: list[str], num_classes: int, labels: tuple[
         return as_labels
     if len(as_indices) < len(names):
         strangers = [name for name in names if name not in (as_labels or as_indices)]
+        ids = any(map(SYNSET.fullmatch, strangers))
+        hint = f" For ImageNet's ids, take labels that have them, or write a {LABELS_FILE}." if ids else ""
         known = f"or all by its labels ({_some(labels)})" if labels else "(the bundle has no labels)"
         raise UsageError(
             f"The folders of {folder} must all be named by the model's class index, 0 to {num_classes - 1}, {known}. "
-            f"These are not: {_some(strangers)}."
+            f"These are not: {_some(strangers)}.{hint}"
         )
     outside = [name for name in names if as_indices[name] >= num_classes]
     if outside:

@@ -86,6 +86,8 @@ def foreign_kind(path: Path) -> str | None:
         return None  # who reads it tells why it cannot be read
     if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start:
         return "HEIC"
+    if start[4:12] in (b"ftypavif", b"ftypavis") and not _reads_avif():
+        return "AVIF"
     if start.startswith(LFS_POINTER):
         return "a Git LFS pointer"
     if start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
@@ -95,6 +97,12 @@ def foreign_kind(path: Path) -> str | None:
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
     return _FOREIGN.get(path.suffix.lower())
+
+
+def _reads_avif() -> bool:
+    from PIL import features
+
+    return bool(features.check("avif"))  # not in every build of Pillow
 
 
 def told(unreadable: Sequence[tuple[Path, str]], folder: Path) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 MAX_IMAGES: Final = 8
+_DAMAGED: Final = "cannot be decoded"
 
 
 def pictures_in(folder: Path) -> Pictures:
@@ -34,16 +35,42 @@ def pictures_in(folder: Path) -> Pictures:
     raise UsageError(f"image folder {folder} has no pictures that can be read: {why}")
 
 
-def pick_images(folder: Path) -> list[Path]:
-    """Choose at most 8 of the image files of a folder, evenly spread over them; UsageError if there is none."""
-    return [folder / path for path in spread(pictures_in(folder).readable)]
-
-
-def spread(paths: Sequence[Path]) -> Sequence[Path]:
+def _spread(paths: Sequence[Path]) -> Sequence[Path]:
     """At most 8 of them, evenly spread over their order."""
     if len(paths) <= MAX_IMAGES:
         return paths
     return [paths[place * (len(paths) - 1) // (MAX_IMAGES - 1)] for place in range(MAX_IMAGES)]
+
+
+def read_folder(folder: Path) -> tuple[list[tuple[str, PixelArray]], list[Path], Pictures]:
+    """Decode at most 8 of a folder's pictures, evenly spread over those that can be decoded.
+
+    Returns (file name, (H, W, 3) uint8 RGB) of each, their paths, and all pictures of the folder, each that was tried in vain
+    among those that cannot be read. UsageError where none is left, and at the ninth that was tried in vain.
+    """
+    import numpy as np
+
+    there = pictures_in(folder)
+
+    decoded: dict[Path, PixelArray] = {}
+    while True:
+        paths = _spread(there.readable)
+        for path in paths:
+            if path in decoded:
+                continue
+            try:
+                decoded[path] = np.array(load_image(folder / path))
+            except UsageError:
+                damaged = [kept for kept in there.unreadable if kept[1] == _DAMAGED]
+                if len(damaged) >= MAX_IMAGES or len(there.readable) == 1:
+                    raise
+                there = Pictures(
+                    readable=tuple(kept for kept in there.readable if kept != path),
+                    unreadable=(*there.unreadable, (path, _DAMAGED)),
+                )
+                break
+        else:
+            return [(path.name, decoded[path]) for path in paths], [folder / path for path in paths], there
 
 
 def read_pictures(paths: Sequence[Path]) -> list[tuple[str, PixelArray]]:

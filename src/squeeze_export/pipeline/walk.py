@@ -132,7 +132,7 @@ def prepare(
     Beside them the calibration images, where a precision needs some, and what comparing with the user's own scores found.
     """
     from squeeze_export.golden.files import write_golden
-    from squeeze_export.golden.images import demo_images, pictures_in, read_pictures, spread
+    from squeeze_export.golden.images import demo_images, read_folder
     from squeeze_export.golden.pack import make_golden
     from squeeze_export.validation.tolerances import peak_of, tolerance_for
 
@@ -144,9 +144,7 @@ def prepare(
     if request.images is None:
         pictures = demo_images()
     else:
-        there = pictures_in(request.images)
-        paths = [request.images / path for path in spread(there.readable)]
-        pictures = read_pictures(paths)
+        pictures, paths, there = read_folder(request.images)
         shown = f" of {len(there.readable)}" if len(there.readable) > len(pictures) else ""
         unreadable = (image_files.told(there.unreadable, request.images),) if there.unreadable else ()
     source = source_of(request, name)

@@ -107,7 +107,7 @@ def troubles(result: Result, *, allow_unproven: bool) -> list[tuple[str, int]]:
         error = result.failure.revive()
         return [(f"{result.key}: {error}", error.exit_code)]
     found = [
-        (f"{result.key}: parity FAILED in the {report.executor}: {report.reason}", errors.ParityError.exit_code)
+        (f"{result.key}: parity FAILED, executed by {report.executor}: {report.reason}", errors.ParityError.exit_code)
         for report in result.reports
         if report.verdict == "FAILED"
     ]

@@ -164,7 +164,9 @@ def _random(model: ModelName, seed: int, num_classes: int) -> LoadedWeights:
     if not 0 <= seed < 2**63:
         raise UsageError(f"--seed is {seed}: it must be a whole number from 0 to 2**63 - 1")
     if num_classes < 2:
-        raise SourceError(f"random weights for {num_classes} class(es): a classifier needs at least 2")
+        raise SourceError(
+            f"random weights for {'1 class' if num_classes == 1 else f'{num_classes} classes'}: a classifier needs at least 2"
+        )
     with torch.device("meta"):  # on the meta device the constructor draws nothing from torch's global generator
         network = SqueezeNet(model, num_classes)
     network = network.to_empty(device="cpu")

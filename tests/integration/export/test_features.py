@@ -17,7 +17,7 @@ from squeeze_export.contracts.artifact import ExportSettings
 from squeeze_export.contracts.source import MODELS
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import EXPORTERS
-from squeeze_export.golden.images import pick_images, read_pictures
+from squeeze_export.golden.images import read_folder
 from squeeze_export.golden.pack import make_golden
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources.source import load_source
@@ -69,7 +69,7 @@ def test_every_file_gives_the_features_of_pytorch(target, model, precision, inpu
     assert (output.name, output.kind, output.shape, output.container) == ("features", "features", (1, 512), "array")
     assert artifact.signature.class_label is None
     assert not [name for name in artifact.operators if "softmax" in name.lower()]
-    report = judged(artifact, make_golden(source, read_pictures(pick_images(image_folder))[:3]))
+    report = judged(artifact, make_golden(source, read_folder(image_folder)[0][:3]))
     assert (report.verdict, report.reason) == ("PASSED", None)
     (found,) = report.outputs
     assert (found.observed, found.top1_agreement, found.top5_agreement) == ("features", None, None)
@@ -92,7 +92,7 @@ def test_swapped_weights_fail(target, image_folder, tmp_path):
     first.copy_(second)
     second.copy_(kept)
     artifact = exported(changed, target, tmp_path, settings())
-    report = judged(artifact, make_golden(source, read_pictures(pick_images(image_folder))[:3]))
+    report = judged(artifact, make_golden(source, read_folder(image_folder)[0][:3]))
     assert report.verdict == "FAILED"
     assert report.weights.problems == ()
     assert "features as features: max abs error" in report.reason
@@ -236,7 +236,7 @@ def test_real_weights_on_photographs(target, real_data, tmp_path):
         preprocessing=spec_for("torchvision", model="squeezenet1_1"),
         head="features",
     )
-    pack = make_golden(source, read_pictures(pick_images(real_data / "images" / "evaluation")))
+    pack = make_golden(source, read_folder(real_data / "images" / "evaluation")[0])
     report = judged(exported(source, target, tmp_path, settings("fp16" if target == "coreml" else "fp32")), pack)
     assert (report.verdict, report.reason) == ("PASSED", None)
     assert report.outputs[0].snr_db > (58 if target == "coreml" else 120)

@@ -73,6 +73,37 @@ def test_a_table_that_is_none_is_refused_with_its_line(tmp_path, text, told):
         read_images(table(tmp_path, text), num_classes=7, labels=COLOURS)
 
 
+IDS = ("n00000004", "n00000001", "n00000003", "n00000002", "n00000006", "n00000005", "n00000007")
+WITH_IDS = tuple(f"{colour} ({synset})" for colour, synset in zip(COLOURS, IDS, strict=True))
+
+
+def test_a_table_whose_ids_or_names_stand_elsewhere_in_the_labels_is_refused(tmp_path):
+    """Labels sorted by name, images counted by id: each index is right for one of them only."""
+    touch(tmp_path, *(f"{index}.png" for index in range(7)))
+    by_id = sorted(IDS)
+    rows = "".join(f"{index}.png\t{index}\t{synset}\n" for index, synset in enumerate(by_id))
+    table(tmp_path, "file\tclass_index\tsynset\n" + rows)
+    with pytest.raises(
+        UsageError, match=r"line 2: class_index 0 goes with n00000001, which is class 1 by the bundle's labels \(5 of 7"
+    ):
+        classes(tmp_path, WITH_IDS)
+    assert classes(tmp_path, COLOURS)["3.png"] == 3  # nothing to compare
+    assert classes(tmp_path, tuple(f"{synset} x{synset}" for synset in by_id))["3.png"] == 3
+    names = "".join(f"{index}.png\t{index}\t{name}\n" for index, name in enumerate(reversed(COLOURS)))
+    table(tmp_path, "file\tclass_index\tname\n" + names)
+    with pytest.raises(UsageError, match="goes with violet, which is class 6"):
+        classes(tmp_path)
+    table(tmp_path, "file\tclass_index\tauthor\n" + "".join(f"{i}.png\t{i}\t{'red' if i == 3 else 'x'}\n" for i in range(7)))
+    assert classes(tmp_path)["3.png"] == 3  # an author called red
+
+
+def test_folders_may_be_named_by_an_id_that_the_labels_have(tmp_path):
+    touch(tmp_path, "n00000001/a.png", "n00000005/b.png")
+    assert classes(tmp_path, WITH_IDS) == {"n00000001/a.png": 1, "n00000005/b.png": 5}
+    with pytest.raises(UsageError, match="ImageNet's ids, take labels that have them"):
+        classes(tmp_path)
+
+
 def test_a_table_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "labels.tsv").write_bytes("file\tclass_index\nÄ.png\t1\n".encode("latin-1"))
     with pytest.raises(UsageError, match="UTF-8"):

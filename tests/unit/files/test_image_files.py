@@ -11,7 +11,7 @@ from squeeze_export.evaluation.images import read_images
 from squeeze_export.files.pictures import FURTHER_FORMATS, IMAGE_SUFFIXES, LEFT_OUT, foreign_kind
 from squeeze_export.files.pictures import told as sentence
 from squeeze_export.golden.calibration import find_pictures
-from squeeze_export.golden.images import pick_images, pictures_in
+from squeeze_export.golden.images import pictures_in
 from squeeze_export.preprocessing.pixels import load_image
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
@@ -51,6 +51,14 @@ def test_heic_is_told_by_its_content_whatever_it_is_called(tmp_path):
         load_image(tmp_path / "photo.jpg")
 
 
+def test_avif_is_named_where_pillow_was_built_without_it(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1")
+    monkeypatch.setattr(features, "check", lambda name: False)
+    assert foreign_kind(tmp_path / "a.jpg") == "AVIF"
+    monkeypatch.setattr(features, "check", lambda name: True)
+    assert foreign_kind(tmp_path / "a.jpg") is None
+
+
 def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path):
     for place in range(8):
         picture(tmp_path / f"{place}.png")
@@ -58,7 +66,7 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path):
     (tmp_path / "9.CR2").write_bytes(b"II*\0")
     (tmp_path / "._1.png").write_bytes(b"\0\5\x16\7")
     (tmp_path / ".DS_Store").write_bytes(b"x")
-    assert [path.name for path in pick_images(tmp_path)] == [f"{place}.png" for place in range(8)]
+    assert [path.name for path in pictures_in(tmp_path).readable] == [f"{place}.png" for place in range(8)]
     told = sentence(pictures_in(tmp_path).unreadable, tmp_path)
     assert told.startswith("2 files") and "8.jpg (HEIC), 9.CR2 (RAW). Convert them to JPEG or PNG" in told
     assert len(find_pictures(tmp_path)) == 8

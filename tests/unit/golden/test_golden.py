@@ -19,7 +19,7 @@ from squeeze_export.errors import ArtifactError, SourceError, UsageError
 from squeeze_export.golden import files as golden_files
 from squeeze_export.golden import images as golden
 from squeeze_export.golden.files import read_golden, write_golden
-from squeeze_export.golden.images import demo_images, pick_images, read_pictures
+from squeeze_export.golden.images import demo_images, pictures_in, read_folder
 from squeeze_export.golden.pack import make_golden, top5
 from squeeze_export.preprocessing.pixels import normalise
 from squeeze_export.preprocessing.spec import spec_for
@@ -30,7 +30,7 @@ BAR = Tolerance(precision="fp32", max_error_of_peak=1e-4, min_snr_db=100.0, min_
 
 @pytest.fixture(scope="module")
 def pack(seven_classes, image_folder):
-    return make_golden(seven_classes, read_pictures(pick_images(image_folder)))
+    return make_golden(seven_classes, read_folder(image_folder)[0])
 
 
 @pytest.fixture(scope="module")
@@ -67,24 +67,38 @@ def replace_array(folder, name, array):
 
 
 def test_at_most_eight_are_picked_evenly_spread_in_sorted_order(image_folder):
-    assert [path.name[8] for path in pick_images(image_folder)] == list("01235679")
+    assert [path.name[8] for path in read_folder(image_folder)[1]] == list("01235679")
+
+
+def test_pictures_that_cannot_be_decoded_are_passed_over_and_named(image_folder, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(image_folder, folder)
+    paths = sorted(folder.glob("*.png"))
+    paths[1].write_bytes(paths[1].read_bytes()[:300])
+    pictures, used, there = read_folder(folder)
+    assert len(pictures) == 8 and paths[1] not in used and [name for name, _ in pictures] == [path.name for path in used]
+    assert there.unreadable == ((Path(paths[1].name), "cannot be decoded"),)
+    for path in folder.glob("picture *"):
+        path.write_bytes(b"none")
+    with pytest.raises(UsageError, match="is no picture in a known format"):
+        read_folder(folder)
 
 
 def test_few_pictures_are_all_picked(tmp_path):
     for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub").mkdir()
-    assert [path.name for path in pick_images(tmp_path)] == ["a.jpeg", "b.PNG"]
+    assert [path.name for path in pictures_in(tmp_path).readable] == ["a.jpeg", "b.PNG"]
 
 
 def test_a_folder_per_class_is_picked_from_too(tmp_path):
     for name in ("1/b.png", "0/z.png", "0/.hidden.png", ".cache/a.png", "deep/er/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert [path.relative_to(tmp_path).as_posix() for path in pick_images(tmp_path)] == ["0/z.png", "1/b.png"]
+    assert [path.as_posix() for path in pictures_in(tmp_path).readable] == ["0/z.png", "1/b.png"]
     shutil.rmtree(tmp_path / "0")
     shutil.rmtree(tmp_path / "1")
-    assert [path.name for path in pick_images(tmp_path)] == ["c.png"]
+    assert [path.name for path in pictures_in(tmp_path).readable] == ["c.png"]
 
 
 def test_folders_without_pictures_are_refused(tmp_path):
@@ -95,13 +109,13 @@ def test_folders_without_pictures_are_refused(tmp_path):
         (tmp_path, "has no pictures"),
     ):
         with pytest.raises(UsageError, match=word):
-            pick_images(folder)
+            pictures_in(folder)
 
 
 def test_an_unreadable_picture_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"junk")
     with pytest.raises(UsageError, match=r"a\.png"):
-        read_pictures(pick_images(tmp_path))
+        read_folder(tmp_path)[0]
 
 
 def test_the_demo_images_come_from_the_package(tmp_path, monkeypatch):
@@ -137,7 +151,7 @@ def test_the_numbers_do_not_depend_on_threads(seven_classes, image_folder, pack)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        again = make_golden(seven_classes, read_pictures(pick_images(image_folder)))
+        again = make_golden(seven_classes, read_folder(image_folder)[0])
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
@@ -153,7 +167,7 @@ def test_two_processes_write_the_same_bytes(seven_classes, image_folder, written
         "from squeeze_export.golden.pack import *; from squeeze_export.sources.source import restore_source\n"
         "from squeeze_export.contracts.parity import Tolerance\n"
         f"bar = {BAR!r}; import dataclasses\n"
-        "pack = make_golden(restore_source(Path(sys.argv[1])), read_pictures(pick_images(Path(sys.argv[2]))))\n"
+        "pack = make_golden(restore_source(Path(sys.argv[1])), read_folder(Path(sys.argv[2]))[0])\n"
         "write_golden(pack, Path(sys.argv[3]), tolerances={'coreml': dataclasses.replace(bar, precision='fp16'), 'tflite': bar})"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "source", image_folder, tmp_path / "golden"], check=True)

@@ -14,7 +14,7 @@ import pytest
 
 from squeeze_export.contracts.parity import Tolerance
 from squeeze_export.golden.files import write_golden
-from squeeze_export.golden.images import pick_images, read_pictures
+from squeeze_export.golden.images import read_folder
 from squeeze_export.golden.pack import make_golden
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources.source import load_source
@@ -27,7 +27,7 @@ BAR = Tolerance(precision="fp32", max_error_of_peak=1e-4, min_snr_db=100.0, min_
 def pack(seven_classes, image_folder):
     # Upright, and shrunk a little: the one kind of picture whose columns are resized first.
     noise = np.random.default_rng(5).integers(0, 256, (200, 80, 3), dtype=np.uint8)
-    return make_golden(seven_classes, [*read_pictures(pick_images(image_folder))[:7], ("upright.png", noise)])
+    return make_golden(seven_classes, [*read_folder(image_folder)[0][:7], ("upright.png", noise)])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def of_features(image_folder, tmp_path_factory):
         name="net", model="squeezenet1_1", weights="random", seed=1, labels=None, preprocessing=spec, head="features"
     )
     folder = tmp_path_factory.mktemp("packs") / "golden"
-    write_golden(make_golden(source, read_pictures(pick_images(image_folder))), folder, tolerances={"tflite": BAR})
+    write_golden(make_golden(source, read_folder(image_folder)[0]), folder, tolerances={"tflite": BAR})
     return folder
 
 

@@ -16,7 +16,7 @@ from squeeze_export.contracts.parity import Tolerance
 from squeeze_export.contracts.source import Features
 from squeeze_export.errors import ArtifactError, SourceError
 from squeeze_export.golden.files import read_golden, write_golden
-from squeeze_export.golden.images import pick_images, read_pictures
+from squeeze_export.golden.images import read_folder
 from squeeze_export.golden.pack import make_golden
 from squeeze_export.preprocessing.pixels import normalise
 from squeeze_export.preprocessing.spec import spec_for
@@ -35,7 +35,7 @@ def source():
 
 @pytest.fixture(scope="module")
 def pack(source, image_folder):
-    return make_golden(source, read_pictures(pick_images(image_folder))[:3])
+    return make_golden(source, read_folder(image_folder)[0][:3])
 
 
 @pytest.fixture(scope="module")

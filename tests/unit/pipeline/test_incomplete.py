@@ -36,7 +36,7 @@ def test_what_failed_is_missing_with_its_verdict_reason_and_exit_code():
     assert incomplete.missing_of(results(), allow_unproven=False) == ()
     (one,) = incomplete.missing_of(results(int8=WRONG), allow_unproven=False)
     assert (str(one.key), one.verdict, one.exit_code) == ("tflite int8", "FAILED", 5)
-    assert "parity FAILED in the it: 21 dB instead of 40" in one.reason
+    assert "parity FAILED, executed by it: 21 dB instead of 40" in one.reason
     two = incomplete.missing_of(results(int8=WRONG, fp32=NOT_RUN), allow_unproven=False)
     assert [(record.verdict, record.exit_code) for record in two] == [("NOT_RUN", 6), ("FAILED", 5)]
     assert len(incomplete.missing_of(results(int8=WRONG, fp32=NOT_RUN), allow_unproven=True)) == 1

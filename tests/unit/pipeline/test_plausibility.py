@@ -12,7 +12,7 @@ from squeeze_export.commands.request.settled import build_request
 from squeeze_export.commands.request.written import Options, read_config
 from squeeze_export.demo import characters
 from squeeze_export.errors import SourceError, UsageError
-from squeeze_export.golden.images import demo_images, pick_images, read_pictures
+from squeeze_export.golden.images import demo_images, read_folder
 from squeeze_export.golden.pack import make_golden
 from squeeze_export.pipeline.plausibility import golden_labels, judged
 from squeeze_export.preprocessing.spec import spec_for
@@ -36,8 +36,7 @@ def told(source, preset="torchvision", *, folder=None, own=None, change=None, **
     """The notes of an export of this source over its demo images, or those of a folder."""
     source = replace(source, preprocessing=demo_spec(preset, **({"input_size": (96, 96)} | changed)))
     source = change(source) if change else source
-    paths = [] if folder is None else pick_images(folder)
-    pictures = demo_images() if folder is None else read_pictures(paths)
+    pictures, paths = (demo_images(), []) if folder is None else read_folder(folder)[:2]
     labels = golden_labels(folder, paths, source)
     return judged(source, make_golden(source, pictures), labels, own_images=folder is not None if own is None else own)
 
@@ -255,8 +254,7 @@ def test_real_weights_are_told_of_under_the_wrong_preset_only(real_data, model, 
 
 
 def told_at(source, folder):
-    paths = [] if folder is None else pick_images(folder)
-    pictures = demo_images() if folder is None else read_pictures(paths)
+    pictures, paths = (demo_images(), []) if folder is None else read_folder(folder)[:2]
     return judged(source, make_golden(source, pictures), golden_labels(folder, paths, source), own_images=folder is not None)
 
 
@@ -282,6 +280,9 @@ def test_means_and_deviations_are_read_as_people_write_them(written, expected):
 def test_other_numbers_of_numbers_are_refused(written):
     with pytest.raises(UsageError, match=r"neither three numbers, such as 0\.485,0\.456,0\.406, nor one for all channels"):
         build_request(Options(target=("tflite",), mean=written))
+    if written.startswith("0,"):
+        with pytest.raises(UsageError, match="Write decimals with a point"):
+            build_request(Options(target=("tflite",), mean=written))
     with pytest.raises(UsageError, match="std"):
         build_request(Options(target=("tflite",), std="0"))
 

@@ -184,7 +184,7 @@ def test_features_hold_the_whole_checkpoint_against_the_model_and_have_no_labels
         load(tmp_path / "w.safetensors", head="features")
     del state["classifier.1.weight"]
     save_file(state, tmp_path / "w.safetensors")
-    with pytest.raises(SourceError, match=r"missing classifier\.1\.weight"):
+    with pytest.raises(SourceError, match=r"missing: classifier\.1\.weight"):
         load(tmp_path / "w.safetensors", head="features")
 
 

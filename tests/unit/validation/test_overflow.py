@@ -60,13 +60,19 @@ def test_the_first_result_that_fp16_cannot_hold_is_named_with_its_module_and_tha
     assert "fp16 ends at 65504" in report.reason and "stays finite: export it with --precision coreml=fp32" in report.reason
 
 
-def test_a_weight_that_fp16_cannot_hold_is_named(tmp_path):
+@pytest.mark.parametrize("layer", ["features.3.squeeze", "features.0"])
+def test_a_weight_that_fp16_cannot_hold_is_named(tmp_path, monkeypatch, layer):
     source = network()
     with torch.no_grad():
-        source.module.get_submodule("features.3.squeeze").weight.mul_(3e6)
+        source.module.get_submodule(layer).weight.mul_(3e6)
+    with pytest.raises(
+        ConversionError, match=rf"{layer}\.weight reaches .*, and fp16 ends at 65504\. Export it with precision fp32"
+    ):
+        judged(source, tmp_path, "tflite", tflite, FP16)
+    monkeypatch.setattr(tflite, "check_fits_fp16", lambda module: None)  # a file that another exporter wrote
     report = judged(source, tmp_path, "tflite", tflite, FP16)
-    assert report.verdict == "FAILED"
-    assert "features.3.squeeze.weight has numbers beyond 65504" in report.reason
+    assert report.verdict == "FAILED" and report.reason.startswith("probabilities: holds NaN or infinity")
+    assert f"{layer}.weight has numbers beyond 65504" in report.reason
 
 
 def test_int8_on_channels_far_apart_is_refused_by_layer_with_the_precision_that_can(tmp_path):

@@ -185,6 +185,9 @@ def _triple(option: str, written: str | None) -> tuple[float, float, float] | No
     except ValueError:
         numbers = []
     if len(numbers) not in (1, 3):
-        raise UsageError(f"{option} {written!r} is neither three numbers, such as 0.485,0.456,0.406, nor one for all channels.")
+        commas = " Write decimals with a point." if re.search(r"\b0,\d", written) else ""
+        raise UsageError(
+            f"{option} {written!r} is neither three numbers, such as 0.485,0.456,0.406, nor one for all channels.{commas}"
+        )
     first, second, third = numbers if len(numbers) == 3 else numbers * 3
     return first, second, third

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Way: TypeAlias = tuple[state_dicts.StateDict, Fit]
 
 _LISTED: Final = 10
-_GIVE: Final = "give a state dict with torchvision's names"
+_GIVE: Final = "Give a state dict with torchvision's names"
 _PACKED: Final = re.compile(r"_packed_params|(^|\.)zero_point$|\.weight_fake_quant\.|\.activation_post_process\.")
 # Classes that ordinary checkpoints name beside the tensors: no news to anybody.
 _ORDINARY: Final = ("torch.", "numpy.", "argparse.Namespace", "pathlib.", "builtins.", "__builtin__.", "collections.", "copyreg.")
@@ -64,12 +64,13 @@ def choose(
     fit = taken[1]
     if fit.num_classes < 2:
         raise SourceError(
-            f"{where} classifies into {fit.num_classes} class(es): with fewer than 2 there is nothing to tell apart"
+            f"{where} classifies into {'1 class' if fit.num_classes else 'no classes'}: with fewer than 2 there is nothing "
+            "to tell apart"
         )
     return Chosen(
         state=_to_fp32(fit.tensors, where),
         num_classes=fit.num_classes,
-        notes=(*_which(fitting, taken), *fit.notes, *_of_unknown(content)),
+        notes=(*_which(fitting, taken), *fit.notes, *_of_unknown(content), *_where_it_stood(fitting, taken, key)),
         label_claims=state_dicts.label_claims(content),
     )
 
@@ -114,6 +115,13 @@ def _which(fitting: Sequence[Way], taken: Way) -> tuple[str, ...]:
     return (f"The checkpoint holds several weights that fit ({', '.join(names)}): {taken_of}.{how}",)
 
 
+def _where_it_stood(fitting: Sequence[Way], taken: Way, asked: str | None) -> tuple[str, ...]:
+    """A key or a prefix that nobody asked for, where no others fit."""
+    name = _name(taken)
+    alone = len({_name(way) for way in fitting}) == 1
+    return (f"The weights are those under {name!r} of the checkpoint.",) if alone and name and name != asked else ()
+
+
 def _of_unknown(content: Content) -> tuple[str, ...]:
     foreign = [name for name in content.unknown if not name.startswith(_ORDINARY)]
     if not foreign:
@@ -129,9 +137,7 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
     wrong = f"{where} does not hold {network.name} weights"
     others = [other.name for other in networks if other is not network and any(way.whole for way in fits(other, item.tensors))]
     if others:
-        return (
-            f"{wrong}: these are {' or '.join(others)} weights: use --model {others[0]}. What differs: {_some(fit.differences)}"
-        )
+        return f"{wrong}: these are {' or '.join(others)} weights: use --model {others[0]}. What differs: {_differing(fit)}"
     if fit.problems and fit.matched * 2 >= len(names):
         return f"{where} cannot be taken as {network.name} weights: {_some(fit.problems, 3)}"
     quantised = next((name for name, value in item.tensors.items() if _is_quantised(name, value)), None)
@@ -150,8 +156,20 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
         some = _some([f"{name} {shape}" for name, shape in shapes.items()], 3)
         return f"{wrong}: its names{at} look like {alike}: {some}. {takes}{renamed}"
     strangers = [f"{name} is no tensor ({kind})" for name, kind in item.others.items() if name in names]
-    told = _some([*strangers, *fit.differences])
-    return f"{wrong}: they fit none of {', '.join(network.name for network in networks)}: {_GIVE}. What differs{at}: {told}"
+    if fit.unexpected and not strangers and not fit.missing and not fit.reshaped:
+        return (
+            f"{where} holds all {len(names)} weights of {network.name}{at} and more, which the network has no place for: "
+            f"{_some(fit.unexpected)}. If the trained model computes with them, it is another network. If not, save the state "
+            "dict without them"
+        )
+    others = [other.name for other in networks if other is not network]
+    return f"{wrong}, nor any of {', '.join(others)}{at}. {_differing(fit, strangers)}. {_GIVE}"
+
+
+def _differing(fit: Fit, strangers: Sequence[str] = ()) -> str:
+    """What is missing, what was found instead, and what has another shape: a few of each, with their number."""
+    kinds = (("missing", (*strangers, *fit.missing)), ("not the network's", fit.unexpected), ("of another shape", fit.reshaped))
+    return ". ".join(f"{len(items)} {kind}: {_some(items, _LISTED // 2)}" for kind, items in kinds if items)
 
 
 def _is_quantised(name: str, value: Any) -> bool:

@@ -42,17 +42,25 @@ class Network:
 class Fit:
     """How tensors fit: `tensors` are the network's own, in its order, where there are neither differences nor problems.
 
-    `prefix`: what stood in front of every name, with its dot. `problems`: what cannot be computed or would be lost, a sentence
-    without its full stop each. `matched`: how many of the network's names were there.
+    `prefix`: what stood in front of every name, with its dot. `missing`, `unexpected`, `reshaped`: names with their shapes, as a
+    message shows them. `problems`: what cannot be computed or would be lost, a sentence without its full stop each. `matched`:
+    how many of the network's names were there.
     """
 
     prefix: str
     tensors: Mapping[str, Any]
     num_classes: int
-    differences: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
     problems: tuple[str, ...]
     matched: int
     notes: tuple[str, ...]
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """What is not as in the network."""
+        return (*self.missing, *self.unexpected, *self.reshaped)
 
     @property
     def whole(self) -> bool:
@@ -105,11 +113,14 @@ def _fit(network: Network, merged: reparametrised.Merged, prefix: str) -> Fit:
         kept[bias] = _zeros(shapes[bias])
         notes.append(f"{prefix}{bias} is not in the file: it is taken as zero, as of a last layer without bias.")
     found = {name: tuple(value.shape) for name, value in kept.items() if name not in left_out}
-    differences = [f"missing {name} {shape}" for name, shape in shapes.items() if name not in found]
-    differences += [f"unexpected {name} {shape}" for name, shape in sorted(found.items()) if name not in shapes]
-    differences += [
-        f"{name} has shape {found[name]}, expected {shape}" for name, shape in shapes.items() if found.get(name, shape) != shape
+    missing = [f"{name} {_expected(network, name, shape, head)}" for name, shape in shapes.items() if name not in found]
+    unexpected = [f"{prefix}{name} {shape}" for name, shape in sorted(found.items()) if name not in shapes]
+    reshaped = [
+        f"{prefix}{name} has shape {found[name]}, expected {_expected(network, name, shape, head)}"
+        for name, shape in shapes.items()
+        if found.get(name, shape) != shape
     ]
+    differences = (*missing, *unexpected, *reshaped)
     # Another copy of the network beside it, such as a momentum encoder, has the network's own names.
     tails = tuple(f".{name}" for name in shapes)
     foreign = {name: value for name, value in outside.items() if not name.endswith(tails)}
@@ -123,11 +134,20 @@ def _fit(network: Network, merged: reparametrised.Merged, prefix: str) -> Fit:
         prefix=prefix,
         tensors={name: kept[name] for name in shapes if name in kept},
         num_classes=num_classes,
-        differences=tuple(differences),
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        reshaped=tuple(reshaped),
         problems=tuple(problems),
         matched=sum(name in found for name in shapes),
         notes=tuple(notes),
     )
+
+
+def _expected(network: Network, name: str, shape: tuple[int, ...], head: Any) -> str:
+    """The shape for a message; without a head in the file nobody knows the number of classes."""
+    if head is not None or name.rpartition(".")[0] != network.head.rpartition(".")[0]:
+        return str(shape)
+    return f"(classes{''.join(f', {size}' for size in shape[1:])})"
 
 
 def _stands_behind(name: str, value: Any, num_classes: int) -> bool:

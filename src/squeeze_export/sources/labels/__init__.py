@@ -22,6 +22,11 @@ _LARGEST_FILE: Final = 16 * 1024 * 1024
 _LONGEST_LABEL: Final = 1000
 _MOST: Final = 100_000
 _ASSIGNMENT: Final = re.compile(r"(?:\s*#.*\n|\s*\n)*[A-Za-z_]\w*\s*(?::[^=\n]*)?=\s*[\[{(]")
+# JavaScript and TypeScript: `export const LABELS: string[] = [...];`
+_SCRIPT: Final = re.compile(
+    r"(?:\s*//.*\n)*\s*(?:(?:export\s+)?(?:const|let|var)\s+\w+\s*(?::[^=\n]*)?=|export\s+default\b|module\.exports\s*=)\s*(?=[\[{])"
+)
+_MARKDOWN: Final = re.compile(r"\s*\|.*\|\s*\n\s*\|(?:\s*:?-+:?\s*\|)+")
 _FIRST_ALONE: Final = frozenset({"background", "__background__", "unlabeled", "???", *tables.LABEL_COLUMNS})
 
 
@@ -71,29 +76,48 @@ def read_bundle_labels(path: Path, num_classes: int) -> tuple[str, ...]:
 
 def _check_count(entries: tuple[Entry, ...], num_classes: int | None, where: str) -> None:
     if num_classes is None and len(entries) < 2:
-        raise SourceError(f"{where} has {len(entries)} label(s): a classifier needs at least 2")
+        raise SourceError(f"{where} has {'1 label' if entries else 'no labels'}: a classifier needs at least 2")
     if num_classes is not None and len(entries) != num_classes:
         label, place = entries[0]
         extra = len(entries) == num_classes + 1 and label.lower() in _FIRST_ALONE
         hint = f". Is {shown(label)} ({place}) none of them? Then leave it out" if extra else ""
-        raise SourceError(f"{where} has {len(entries)} labels, the model has {num_classes} classes: they must match{hint}")
+        counted = "1 label" if len(entries) == 1 else f"{len(entries)} labels"
+        raise SourceError(f"{where} has {counted}, the model has {num_classes} classes: they must match{hint}")
 
 
 def _form(text: str, path: Path, column: str | None, where: str) -> Reading:
     """Read the text by its ending, or where that settles nothing by how it looks."""
     suffix = path.suffix.lower()
-    if suffix == ".json" or text.lstrip()[:1] in ("{", "["):
+    if _MARKDOWN.match(text):
+        raise SourceError(f"{where} is a table in Markdown: save it as CSV, or give one label per line")
+    script = _SCRIPT.match(text)
+    if script is not None:
+        kept = "\n" * script[0].count("\n") + text[script.end() :].rstrip().removesuffix(";")
+        reading = literals.read(kept, where, json_only=False)
+    elif suffix == ".json" or text.lstrip()[:1] in ("{", "["):
         reading = literals.read(text, where, json_only=suffix == ".json")
     elif suffix in (".yaml", ".yml") or (suffix not in _TABLES and yaml_names.looks_like(text)):
         reading = yaml_names.read(text, where)
     elif suffix == ".py" or (suffix not in _TABLES and _ASSIGNMENT.match(text)):
         reading = literals.read_module(text, where)
     else:
+        _refuse_a_single_line(text, where)
         table = tables.read(text, where, file_name=path.name, suffix=suffix, column=column)
         return table or Reading(entries=_lines(text), unquoted=True)
     if column is not None:
         raise SourceError(f"{where}: `#{column}` chooses a column of a table, such as a .csv or .tsv file, and this is none")
     return reading
+
+
+def _refuse_a_single_line(text: str, where: str) -> None:
+    if len(text.strip().splitlines()) > 1:
+        return
+    for sign, told in ((",", "commas"), (";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        count = len(text.strip().strip(sign).split(sign))
+        if count > 1:
+            raise SourceError(
+                f"{where} has one line, and {count} names in it that {told} part: put each label on a line of its own"
+            )
 
 
 def _split_column(path: Path) -> tuple[Path, str | None]:
@@ -127,6 +151,8 @@ def _read_text(path: Path, where: str) -> str:
         raise SourceError(
             f"{where} is not UTF-8{utf16}: line {line} has byte 0x{data[error.start]:02x}; give a text file, saved as UTF-8"
         ) from error
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # as an old Macintosh, and its Excel, end lines
     if not text.strip():
         raise SourceError(f"{where} is empty: give one label per class")
     if text.startswith(LFS_POINTER.decode()):

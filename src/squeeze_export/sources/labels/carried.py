@@ -18,6 +18,7 @@ _STRONG: Final = r"(?P<strong>\s*(?:[-=]>|[:,;|=)\t])\s*)"
 _FRONT: Final = re.compile(rf"(?P<number>\d{{1,9}})(?:{_STRONG}|[\s._-]+)(?P<rest>\S.*)", re.ASCII | re.DOTALL)
 _BACK: Final = re.compile(rf"(?P<rest>.*?\S)(?:{_STRONG}|[\s_-]+)(?P<number>\d{{1,9}})", re.ASCII | re.DOTALL)
 _ANYWHERE: Final = re.compile(r"(?<![^\W_])\d{1,9}(?![^\W_])")  # on its own: not the 3 of `3D printer`
+_SYNSET_ANYWHERE: Final = re.compile(rf"(?<!\w){SYNSET.pattern}(?!\w)", re.ASCII)
 _WITH_SYNSET: Final = re.compile(rf"(?P<synset>{SYNSET.pattern})(?:\s*[:,;\t]\s*|\s+)(?P<rest>\S.*)", re.ASCII | re.DOTALL)
 
 
@@ -38,6 +39,8 @@ def settle(reading: Reading, where: str) -> Reading:
     chosen = front or back
     if chosen is not None:
         reading = _placed(reading, chosen, "in front of" if front else "behind", ids, where)
+        if not ids:  # `3 n02119789 kit_fox`: the id stood behind the number
+            ids, reading = _without_synsets(reading, where)
     if front and back and _order(front) != _order(back):
         raise SourceError(
             f"{where} has a number in front of each label and one behind it, and they differ, as for class 0: "
@@ -45,7 +48,7 @@ def settle(reading: Reading, where: str) -> Reading:
         )
     if chosen is None and reading.unquoted:
         _refuse_shuffled(reading.entries, where)
-    in_order = [ids[place] for _, place in reading.entries] if ids else [label for label, _ in reading.entries]
+    in_order = [ids[place] for _, place in reading.entries] if ids else ids_in([label for label, _ in reading.entries])
     return replace(reading, notes=(*reading.notes, *unsorted_note(in_order, where)))
 
 
@@ -53,9 +56,10 @@ def _placed(reading: Reading, found: Sequence[re.Match[str] | None], ends: str, 
     """The labels without their numbers, in the numbers' order."""
     bare = next((entry for entry, match in zip(reading.entries, found, strict=True) if match is None), None)
     if bare is not None:
+        header = ". Is it the header of a table? Then leave that line out" if bare == reading.entries[0] else ""
         raise SourceError(
             f"{where}, {bare[1]}: {shown(bare[0])} has no number {ends} it, as most other labels have. Give every label its "
-            "class's number, or none"
+            f"class's number, or none{header}"
         )
     matched = [(match, place) for match, (_, place) in zip(found, reading.entries, strict=True) if match is not None]
     by_id = min(matched, key=lambda row: ids[row[1]])[0]["rest"] if ids else None
@@ -64,6 +68,12 @@ def _placed(reading: Reading, found: Sequence[re.Match[str] | None], ends: str, 
     entries = by_index(rows, where, f" ({ends} each label{sorted_by})")
     note = f"{where}: the number {ends} each label was taken for its class's index: class {first_names(entries)}."
     return replace(reading, entries=entries, placed=True, notes=(*reading.notes, note))
+
+
+def ids_in(labels: Sequence[str]) -> tuple[str, ...]:
+    """ImageNet's id of each class, wherever it stands in the label, `dog (n02084071)`; nothing unless each label has one."""
+    found = [_SYNSET_ANYWHERE.findall(label) for label in labels]
+    return tuple(ids[0] for ids in found) if all(len(ids) == 1 for ids in found) else ()
 
 
 def unsorted_note(synsets: Sequence[str], where: str) -> tuple[str, ...]:

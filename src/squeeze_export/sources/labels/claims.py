@@ -17,7 +17,7 @@ from squeeze_export.sources.labels.entries import SYNSET, bare_number, check, fi
 
 NO_LABELS: Final = (
     'this model has no labels: an app can only show "class 0", "class 1", … Labels stand inside every artifact and are proven '
-    "there. To add them later, run this export again with --labels FILE --force."
+    "there. To add them later, run this export again with --labels FILE and --force."
 )
 _PLACEHOLDER: Final = re.compile(r"LABEL_\d+")
 

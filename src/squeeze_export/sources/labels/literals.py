@@ -6,10 +6,12 @@ import ast
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.errors import SourceError
-from squeeze_export.sources.labels.entries import SYNSET, Entry, Reading, by_index
+from squeeze_export.sources.labels import tables
+from squeeze_export.sources.labels.entries import SYNSET, Entry, Reading, by_index, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +63,29 @@ def of_value(value: object, where: str) -> Reading:
     raise SourceError(f"{where} holds a {type(value).__name__}: {_SHAPES}")
 
 
+def _records(items: Sequence[object], where: str) -> Reading | None:
+    """A list of objects, `[{"id": 3, "name": "cat"}]`, or of lists, `[[3, "cat"]]`, read as a table; None for others."""
+    if items and all(isinstance(item, Mapping) for item in items):
+        objects = [item for item in items if isinstance(item, Mapping)]
+        keys = [key for key in objects[0] if all(_is_cell(item.get(key)) for item in objects)]
+        if not keys or len({str(key).lower() for key in keys}) < len(keys):
+            return None
+        return tables.of_records([tuple(str(item[key]) for key in keys) for item in objects], _lower(keys), where)
+    if items and all(isinstance(item, list | tuple) and all(map(_is_cell, item)) for item in items):
+        rows = [tuple(map(str, item)) for item in items if isinstance(item, list | tuple)]
+        counted = any(isinstance(cell, int) for item in items if isinstance(item, list | tuple) for cell in item)
+        return tables.of_records(rows, None, where) if counted and len({len(row) for row in rows}) == 1 else None
+    return None
+
+
+def _lower(keys: Sequence[object]) -> tuple[str, ...]:
+    return tuple(str(key).lower() for key in keys)
+
+
+def _is_cell(value: object) -> bool:
+    return isinstance(value, str) or _is_whole(value)
+
+
 def _unique(pairs: list[tuple[str, object]], where: str) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
@@ -70,21 +95,29 @@ def _unique(pairs: list[tuple[str, object]], where: str) -> dict[str, object]:
 
 
 def _agreeing(value: Mapping[str, object], keys: Sequence[str], where: str) -> Reading:
-    """What stands under the first key; SourceError where another orders the same names differently."""
+    """What stands under the first key; SourceError where another orders the same names differently, or has as many others."""
     first = of_value(value[keys[0]], f"{where}, {keys[0]}")
     names = [label for label, _ in first.entries]
+    told: list[str] = []
     for key in keys[1:]:
         try:
             theirs = [label for label, _ in of_value(value[key], f"{where}, {key}").entries]
         except SourceError:
             continue  # such as a label2id that has lost the second of two equal labels: it is not needed
-        if theirs != names and sorted(theirs) == sorted(names):
+        if theirs == names:
+            continue
+        if sorted(theirs) == sorted(names):
             place = next(index for index, label in enumerate(names) if theirs[index] != label)
             raise SourceError(
                 f"{where} contradicts itself: class {place} is {names[place]!r} in {keys[0]} and {theirs[place]!r} in {key}. "
                 "Leave only the right one"
             )
-    return first
+        if len(theirs) == len(names):
+            raise SourceError(
+                f"{where} has {len(names)} labels under {keys[0]} and others under {key}: leave only the right ones"
+            )
+        told.append(f"{where}: the {len(names)} names under {keys[0]} were taken for labels, not the {len(theirs)} under {key}.")
+    return replace(first, notes=(*first.notes, *told))
 
 
 def _python_pairs(text: str, where: str, *, told: bool) -> tuple[list[Pair], bool] | None:
@@ -145,8 +178,11 @@ def _inside(pairs: list[Pair], where: str) -> list[Pair]:
 
 
 def _of_pairs(pairs: Sequence[Pair], listed: bool, where: str) -> Reading:
-    if not listed and pairs and all(isinstance(key, str) and _is_whole(value) for key, value, _ in pairs):
-        # {"cat": 0}: torchvision's class_to_idx, Hugging Face's label2id.
+    records = _records([value for _, value, _ in pairs], where) if listed else None
+    if records is not None:
+        return records
+    if not listed and _is_name_to_index(pairs):
+        # {"cat": 0} or {"cat": "0"}: torchvision's class_to_idx, Hugging Face's label2id.
         rows = [(str(value), str(key), place.replace("index ", "label ")) for key, value, place in pairs]
         return Reading(entries=by_index(rows, where), placed=True)
     # {"0": ["n01440764", "tench"]}: Keras's imagenet_class_index.json.
@@ -161,6 +197,15 @@ def _of_pairs(pairs: Sequence[Pair], listed: bool, where: str) -> Reading:
         entries: tuple[Entry, ...] = tuple((str(value).strip(), place) for _, value, place in named)
         return Reading(entries=entries)
     return Reading(entries=by_index([(str(key), str(value), place) for key, value, place in named], where), placed=True)
+
+
+def _is_name_to_index(pairs: Sequence[Pair]) -> bool:
+    if not pairs or not all(isinstance(key, str) for key, _, _ in pairs):
+        return False
+    if all(_is_whole(value) for _, value, _ in pairs):
+        return True
+    named = not any(is_number(str(key)) for key, _, _ in pairs)
+    return named and all(isinstance(value, str) and is_number(value) for _, value, _ in pairs)
 
 
 def _second(value: object) -> object:

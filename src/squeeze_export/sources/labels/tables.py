@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from squeeze_export.sources.labels.entries import SYNSET, WHOLE, Entry, Reading,
 LABEL_COLUMNS: Final = ("label", "labels", "name", "class_name", "class", "simple", "lemma", "description", "synset", "wnid")
 INDEX_COLUMNS: Final = ("index", "class_index", "class_id", "id")
 
+_TOLD_SIGN: Final = re.compile(r'"?sep=(\\t|.)"?\r?\n')  # Excel: what parts the cells of the lines below
 # Names that can only mean the index of a class, before names that may mean the number of a row; then any column at all.
 _CLASS_INDEX: Final = (
     "index", "class_index", "class_idx", "class_id", "classid", "class_no", "class_number",
@@ -28,10 +30,14 @@ _HEADER: Final = frozenset({*LABEL_COLUMNS, *_CLASS_INDEX, *_ROW_INDEX, *_EITHER
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """Rows of one width with their lines; `header` in lower case, or None. `where`: the file as an error names it."""
+    """Rows of one width with their lines; `header` in lower case, or None.
+
+    `where`: the file as an error names it; `row`: what it calls a row, a line of text or an index of a list.
+    """
 
     where: str
     file_name: str
+    row: str = "line"
     header: tuple[str, ...] | None
     rows: tuple[tuple[int, tuple[str, ...]], ...]
 
@@ -65,10 +71,20 @@ def read(text: str, where: str, *, file_name: str, suffix: str, column: str | No
     return _with_header(table, column)
 
 
+def of_records(records: Sequence[tuple[str, ...]], header: tuple[str, ...] | None, where: str) -> Reading:
+    """Read a list's objects or lists as a table's rows: `header` are the keys of the objects, in lower case."""
+    rows = tuple((index, tuple(cell.strip() for cell in record)) for index, record in enumerate(records))
+    table = _Table(where=where, file_name=where, row="index", header=header, rows=rows)
+    return _headless(table) if header is None else _with_header(table, None)
+
+
 def _rows(text: str, where: str, suffix: str, column: str | None) -> list[tuple[int, tuple[str, ...]]] | None:
     """The rows, parted by the sign that gives each the same number of cells; the ending says which is tried first."""
     is_table = suffix in (".csv", ".tsv")
     signs = {".csv": ",;\t|", ".tsv": "\t;,|"}.get(suffix, "\t;|,")
+    told = _TOLD_SIGN.match(text)
+    if told is not None:
+        signs = told[1].replace("\\t", "\t")
     fitting = []
     for sign in signs:
         try:
@@ -94,13 +110,18 @@ def _rows(text: str, where: str, suffix: str, column: str | None) -> list[tuple[
 
 
 def _parted(text: str, sign: str, where: str) -> list[tuple[int, tuple[str, ...]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
+    lines = io.StringIO(text, newline="")
+    told = _TOLD_SIGN.match(text)
+    if told is not None:
+        lines.seek(told.end())
+    reader = csv.reader(lines, delimiter=sign, strict=True)
+    before = int(told is not None)
     rows: list[tuple[int, tuple[str, ...]]] = []
     try:
         for row in reader:
-            rows.append((reader.line_num, tuple(cell.strip() for cell in row)))  # noqa: PERF401 (line_num changes with each row)
+            rows.append((reader.line_num + before, tuple(cell.strip() for cell in row)))  # noqa: PERF401 (line_num changes with each row)
     except csv.Error as error:
-        raise SourceError(f"{where}, line {reader.line_num}: {error}") from error
+        raise SourceError(f"{where}, line {reader.line_num + before}: {error}") from error
     return rows
 
 
@@ -149,8 +170,8 @@ def _headless(table: _Table) -> Reading:
         return Reading(entries=_column(table, 0), unquoted=True)
     if len(words) != 1:
         raise SourceError(
-            f"{table.where}, line {table.rows[0][0]}: {table.width} columns and no header row that names them: add one with "
-            f"{INDEX_COLUMNS[0]!r} and {LABEL_COLUMNS[0]!r}"
+            f"{table.where}, {table.row} {table.rows[0][0]}: {table.width} columns and no header row that names "
+            f"them: add one with {INDEX_COLUMNS[0]!r} and {LABEL_COLUMNS[0]!r}"
         )
     counting = [position for position in whole if _first_of(columns[position]) is not None]
     index = _the_one(table, counting) if counting else whole[0] if whole else None
@@ -206,8 +227,8 @@ def _the_one(table: _Table, counting: Sequence[int]) -> int:
         line, cells = table.rows[row]
         raise SourceError(
             f"{table.where}: the columns {table.name(counting[0])} and {table.name(other)} both count the classes, and they "
-            f"differ: {cells[counting[0]]} and {cells[other]} in line {line}. Leave only the one that is the class's index, or "
-            f"call it {_CLASS_INDEX[1]!r}"
+            f"differ: {cells[counting[0]]} and {cells[other]} in {table.row} {line}. Leave only the one that is the "
+            f"class's index, or call it {_CLASS_INDEX[1]!r}"
         )
     return counting[0]
 
@@ -250,4 +271,4 @@ def _taken(table: _Table, labels: int, index: int | None, synsets: Sequence[int]
 
 
 def _column(table: _Table, position: int) -> tuple[Entry, ...]:
-    return tuple((row[position], f"line {line}") for line, row in table.rows)
+    return tuple((row[position], f"{table.row} {line}") for line, row in table.rows)

@@ -41,7 +41,7 @@ def test_the_checkpoint_of_the_imagenet_example(tmp_path):
     }
     loaded = load(saved(tmp_path / "model_best.pth.tar", content))
     assert holds(loaded, state_of())
-    assert loaded.notes == ()
+    assert loaded.notes == ("The weights are those under 'state_dict.module' of the checkpoint.",)
 
 
 @pytest.mark.parametrize("averaged", ["state_dict_ema", "model_ema", "ema", "ema_state_dict", "params_ema"])
@@ -93,7 +93,7 @@ def test_only_what_fits_is_taken_of_several(tmp_path):
     content = {"state_dict": {"conv1.weight": torch.zeros(3, 3)}, "student": state_of(), "generator": {"a": torch.zeros(2)}}
     loaded = load(saved(tmp_path / "x.pt", content))
     assert holds(loaded, state_of())
-    assert loaded.notes == ()
+    assert loaded.notes == ("The weights are those under 'student' of the checkpoint.",)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,10 @@ def test_a_lightning_checkpoint_with_its_losses_and_classes(tmp_path):
     }
     loaded = load(saved(tmp_path / "epoch=3.ckpt", content))
     assert holds(loaded, state_of())
-    assert loaded.notes == ("Left out, as no weights of the network: criterion.weight, train_acc.tp.",)
+    assert loaded.notes == (
+        "Left out, as no weights of the network: criterion.weight, train_acc.tp.",
+        "The weights are those under 'state_dict.model' of the checkpoint.",
+    )
     assert loaded.label_claims == {"class_names": ["cat", "dog", "eel"]}
 
 
@@ -133,9 +136,9 @@ def test_parts_that_change_the_answers_are_not_left_out(tmp_path):
     on_top = {**state_of(prefix="net."), "fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}
     refused(saved(tmp_path / "a.pt", on_top), "fc.weight (2, 3) is a further layer that takes the network's 3 outputs")
     within = {**state_of(), "features.3.se.fc1.weight": torch.zeros(2, 128)}
-    refused(saved(tmp_path / "b.pt", within), "unexpected features.3.se.fc1.weight (2, 128)")
+    refused(saved(tmp_path / "b.pt", within), "holds all 52 weights", "no place for: features.3.se.fc1.weight (2, 128)")
     in_front = {**state_of(), "stn.weight": torch.zeros(2)}
-    refused(saved(tmp_path / "c.pt", in_front), "unexpected stn.weight (2,)")
+    refused(saved(tmp_path / "c.pt", in_front), "no place for: stn.weight (2,)")
 
 
 def test_a_normalisation_in_the_model_is_told_with_its_numbers(tmp_path):
@@ -181,7 +184,7 @@ def test_pruned_weights_are_multiplied_with_their_masks(tmp_path):
     assert torch.equal(loaded.state["features.0.weight"], pruned.features[0].weight)
     assert torch.equal(loaded.state["features.3.squeeze.bias"], pruned.features[3].squeeze.bias)
     assert (loaded.state["features.0.weight"] == 0).float().mean() == pytest.approx(0.5, abs=0.01)
-    assert loaded.notes == ("2 pruned weights were multiplied with their masks (such as features.0.weight).",)
+    assert loaded.notes[0] == "2 pruned weights were multiplied with their masks (such as features.0.weight)."
     state["features.0.weight_mask"] = torch.ones(3)
     refused(saved(tmp_path / "odd.pt", state), "values of shape (64, 3, 3, 3) and a mask of shape (3,)")
 
@@ -226,7 +229,14 @@ def test_a_missing_bias_of_the_head_is_zero_and_any_other_is_missing(tmp_path):
     assert torch.equal(loaded.state["classifier.1.bias"], torch.zeros(3))
     assert loaded.notes == ("classifier.1.bias is not in the file: it is taken as zero, as of a last layer without bias.",)
     del state["features.0.bias"]
-    refused(saved(tmp_path / "y.pt", state), "missing features.0.bias")
+    refused(saved(tmp_path / "y.pt", state), "1 missing: features.0.bias (64,)")
+    del state["classifier.1.weight"]
+    refused(saved(tmp_path / "z.pt", state), "3 missing", "classifier.1.weight (classes, 512, 1, 1)")
+
+
+def test_names_that_were_changed_are_shown_beside_those_that_are_missing(tmp_path):
+    state = {name.replace("expand", "grow"): value for name, value in state_of().items()}
+    refused(saved(tmp_path / "x.pt", state), "32 missing: features.3.expand1x1", "32 not the network's: features.10.grow1x1")
 
 
 @pytest.mark.parametrize("form", ["zip", "protocol 4", "protocol 1", "stream", "bare pickle", "numpy"])
@@ -251,7 +261,7 @@ def test_every_way_of_saving_gives_the_same(tmp_path, form):
     loaded = load(path)
     assert holds(loaded, state)
     assert loaded.label_claims == {"class_to_idx": {"cat": 0, "dog": 1, "eel": 2}}
-    assert loaded.notes == ()
+    assert loaded.notes == ("The weights are those under 'model' of the checkpoint.",)
 
 
 def test_tensors_that_share_a_storage_are_each_themselves(tmp_path):

@@ -32,7 +32,7 @@ from tests.unit.sources.checkpoints.checkpoints import holds, load, refused, sav
         ("a.bin", b"\x08\x08\x12\x07pytorch\x1a\x052.0.0" + bytes(90), ["an ONNX model"]),
         ("a.mlmodel", b"\x08\x06\x12\x86\x05\x0a" + bytes(90), ["a Core ML model"]),
         ("saved_model.pb", b"\x08\x01\x12\x90\x05\x0a" + bytes(90), ["a TensorFlow graph"]),
-        ("a.pth", gzip.compress(bytes(200)), ["compressed by gzip", "Unpack it"]),
+        ("a.pth", gzip.compress(bytes(200), mtime=0), ["compressed by gzip", "Unpack it"]),
         ("a.npy", b"\x93NUMPY\x01\x00" + bytes(90), ["one NumPy array"]),
         ("a.gguf", b"GGUF" + bytes(90), ["a GGUF file"]),
         ("a.onnx", b"x", ["'.onnx'", "an ONNX model", ".safetensors"]),

@@ -80,6 +80,15 @@ SHUFFLED = {
     "flow.yml": "names: {3: cat, 1: dog,\n  0: 'car', 2: \"bus\"}\n",
     "top.yaml": numbered("{name}: {i}"),
     "yaml.txt": "names:\n" + numbered("  {i}: {name}"),
+    "excel.csv": "sep=;\r\nidx;label\r\n" + numbered("{i};{name}"),
+    "strings.json": json.dumps({CLASSES[i]: str(i) for i in (3, 1, 0, 2)}),
+    "records.json": json.dumps([{"id": i, "name": CLASSES[i]} for i in (3, 1, 0, 2)]),
+    "rows.json": json.dumps([[CLASSES[i], i] for i in (3, 1, 0, 2)]),
+    "rows.py": "ROWS = [" + numbered("({i}, '{name}'),") + "]",
+    "mac.txt": numbered("{i} {name}").replace("\n", "\r"),
+    "mac.csv": "idx,label\r" + numbered("{i},{name}").replace("\n", "\r"),
+    "id_behind.txt": numbered("{i} n0000000{i} {name}"),
+    "script.js": "// made by\nexport const LABELS = {" + numbered(" {i}: '{name}',") + "};\n",
 }
 
 
@@ -97,6 +106,8 @@ PLAIN = {
     "module.txt": "CLASSES = ['car', 'dog', 'bus', 'cat']\n",
     "held.json": '{"labels": ["car", "dog", "bus", "cat"], "version": 2}',
     "data.yaml": "names: ['car', dog, \"bus\", cat]\n",
+    "script.ts": "const LABELS: string[] = ['car', 'dog', 'bus', 'cat'];\n",
+    "node.js": 'module.exports = ["car", "dog", "bus", "cat"]\n',
     "block.yaml": "nc: 4\nnames:\n- car\n- dog\n- bus  # big\n- cat\n",
     "items.txt": "- car\n- dog\n- bus\n- cat\n",
     "coco.names": "car\ndog\nbus\ncat\n",
@@ -162,6 +173,10 @@ def test_what_was_decided_is_said(tmp_path):
     assert "in the order of their ids" in alone.notes[0]
     devkit = read_labels(write(tmp_path, "l.txt", "n00000002 0 car\nn00000001 1 dog\n"), 2)
     assert devkit.names == ("car", "dog") and "in another (first at n00000001)" in devkit.notes[2]
+    behind = read_labels(write(tmp_path, "l.txt", "car (n00000002)\ndog (n00000001)\n"), 2)
+    assert behind.names[0] == "car (n00000002)" and "in another (first at n00000001)" in behind.notes[0]
+    held = read_labels(write(tmp_path, "l.json", '{"labels": ["car", "dog"], "categories": ["thing"]}'), 2)
+    assert held.names == ("car", "dog") and "2 names under labels were taken for labels, not the 1 under cat" in held.notes[0]
     assert read_labels(write(tmp_path, "l.txt", "car\ndog\n"), 2).notes == ()
     assert read_labels(write(tmp_path, "l.csv", "index,label\n1,dog\n0,car\n"), 2).notes == ()
 
@@ -224,6 +239,15 @@ REFUSED = [
     ("l.yaml", "names: [a, b\n", ["line 2", "not YAML"]),
     ("l.yaml", "nc: 2\nnames: [a, b, c]\n", ["nc: 2 (line 1)", "names 3 classes"]),
     ("l.yaml", "names: [a, b, c]\nclasses: [d, e, f]\n", ["under classes and under names"]),
+    ("l.csv", "a,b,c\n", ["one line", "3 names", "commas", "line of its own"]),
+    ("l.txt", "a;b;c", ["one line", "3 names", "semicolons"]),
+    ("l.txt", "a", ["has 1 label, the model has 3 classes"]),
+    ("l.csv", "sep=;\nidx;label\n0;a\n1;b\nx;c\n", ["line 5", "'x' is no class index"]),
+    ("l.md", "| idx | label |\n| --- | --- |\n| 0 | a |\n", ["table in Markdown"]),
+    ("l.txt", "index label\n0 a\n1 b\n2 c\n", ["header of a table? Then leave that line out"]),
+    ("l.json", '{"labels": ["a", "b", "c"], "classes": ["d", "e", "f"]}', ["under classes and others under labels"]),
+    ("l.json", '[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "c"}]', ["from 1 to 3", "index 0"]),
+    ("l.json", '[[1, "a"], [0, "b"], [1, "c"]]', ["index 1 is given by index 0 and by index 2"]),
     ("l.html", "<!DOCTYPE html>\n<html>", ["HTML page"]),
     ("l.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n", ["git lfs pull"]),
     ("l.txt", "background\na\nb\nc\n", ["4 labels", "'background' (line 1)", "leave it out"]),
