@@ -17,10 +17,13 @@ from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.files.litter import without
+from squeeze_export.files.written import LIST, changed
 
 LABELS: Final = "labels.txt"
 PARITY: Final = "parity.json"
 GOLDEN: Final = "golden"
+
+_LISTED: Final = 5
 
 
 def artifact_path(name: str, key: ArtifactKey, keys: Collection[ArtifactKey], suffix: str) -> str:
@@ -88,6 +91,14 @@ def check_destination(output: Path, name: str, *, force: bool) -> None:
         raise UsageError(
             f"{final} holds files but no {MANIFEST}: it is not a bundle, so --force does not replace it. Move it away first."
         )
+    for project in sorted(path.parent for path in final.glob(f"*/{LIST}")):
+        files = changed(project)
+        if files:
+            shown = ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if files[_LISTED:] else "")
+            raise UsageError(
+                f"The app project {project} was changed since it was made ({shown}), and --force would delete that. Move the "
+                "project away first, or choose another --output or --name."
+            )
 
 
 @contextlib.contextmanager

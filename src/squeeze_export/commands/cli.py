@@ -180,6 +180,8 @@ app.command(cls=given_once.Command)(schema_command.schema)
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit code; no traceback for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["export"]:  # the command that stands for itself may also be named
+        arguments = arguments[1:]
     # The parser may be what fails, so these two are looked for without it; behind "--" there are no options.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     verbose, as_json = bool({"--verbose", "-v"} & {*options}), "--json" in options

@@ -14,7 +14,7 @@ from squeeze_export.errors import UsageError
 @takes("starter")
 def starter(
     platform: Annotated[str, typer.Argument(metavar="android|ios", help="Which kind of project.")],
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-random.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, such as dist/squeezenet1_1-demo.")],
     **given: Any,
 ) -> None:
     """Make an Android or iOS project around an artifact of a finished bundle.

@@ -15,8 +15,8 @@ SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
 
 _AS: Final = "As in an export"
-_PICTURES: Final = (
-    "Pictures with a labels.tsv (columns file and class_index), a folder per class, or the generated demo pictures."
+_IMAGES: Final = (
+    "Images with a labels.tsv (columns file and class_index), a folder per class, or the generated demo images."
 )
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -27,7 +27,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         heading=WHAT,
         request_field="targets",
         help={
-            "export": "coreml, tflite, torchscript, onnx, or all (but onnx); with commas.",
+            "export": "coreml, tflite, torchscript, onnx, or all (the first three); several with commas.",
             "ladder": f"{_AS}; default all (not onnx).",
         },
     ),
@@ -38,11 +38,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         heading=WHAT,
         request_field="precisions",
         help=both(
-            "fp32, fp16, int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), int8-dynamic, int8-weights, int4-mixed; "
-            "for Core ML pal8, pal6, pal4, pal3, pal2, sparse, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many "
-            "bytes: coreml=auto:490KB); or ladder for all but auto; for every target or one (coreml=fp32). "
-            "Several, repeated or with commas (coreml=fp16,auto:450KB,auto:490KB), give an artifact each. Default: fp16 for "
-            "Core ML, else fp32.",
+            "Default: fp16 for Core ML, else fp32. Also int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), int8-dynamic, "
+            "int8-weights, int4-mixed; for Core ML pal8, pal6, pal4, pal3, pal2 (2^N values per layer), sparse, sparse-pal6, "
+            "sparse-pal4 and auto:SIZE (the best within so many bytes: coreml=auto:490KB). ladder: all but auto. For every "
+            "target, or for one (coreml=fp32). Several, repeated or with commas (coreml=fp16,auto:490KB), give an artifact each.",
             f"{_AS}, repeatable, such as coreml=ladder,auto:490KB; default ladder.",
         ),
     ),
@@ -52,10 +51,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="DIR",
         heading=WHAT,
         request_field="calibration",
-        form='calibration="photos", a folder of pictures',
+        form='calibration="photos", a folder of images',
         help=both(
-            "Unlabelled pictures by which int8 and compressed weights are chosen, some hundred; default: drawn demo pictures.",
-            "Unlabelled pictures for int8 and compressed weights, as in an export.",
+            "Unlabelled images by which int8 and compressed weights are chosen, some hundred; default: generated demo images.",
+            "Unlabelled images for int8 and compressed weights, as in an export.",
         ),
     ),
     Option(
@@ -68,7 +67,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
             "export": "Refuse (exit code 5) artifacts whose top-1 is lower than the reference's by more, such as 1.0, on "
             "--images: by their labels if they have some (labels.tsv, or a folder per class), else by agreement with the "
             "reference.",
-            "ladder": "Mark rungs whose top-1 is lower than the reference's by more, such as 1.0.",
+            "ladder": "Mark artifacts whose top-1 is lower than the reference's by more, such as 1.0.",
             "evaluate": "Exit code 5 where an artifact's top-1 is lower than the reference's by more, such as 1.0.",
         },
     ),
@@ -79,10 +78,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         heading=WHAT,
         form="min_accuracy=60.0",
         help={
-            "export": "Refuse artifacts (exit code 5), or a reference (3), whose top-1 is lower, such as 60, on "
-            "labelled --images.",
-            "ladder": "Mark rungs whose top-1 is lower, such as 60; exit code 3 where the reference's is.",
-            "evaluate": "Exit code 5 where an artifact's top-1 is lower, 3 where the reference's is, such as 60.",
+            "export": "At least so much top-1 on labelled --images, such as 60; refuses artifacts with less (exit code 5), and a "
+            "source model with less (3).",
+            "ladder": "Mark artifacts with less top-1, such as 60; exit code 3 where the source model has less.",
+            "evaluate": "At least so much top-1, such as 60; exit code 5 where an artifact has less, 3 where the source model has.",
         },
     ),
     Option(
@@ -132,7 +131,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
             "export": "A PyTorch or safetensors checkpoint; the demo's printed characters (default); torchvision's; or random "
             "ones.",
             "ladder": f"{_AS}; default demo.",
-            "evaluate": "The bundle's own weights, for the reference beside it.",
+            "evaluate": "The checkpoint that the bundle was exported from: needed where its weights came from a file.",
         },
     ),
     Option(
@@ -172,14 +171,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         heading=INPUT,
         wants='a whole number or "HEIGHTxWIDTH"',
         also="whole",
-        help=both("Height and width of the crop; default 224.", f"{_AS}; default 224."),
+        help=both("Height and width of the crop; default: the preset's (224, caffe 227).", f"{_AS}; default: the preset's."),
     ),
     plain("preprocessing", "text", INPUT, both(*["torchvision (default), caffe or inception."] * 2), "PRESET"),
     plain(
         "resize",
         "whole",
         INPUT,
-        both("Short side before the crop; default by preset.", "Short side before the crop, as in an export."),
+        both("Short side before the crop; default: the preset's share of the crop (256 for 224).", "Short side before the crop, as in an export."),
         "N",
     ),
     Option(
@@ -246,10 +245,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         kind="path",
         metavar="DIR",
         heading=INPUT,
-        form='images="photos", a folder of pictures',
+        form='images="photos", a folder of images',
         help={
-            "export": "Pictures for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
-            "All of them for --max-accuracy-drop.",
+            "export": "Images for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
+            "--max-accuracy-drop and --min-accuracy use all of them.",
         },
     ),
     Option(
@@ -295,7 +294,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         kind="switch",
         heading=OUTPUT,
         form="force=True",
-        help=both("Replace a bundle that stands there.", "Replace a bundle and a ladder that stand there."),
+        help=both("Replace an existing bundle, unless an app project in it was changed.", "Replace an existing bundle and its ladder."),
     ),
     Option(
         name="allow_unproven",
@@ -317,7 +316,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
             "what is missing."
         },
     ),
-    plain("images", "path", MEASURE, measured(_PICTURES), "DIR|demo", required=True),
+    plain("images", "path", MEASURE, measured(_IMAGES), "DIR|demo", required=True),
     plain("no_reference", "switch", MEASURE, {"evaluate": "Do without the reference."}),
     plain("limit", "whole", MEASURE, measured("At most N images, evenly spread; of the demo the first N, default 2000."), "N"),
     plain("runs", "whole", MEASURE, {"ladder": "A time is the median of N executions."}, "N", default=50),
@@ -331,7 +330,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         },
         "N",
     ),
-    plain("no_cache", "switch", MEASURE, measured("Neither use nor keep what was computed.")),
+    plain("no_cache", "switch", MEASURE, measured("Neither use nor keep answers that were computed before.")),
     plain(
         "witness",
         "switch",
@@ -357,8 +356,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "text",
         STARTER,
         {
-            "starter": "Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: the target's "
-            "default, else the first asked for."
+            "starter": "Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: fp16 for Core ML, "
+            "else fp32; without that the first of the export."
         },
         "PRECISION",
     ),

@@ -11,6 +11,7 @@ from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactK
 from squeeze_export.contracts.request_types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
 from squeeze_export.contracts.source import ModelName
+from squeeze_export.errors import UsageError
 
 if TYPE_CHECKING:
     pass
@@ -24,19 +25,22 @@ STARTERS: Final[tuple[Starter, ...]] = ("android", "ios")
 class ExportRequest:
     """Everything a user can ask of one export. Paths are as given; nothing has been read yet.
 
+    The fields are the options of the command line, in docs/reference/options.md with their values. Size of the input, resize,
+    mean and deviation are in `preprocessing`: `spec_for("torchvision", input_size=160)` makes one; None takes torchvision's at
+    224 pixels.
+
     `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones before others.
-    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `preprocessing`: None takes torchvision's at the
-    model's usual size. `precisions` names only the targets that leave their default; several give an artifact each.
-    `images`: a folder of pictures for the golden pack; None takes the demo images. `head` "features" leaves the classifier
+    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `precisions` names only the targets that leave their default; several give an artifact each.
+    `images`: a folder of images for the golden pack; None takes the demo images. `head` "features" leaves the classifier
     away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
     folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
-    could not be executed here (NOT_RUN). `calibration`: a folder of pictures for the precisions that need some; None draws the
-    demo's. `size_budgets`: the bytes that a package of the precision "auto" may have; several give an artifact each.
+    could not be executed here (NOT_RUN). `calibration`: a folder of images for the precisions that need some; None generates
+    the demo's. `size_budgets`: the bytes that a package of the precision "auto" may have; several give an artifact each.
     `starters`: the app projects to make; None makes those that the targets allow. `max_accuracy_drop`: how many points an
     artifact may be right less often than the reference, on the labels of `images` or, where they have none, taking the
     reference's best class for right; `min_accuracy`: on how many percent reference and artifacts must be right, by labels; None
-    measures nothing. `notes`: what the user must know of how
-    the wish was understood; the bundle's notes begin with them. `keep_going`: write the artifacts that passed although others did
+    measures nothing. `notes`: sentences with which the
+    bundle's notes begin. `keep_going`: write the artifacts that passed although others did
     not; the manifest names those as missing. `head_relu`: whether a ReLU stands behind the classifier's convolution, as in
     torchvision. `reference`: a file with the user's own scores of some of `images`, which the source must give. Raises UsageError
     for a value of another type than these.
@@ -73,6 +77,11 @@ class ExportRequest:
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
         check_types(self)
+        if self.preprocessing is not None and not isinstance(self.preprocessing, PreprocessingSpec):
+            raise UsageError(
+                f"preprocessing is {self.preprocessing!r}, a {type(self.preprocessing).__name__}. Write "
+                'preprocessing=spec_for("torchvision", input_size=160), from squeeze_export.'
+            )
         for name in ("labels", "images", "output", "calibration", "reference"):
             value = getattr(self, name)
             if isinstance(value, str):

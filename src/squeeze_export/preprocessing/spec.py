@@ -48,8 +48,8 @@ LARGEST_SIDE: Final = 2048  # activations beyond this fill the memory of a phone
 def spec_for(
     preset: Preset,
     *,
-    model: ModelName,
-    input_size: tuple[int, int] | None = None,
+    model: ModelName = "squeezenet1_1",
+    input_size: int | tuple[int, int] | None = None,
     resize: int | None = None,
     color_order: ColorOrder | None = None,
     scale: float | None = None,
@@ -58,12 +58,14 @@ def spec_for(
 ) -> PreprocessingSpec:
     """Put a preset and the user's own values together; UsageError where the result could not work.
 
-    `input_size` is (height, width) of the crop. Without `resize` the short side keeps the preset's ratio to the larger
+    `input_size` is (height, width) of the crop, or one side of a square; `model` says how small it may be. Without `resize` the short side keeps the preset's ratio to the larger
     side of the crop. Given mean and std follow the resulting colour order; the preset's own stay with their colours.
     """
     if preset not in PRESETS:
         raise UsageError(f"unknown preprocessing {preset!r}: choose one of {', '.join(get_args(Preset))}")
     base = PRESETS[preset]
+    if isinstance(input_size, int):
+        input_size = (input_size, input_size)
     height, width = (base.height, base.width) if input_size is None else input_size
     if not SMALLEST_SIDE[model] <= min(height, width) or not max(height, width) <= LARGEST_SIDE:
         raise UsageError(

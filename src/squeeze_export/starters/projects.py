@@ -26,6 +26,7 @@ from squeeze_export.contracts.artifact import DEFAULT_PRECISION, PIXELS_IN, Targ
 from squeeze_export.contracts.request import STARTERS, Starter
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.files.litter import ignored, without
+from squeeze_export.files.written import write_list
 from squeeze_export.starters import names as starter_names
 from squeeze_export.starters.template import Copies, Template, Variant, fed_targets, read_template, targets_of, template_root
 
@@ -81,6 +82,7 @@ def render(
             if source.is_dir():
                 _render_folder(source, "", stage, described.verbatim, context)
         _copy_parts(bundle, manifest, record, described.copies, stage, context)
+        write_list(stage)
         for path in (stage, *stage.rglob("*")):
             path.chmod(0o755 if path.is_dir() or _is_script(path) else 0o644)
         stage.rename(destination)  # replaces an empty folder, fails on any other

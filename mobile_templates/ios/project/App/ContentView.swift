@@ -36,7 +36,7 @@ struct ContentView: View {
         }
         .padding()
       }
-      .navigationTitle(model.bundled?.contract.name ?? "Classifier")
+      .navigationTitle(appName)
       .toolbar {
         Button {
           showsSelfCheck = true
@@ -55,6 +55,10 @@ struct ContentView: View {
       .task(id: selection) { await load(selection) }
       .task(id: model.units) { await model.classify() }
     }
+  }
+
+  private var appName: String {
+    Bundle.main.object(forInfoDictionaryKey: "CFBundleDisplayName") as? String ?? "Classifier"
   }
 
   private var sources: some View {
