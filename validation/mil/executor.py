@@ -23,8 +23,9 @@ Arithmetic = Literal["emulate", "exact"]
 # These give back values that they were given: there is nothing to round.
 _SELECTING: Final = frozenset(
     (
-        *("concat", "expand_dims", "identity", "max_pool", "relu", "reshape", "reverse", "slice_by_index", "slice_by_size"),
-        *("split", "squeeze", "stack", "transpose"),
+        *("concat", "expand_dims", "gather", "gather_along_axis", "identity", "max_pool", "pixel_shuffle", "relu", "reshape"),
+        *("reverse", "slice_by_index", "slice_by_size", "split", "squeeze", "stack", "thresholded_relu", "tile", "transpose"),
+        "upsample_nearest_neighbor",
     )
 )
 

@@ -45,12 +45,14 @@ def expand_dims(a: Arguments) -> torch.Tensor:
 
 
 def concat(a: Arguments) -> torch.Tensor:
-    """Joined along `axis`."""
+    """Joined along `axis`, one after the other, or interleaved: the first of each, then the second of each."""
     import torch
 
-    if a.flag("interleave"):
-        raise UnsupportedOperationError("concat with interleave")
-    return torch.cat(a.tensors("values"), a.integer("axis", 0))
+    values, axis = a.tensors("values"), a.integer("axis", 0)
+    if not a.flag("interleave"):
+        return torch.cat(values, axis)
+    axis %= values[0].dim()
+    return torch.stack(values, axis + 1).flatten(axis, axis + 1)
 
 
 def stack(a: Arguments) -> torch.Tensor:
@@ -58,6 +60,44 @@ def stack(a: Arguments) -> torch.Tensor:
     import torch
 
     return torch.stack(a.tensors("values"), a.integer("axis", 0))
+
+
+def tile(a: Arguments) -> torch.Tensor:
+    """Repeated whole, `reps` times along each axis."""
+    return a.tensor("x").repeat(a.ints("reps"))
+
+
+def gather(a: Arguments) -> torch.Tensor:
+    """The parts of x along `axis` that the indices name, in the shape of the indices; up to iOS16 negative ones from the end."""
+    if a.integer("batch_dims", 0) != 0:
+        raise UnsupportedOperationError("gather with batch_dims")
+    x = a.tensor("x")
+    axis, indices = a.integer("axis", 0) % x.dim(), _indices(a)
+    return x.index_select(axis, indices.reshape(-1)).reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
+
+
+def gather_along_axis(a: Arguments) -> torch.Tensor:
+    """At each place the element of x that the index there names along `axis`; up to iOS16 negative ones from the end."""
+    x = a.tensor("x")
+    return x.gather(a.integer("axis", 0) % x.dim(), _indices(a))
+
+
+def _indices(a: Arguments) -> torch.Tensor:
+    """The indices along `axis`, none negative. From iOS17 on, where `validate_indices` exists, negative ones have no meaning."""
+    indices, size = a.tensor("indices").long(), a.tensor("x").shape[a.integer("axis", 0)]
+    negative = indices < 0
+    if not bool(negative.any()):
+        return indices
+    if a.optional("validate_indices") is not None:
+        raise UnsupportedOperationError("negative indices, which iOS17 does not define")
+    return indices.where(~negative, indices + size)
+
+
+def pixel_shuffle(a: Arguments) -> torch.Tensor:
+    """Channels (c * r * r) laid out as r x r pixels of c channels, r being `upscale_factor`."""
+    import torch
+
+    return torch.nn.functional.pixel_shuffle(a.tensor("x"), a.integer("upscale_factor", 1))
 
 
 def split(a: Arguments) -> tuple[torch.Tensor, ...]:
@@ -69,8 +109,6 @@ def split(a: Arguments) -> tuple[torch.Tensor, ...]:
 
 def slice_by_index(a: Arguments) -> torch.Tensor:
     """numpy's x[begin:end:stride] per axis; a masked end is open, a squeezed axis takes the one element at its begin."""
-    import torch
-
     x = a.tensor("x")
     rank = x.dim()
     none = [False] * rank
@@ -79,11 +117,14 @@ def slice_by_index(a: Arguments) -> torch.Tensor:
     for axis, (begin, end, stride) in enumerate(zip(a.ints("begin"), a.ints("end"), strides, strict=True)):
         size = x.shape[axis]
         if squeezed[axis]:
-            kept = [begin % size]
-        else:
-            kept = list(range(size))[None if open_begin[axis] else begin : None if open_end[axis] else end : stride]
-        if kept != list(range(size)):
-            x = x.index_select(axis, torch.tensor(kept, dtype=torch.int64))
+            x = x.narrow(axis, begin % size, 1)
+            continue
+        kept = range(size)[None if open_begin[axis] else begin : None if open_end[axis] else end : stride]
+        if stride < 0:  # torch's slices only go forwards
+            x, kept = x.flip(axis), range(size - 1 - kept.start, size - 1 - kept.stop, -kept.step)
+        if len(kept) != size:
+            x = x.narrow(axis, kept.start if kept else 0, kept[-1] + 1 - kept.start if kept else 0)
+            x = x[(slice(None),) * axis + (slice(None, None, kept.step),)]
     return x.reshape([size for axis, size in enumerate(x.shape) if not squeezed[axis]])
 
 

@@ -1,0 +1,1 @@
+"""The MIL operations, a module for each kind; `ops.OPERATIONS` is the one table of them."""
