@@ -1,5 +1,5 @@
-"""Rewrite what is generated (`python -m tests.generate`): the JSON schema, the table of tolerances, and with --readme what the
-pages' commands print (some minutes). Tests hold the copies to it.
+"""Rewrite what is generated (`python -m tests.generate`): JSON schemas, tables of options, tolerances and MIL operations; with
+--readme also what the pages' commands print (some minutes, with this machine's numbers). Tests hold the copies to it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from benchmarks.marked import with_between
 from squeeze_export.bundle.manifest import schema
 from squeeze_export.contracts import options
 from squeeze_export.processes import failure
+from squeeze_export.validation.mil.ops import OPERATIONS
+from squeeze_export.validation.mil.weights import DECODERS
 from squeeze_export.validation.tolerances import TOLERANCES, tolerance_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +28,7 @@ SCHEMA = ROOT / "src" / "squeeze_export" / "bundle" / "manifest.schema.json"
 OPTIONS = ROOT / "docs" / "reference" / "options.md"
 FAILURE = ROOT / "src" / "squeeze_export" / "processes" / "failure.schema.json"
 PARITY = ROOT / "docs" / "explanation" / "parity.md"
+EXECUTOR = ROOT / "docs" / "explanation" / "mil-reference-executor.md"
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 # Whose commands are executed in this order, in one folder.
@@ -125,12 +128,22 @@ def with_options(page: str) -> str:
     return with_between(page, "options", options_table())
 
 
+def with_operations(page: str) -> str:
+    """The page about the MIL executor with its tables as the code has them."""
+    for name, functions in (("operations", OPERATIONS), ("weights", DECODERS)):
+        told = {key: (function.__doc__ or "").strip().splitlines()[0] for key, function in sorted(functions.items())}
+        rows = [f"| `{key}` | {first} |" for key, first in told.items()]
+        page = with_between(page, name, "\n".join(["| operation | what it computes |", "|---|---|", *rows]))
+    return page
+
+
 def main() -> None:
     """Write every generated file."""
     SCHEMA.write_text(schema_text(), encoding="utf-8")
     FAILURE.write_text(failure_text(), encoding="utf-8")
     PARITY.write_text(with_tolerances(PARITY.read_text(encoding="utf-8")), encoding="utf-8")
     OPTIONS.write_text(with_options(OPTIONS.read_text(encoding="utf-8")), encoding="utf-8")
+    EXECUTOR.write_text(with_operations(EXECUTOR.read_text(encoding="utf-8")), encoding="utf-8")
     if "--readme" in sys.argv[1:]:
         write_outputs()
 

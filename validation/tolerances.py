@@ -99,7 +99,7 @@ _INT8_UINT8: Final = replace(
     precision="int8-uint8",
     probability_floor=2.0**-8,  # what compare, which sees the integers only, can tell apart
     reason=(
-        "int8's bar in int8's view: the log-probabilities in front of the last rounding, to which the integers must agree to one "
+        "int8's tolerance, held to the log-probabilities in front of the last rounding; to those the integers must agree to one "
         "level. On 8 photographs each, 35 dB, 27 dB centred and 1.9e-2 of the peak (torchvision's weights), 29 dB, 20 dB centred "
         "and 4.5e-2 (Deep Compression), where int8 has 33, 26 and 2.0e-2, 31, 20 and 4.7e-2. Close calls may go the other way; "
         "accuracy is evaluate's to say."
@@ -150,7 +150,7 @@ _SPARSE: Final = Tolerance(
     max_error_of_peak=_FP16_COMPUTED.max_error_of_peak,
     min_snr_db=_FP16_COMPUTED.min_snr_db,
     min_centred_snr_db=_FP16_COMPUTED.min_centred_snr_db,
-    reason="The weights are fp16's and so is the arithmetic, only stored otherwise: fp16's bar, met with 55 dB, "
+    reason="The weights are fp16's and so is the arithmetic, only stored otherwise: fp16's tolerance, met with 55 dB, "
     "52 dB centred and 1.8e-3 of the peak (Deep Compression).",
     probability_floor=2.0**-14,
 )
@@ -213,7 +213,7 @@ _FEW_LOGITS: Final = (3.0, 20 / 3)  # between 95 % and 99.9 % of two classes; la
 _FEW_REASON: Final = (
     "Of {classes} classes an app sees the answer and its probability. No probability may differ by more than {error:g}: what "
     "the error of the peak makes of a logit of {logit:.3g}, and at least ten points. An answer that leads by twice that may "
-    "be no other. Numbers over so few classes swing: both SNRs may be 6 dB below the centred bar of many."
+    "be no other. Numbers over so few classes swing: both SNRs may be 6 dB below the centred tolerance of many."
 )
 
 

@@ -249,6 +249,15 @@ def test_every_file_that_contributing_names_is_there():
     assert [path for path in paths if not (ROOT / path.partition("<")[0]).exists()] == []
 
 
+def test_every_name_of_the_code_that_contributing_says_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names = {name for name in re.findall(r"`(\w+)`", text) if "_" in name or not name.islower()}
+    rooms = [path for room in ("src", "exporters", "validation", "tests") for path in (ROOT / room).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in rooms)
+    assert len(names) > 30
+    assert sorted(name for name in names - {"Justfile"} if not re.search(rf"\b{name}\b", code)) == []
+
+
 @pytest.mark.parametrize("page", RUN, ids=named)
 def test_the_commands_of_a_page_run_in_their_order(page, tmp_path):
     for block in blocks(page):

@@ -26,6 +26,11 @@ def test_the_table_of_options_is_the_one_in_the_code():
     assert page == generate.with_options(page), "run `just generate`"
 
 
+def test_the_tables_of_operations_are_those_in_the_code():
+    page = generate.EXECUTOR.read_text(encoding="utf-8")
+    assert page == generate.with_operations(page), "run `just generate`"
+
+
 def test_the_picture_of_the_ladder_is_drawn_from_its_table():
     """Its bytes change with matplotlib's version, what it is drawn from does not."""
     found, references = ladder_picture.points(ladder_picture.PAGE.read_text(encoding="utf-8"))

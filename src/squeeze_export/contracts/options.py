@@ -15,9 +15,7 @@ SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
 
 _AS: Final = "As in an export"
-_IMAGES: Final = (
-    "Images with a labels.tsv (columns file and class_index), a folder per class, or the generated demo images."
-)
+_IMAGES: Final = "Images with a labels.tsv (columns file and class_index), a folder per class, or the generated demo images."
 
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
@@ -81,7 +79,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
             "export": "At least so much top-1 on labelled --images, such as 60; refuses artifacts with less (exit code 5), and a "
             "source model with less (3).",
             "ladder": "Mark artifacts with less top-1, such as 60; exit code 3 where the source model has less.",
-            "evaluate": "At least so much top-1, such as 60; exit code 5 where an artifact has less, 3 where the source model has.",
+            "evaluate": "At least so much top-1, such as 60; exit code 5 where an artifact has less, 3 where the reference has.",
         },
     ),
     Option(
@@ -178,7 +176,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "resize",
         "whole",
         INPUT,
-        both("Short side before the crop; default: the preset's share of the crop (256 for 224).", "Short side before the crop, as in an export."),
+        both(
+            "Short side before the crop; default: the preset's share of the crop (256 for 224).",
+            "Short side before the crop, as in an export.",
+        ),
         "N",
     ),
     Option(
@@ -294,7 +295,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
         kind="switch",
         heading=OUTPUT,
         form="force=True",
-        help=both("Replace an existing bundle, unless an app project in it was changed.", "Replace an existing bundle and its ladder."),
+        help=both(
+            "Replace an existing bundle, unless an app project in it was changed.", "Replace an existing bundle and its ladder."
+        ),
     ),
     Option(
         name="allow_unproven",
@@ -356,8 +359,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "text",
         STARTER,
         {
-            "starter": "Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: fp16 for Core ML, "
-            "else fp32; without that the first of the export."
+            "starter": "Which, where the bundle has the target in several, such as fp16 or auto:490KB; default: fp16 for Core "
+            "ML, else fp32; without that the first of the export."
         },
         "PRECISION",
     ),

@@ -29,21 +29,21 @@ class ExportRequest:
     mean and deviation are in `preprocessing`: `spec_for("torchvision", input_size=160)` makes one; None takes torchvision's at
     224 pixels.
 
-    `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones before others.
-    `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `precisions` names only the targets that leave their default; several give an artifact each.
-    `images`: a folder of images for the golden pack; None takes the demo images. `head` "features" leaves the classifier
-    away; then there are neither labels nor an `output_kind`, which None makes probabilities otherwise. `name`: the bundle's
-    folder in `output`; None derives it from model, weights and head. `allow_unproven`: write a bundle although an artifact
-    could not be executed here (NOT_RUN). `calibration`: a folder of images for the precisions that need some; None generates
-    the demo's. `size_budgets`: the bytes that a package of the precision "auto" may have; several give an artifact each.
-    `starters`: the app projects to make; None makes those that the targets allow. `max_accuracy_drop`: how many points an
-    artifact may be right less often than the reference, on the labels of `images` or, where they have none, taking the
-    reference's best class for right; `min_accuracy`: on how many percent reference and artifacts must be right, by labels; None
-    measures nothing. `notes`: sentences with which the
-    bundle's notes begin. `keep_going`: write the artifacts that passed although others did
-    not; the manifest names those as missing. `head_relu`: whether a ReLU stands behind the classifier's convolution, as in
-    torchvision. `reference`: a file with the user's own scores of some of `images`, which the source must give. Raises UsageError
-    for a value of another type than these.
+    `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones before
+    others. `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `precisions` names only the targets
+    that leave their default; several give an artifact each. `images`: a folder of images for the golden pack; None takes the
+    demo images. `head` "features" leaves the classifier away; then there are neither labels nor an `output_kind`, which None
+    makes probabilities otherwise. `name`: the bundle's folder in `output`; None derives it from model, weights and head.
+    `allow_unproven`: write a bundle although an artifact could not be executed here (NOT_RUN). `calibration`: a folder of
+    images for the precisions that need some; None generates the demo's. `size_budgets`: the bytes that a package of the
+    precision "auto" may have; several give an artifact each. `starters`: the app projects to make; None makes those that the
+    targets allow. `max_accuracy_drop`: how many points an artifact may be right less often than the reference, on the labels
+    of `images` or, where they have none, taking the reference's best class for right; `min_accuracy`: on how many percent
+    reference and artifacts must be right, by labels; None measures nothing. `notes`: sentences with which the bundle's notes
+    begin. `keep_going`: write the artifacts that passed although others did not; the manifest names those as missing.
+    `head_relu`: whether a ReLU stands behind the classifier's convolution, as in torchvision. `reference`: a file with the
+    user's own scores of some of `images`, which the source must give. Raises UsageError for a value of another type than
+    these.
     """
 
     targets: tuple[Target, ...]

@@ -152,7 +152,7 @@ def prepare(
         progress.stage("source", "comparing with the scores given")
     compared, told = own_reference.compare(request, source)
     source = replace(source, notes=(*source.notes, *told, *unreadable))
-    progress.stage("source", f"golden pack of {len(pictures)}{shown} pictures")
+    progress.stage("source", f"golden pack of {len(pictures)}{shown} images")
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
     kind = _output_kind(request)

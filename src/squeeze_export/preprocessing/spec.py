@@ -58,8 +58,9 @@ def spec_for(
 ) -> PreprocessingSpec:
     """Put a preset and the user's own values together; UsageError where the result could not work.
 
-    `input_size` is (height, width) of the crop, or one side of a square; `model` says how small it may be. Without `resize` the short side keeps the preset's ratio to the larger
-    side of the crop. Given mean and std follow the resulting colour order; the preset's own stay with their colours.
+    `input_size` is (height, width) of the crop, or one side of a square; `model` says how small it may be. Without `resize`
+    the short side keeps the preset's ratio to the larger side of the crop. Given mean and std follow the resulting colour
+    order; the preset's own stay with their colours.
     """
     if preset not in PRESETS:
         raise UsageError(f"unknown preprocessing {preset!r}: choose one of {', '.join(get_args(Preset))}")

@@ -110,6 +110,11 @@ def test_a_field_of_another_type_is_told_with_the_right_form(given, told):
     assert told in str(caught.value)
 
 
+def test_a_preset_by_name_is_told_how_the_preprocessing_is_made():
+    with pytest.raises(UsageError, match=r"preprocessing is 'caffe', a str\. Write preprocessing=spec_for\("):
+        ExportRequest(targets=("tflite",), preprocessing="caffe")
+
+
 def test_so_are_a_ladders():
     wanted = ExportRequest(targets=("tflite",))
     with pytest.raises(UsageError, match=r"runs is 1\.5, a float\. Write runs=50"):

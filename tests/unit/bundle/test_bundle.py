@@ -14,6 +14,7 @@ import pytest
 from squeeze_export.bundle import folder as bundle
 from squeeze_export.bundle.manifest import MANIFEST
 from squeeze_export.errors import UsageError
+from squeeze_export.files.written import write_list
 
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere, so permissions refuse nothing")
 
@@ -140,6 +141,18 @@ def test_an_existing_bundle_is_refused_without_force(tmp_path):
     with pytest.raises(UsageError, match="--force"):
         bundle.check_destination(tmp_path, "net", force=False)
     bundle.check_destination(tmp_path, "net", force=True)
+
+
+def test_force_does_not_delete_an_app_project_that_was_changed(tmp_path):
+    project = finished(tmp_path / "net") / "android-tflite"
+    project.mkdir()
+    (project / "Main.kt").write_text("theirs")
+    write_list(project)
+    bundle.check_destination(tmp_path, "net", force=True)
+    (project / "Main.kt").write_text("mine")
+    (project / "New.kt").write_text("mine")
+    with pytest.raises(UsageError, match=r"android-tflite was changed since it was made \(Main\.kt, New\.kt\)"):
+        bundle.check_destination(tmp_path, "net", force=True)
 
 
 def test_force_does_not_replace_a_folder_that_is_no_bundle(tmp_path):

@@ -112,3 +112,13 @@ def test_a_switch_that_is_false_is_not_written_and_a_list_is_a_tuple():
     assert re.fullmatch(r"Options\(.*keep_going=True.*\)", repr(options))
     with pytest.raises(AttributeError, match="there is no option colour"):
         _ = options.colour
+
+
+def test_the_export_may_be_called_by_its_name(capsys):
+    """Every other command has a name; an export is what squeeze-export does without one."""
+    from squeeze_export.commands.cli import run
+
+    assert run(["export", "--target", "none"]) == 2
+    named = capsys.readouterr().err
+    assert run(["--target", "none"]) == 2
+    assert capsys.readouterr().err == named and "none" in named

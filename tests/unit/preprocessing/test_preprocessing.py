@@ -57,6 +57,7 @@ def test_the_crop_always_fits(height, width, preset):
 def test_sizes_beyond_the_network_are_refused(model):
     side = SMALLEST_SIDE[model]
     assert spec_for("torchvision", model=model, input_size=(side, side)).height == side
+    assert spec_for("torchvision", model=model, input_size=side) == spec_for("torchvision", model=model, input_size=(side, side))
     for size in ((side - 1, side), (side, side - 1), (0, 224), (-5, 224), (224, 4096)):
         with pytest.raises(UsageError, match=f"from {side} to 2048"):
             spec_for("torchvision", model=model, input_size=size)

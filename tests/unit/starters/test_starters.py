@@ -175,7 +175,7 @@ def test_the_readme_says_where_nothing_is_proven(tmp_path, template, target):
         changed = replace(made[1], artifacts=(replace(record, parity=report),))
         text = (render(made, tmp_path / verdict, **options, manifest=changed) / "README.md").read_text()
         assert ("Nothing is proven of this model yet** (NOT_RUN)" in text) is expected
-        assert ("in the test executor 1.0)" in text or "(test executor 1.0)" in text) is not expected
+        assert ("executed by test executor 1.0;" in text or "(test executor 1.0)" in text) is not expected
         assert "None)" not in text
 
 

@@ -109,7 +109,7 @@ def test_weights_beyond_fp16_are_refused(tmp_path):
     source = seven_classes()
     with torch.no_grad():
         source.module.features[3].squeeze.weight[0, 0, 0, 0] = 1e6
-    with pytest.raises(ConversionError, match=r"features\.3\.squeeze\.weight holds 1e\+06"):
+    with pytest.raises(ConversionError, match=r"features\.3\.squeeze\.weight reaches 1e\+06"):
         exporter.export(source, settings("fp16"), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 
