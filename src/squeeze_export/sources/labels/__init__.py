@@ -59,8 +59,9 @@ def read_labels(path: Path, num_classes: int | None) -> Labels:
         reading = carried.settle(reading, where)
     table = path.suffix.lower() in _TABLES and not path.is_dir()
     remedy = f"; another column may be free of them ({path.name}#column)" if table else ""
-    check(reading.entries, where, unquoted=reading.unquoted, duplicates=remedy)
+    check(reading.entries, where, unquoted=reading.unquoted)
     _check_count(reading.entries, num_classes, where)
+    check_distinct(reading.entries, where, remedy)
     return Labels(names=tuple(label for label, _ in reading.entries), notes=reading.notes)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.labels import Labels, literals
-from squeeze_export.sources.labels.entries import SYNSET, bare_number, check, first_names, is_number, shown
+from squeeze_export.sources.labels.entries import SYNSET, bare_number, check, check_distinct, first_names, is_number, shown
 
 NO_LABELS: Final = (
     'this model has no labels: an app can only show "class 0", "class 1", … Labels stand inside every artifact and are proven '
@@ -87,7 +87,9 @@ def _unfit(names: Sequence[str], where: str) -> str | None:
         also = f" (class {moved} is {shown(names[moved])})" if moved is not None else ""
         return f"it has numbers for names{also}"
     try:
-        check([(name, f"class {index}") for index, name in enumerate(names)], where, unquoted=False)
+        entries = [(name, f"class {index}") for index, name in enumerate(names)]
+        check(entries, where, unquoted=False)
+        check_distinct(entries, where)
     except SourceError as error:
         return str(error).removeprefix(where).lstrip(", :")
     return None

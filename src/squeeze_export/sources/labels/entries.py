@@ -91,11 +91,8 @@ def _ask_for_the_first(rows: Sequence[tuple[str, str, str]], numbers: list[int],
     )
 
 
-def check(entries: Sequence[Entry], where: str, *, unquoted: bool, duplicates: str = "") -> None:
-    """SourceError, naming the places, for labels that are empty, no names, or the same to a reader.
-
-    `unquoted`: see Reading. `duplicates`: what else helps against two that are the same.
-    """
+def check(entries: Sequence[Entry], where: str, *, unquoted: bool) -> None:
+    """SourceError, naming the places, for labels that are empty or no names; `unquoted`: see Reading."""
     check_shown(entries, where)
     if unquoted:
         strange = next(((label, place) for label, place in entries if _is_syntax(label)), None)
@@ -112,7 +109,6 @@ def check(entries: Sequence[Entry], where: str, *, unquoted: bool, duplicates: s
             f"{where}, {place}: {shown(label)} is a bare number, not the name of a class. If the class is really called "
             f"so, write it with a word, such as {('digit ' + label)!r}"
         )
-    check_distinct(entries, where, duplicates)
 
 
 def check_shown(entries: Sequence[Entry], where: str) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from squeeze_export.errors import SourceError
@@ -187,10 +187,19 @@ def _with_header(table: _Table, column: str | None) -> Reading:
         chosen = header.index(column.lower())
     index = _index_column(table, chosen)
     synsets = [position for position in range(table.width) if all(map(SYNSET.fullmatch, table.cells(position)))]
-    if chosen is None:
-        chosen = _label_column(table, index)
     told = index is not None and header[index] not in INDEX_COLUMNS
-    return _taken(table, chosen, index, synsets, told=told)
+    if chosen is not None:
+        return _taken(table, chosen, index, synsets, told=told)
+    chosen = _label_column(table, index)
+    reading = _taken(table, chosen, index, synsets, told=told)
+    others = [table.name(place) for place in range(table.width) if place not in (chosen, index) and place not in synsets]
+    if not any(name.strip("'") in LABEL_COLUMNS for name in others):
+        return reading
+    note = (
+        f"{table.where}: column {table.name(chosen)} was taken for the labels: class {first_names(reading.entries)}. "
+        f"{table.file_name}#NAME takes another."
+    )
+    return replace(reading, notes=(*reading.notes, note))
 
 
 def _index_column(table: _Table, labels: int | None) -> int | None:
