@@ -24,30 +24,28 @@ def input_spec(
     """Declare the input of an artifact.
 
     An image input takes `pixel * image_scale + image_bias`, the same for all channels, in RGB; a tensor input takes what the
-    source model takes, normalised per channel.
+    source model takes, normalised per channel. Both are GRAY where the preprocessing is.
     """
-    height, width = preprocessing.height, preprocessing.width
-    shape = (1, 3, height, width) if layout == "NCHW" else (1, height, width, 3)
+    height, width, channels = preprocessing.height, preprocessing.width, preprocessing.channels
+    shape = (1, channels, height, width) if layout == "NCHW" else (1, height, width, channels)
     if kind == "image":
         return InputSpec(
             name=name,
             shape=shape,
             dtype="float32",
             layout=layout,
-            color_order="RGB",
-            scale=(image_scale,) * 3,
-            bias=(image_bias,) * 3,
+            color_order="GRAY" if channels == 1 else "RGB",
+            scale=(image_scale,) * channels,
+            bias=(image_bias,) * channels,
         )
-    red, green, blue = (preprocessing.scale / std for std in preprocessing.std)
-    mean, std = preprocessing.mean, preprocessing.std
     return InputSpec(
         name=name,
         shape=shape,
         dtype="float32",
         layout=layout,
         color_order=preprocessing.color_order,
-        scale=(red, green, blue),
-        bias=(-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2]),
+        scale=tuple(preprocessing.scale / std for std in preprocessing.std),
+        bias=tuple(-mean / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)),
     )
 
 
@@ -87,7 +85,7 @@ def normalisation(preprocessing: PreprocessingSpec, spec: InputSpec) -> tuple[tu
     All ones and zeros where the artifact already takes normalised values.
     """
     gains, offsets = [], []
-    for channel in range(3):
+    for channel in range(preprocessing.channels):
         own = channel if spec.color_order == preprocessing.color_order else 2 - channel
         per_pixel = preprocessing.scale / preprocessing.std[channel]
         gain = per_pixel / spec.scale[own]
@@ -118,8 +116,8 @@ def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn
         def __init__(self) -> None:
             super().__init__()
             self.model = copy.deepcopy(source.module)
-            self.register_buffer("gain", torch.tensor(gains, dtype=torch.float32).view(1, 3, 1, 1))
-            self.register_buffer("offset", torch.tensor(offsets, dtype=torch.float32).view(1, 3, 1, 1))
+            self.register_buffer("gain", torch.tensor(gains, dtype=torch.float32).view(1, -1, 1, 1))
+            self.register_buffer("offset", torch.tensor(offsets, dtype=torch.float32).view(1, -1, 1, 1))
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             if spec.layout == "NHWC":

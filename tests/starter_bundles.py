@@ -6,6 +6,7 @@ A starter's files follow from manifest, labels and golden pack; what is inside t
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ LABELS_34 = tuple("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")
 # Awkward on purpose: quotes, markup, a dollar, a tab-free blank run, other scripts, U+2028 inside a name.
 LABELS_7 = ("plain", 'quoted "one"', "<tag> & more", "$dollar ${not}", "日本語", "naïve  café", "line\u2028separator")
 THREE_MODELS = ("imagenet_like", "characters", "seven_caffe")
+GREY = "grey_padded"  # one channel, padded, lanczos, oblong: whatever the others are not
 
 _TOLERANCE = Tolerance(
     precision="fp32", max_error_of_peak=1e-5, min_snr_db=100.0, min_centred_snr_db=90.0, reason="as in the tests"
@@ -52,19 +54,28 @@ def make_bundle(
     verdict: Verdict = "PASSED",
     name: str | None = None,
 ) -> tuple[Path, manifest.Manifest]:
-    """Write a bundle of one of THREE_MODELS (1000 classes at 224 without labels; 34 at 224; 7 at 160 the Caffe way)."""
+    """Write a bundle of one of THREE_MODELS (1000 classes at 224 without labels; 34 at 224; 7 at 160 the Caffe way), or GREY."""
     from squeeze_export.golden.files import write_golden
     from squeeze_export.golden.pack import make_golden
     from squeeze_export.sources.source import load_source
 
     name = name or kind
     folder.mkdir(parents=True)
-    labels = {"imagenet_like": None, "characters": LABELS_34, "seven_caffe": LABELS_7}[kind]
-    spec = (
-        spec_for("caffe", model="squeezenet1_0", input_size=(160, 160))
-        if kind == "seven_caffe"
-        else spec_for("torchvision", model="squeezenet1_1")
-    )
+    labels = {"imagenet_like": None, "characters": LABELS_34, "seven_caffe": LABELS_7, GREY: LABELS_7}[kind]
+    spec = {
+        "seven_caffe": partial(spec_for, "caffe", model="squeezenet1_0", input_size=(160, 160)),
+        GREY: partial(
+            spec_for,
+            "inception",
+            model="squeezenet1_1",
+            input_size=(96, 160),
+            resize=(100, 170),
+            resize_mode="pad",
+            interpolation="lanczos",
+            color_order="GRAY",
+            channels=1,
+        ),
+    }.get(kind, partial(spec_for, "torchvision", model="squeezenet1_1"))()
     if labels is not None:
         (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     source = load_source(
@@ -77,6 +88,8 @@ def make_bundle(
     )
     if labels is not None:
         source = _with_classes(source, labels)
+    if kind == GREY:
+        _make_grey(source.module)
     pack = make_golden(source, pictures())
     records = tuple(_artifact(folder, name, target, source, verdict) for target in targets)
     write_golden(pack, folder / "golden", tolerances={record.key.name: _tolerance(source) for record in records})
@@ -106,6 +119,16 @@ def _with_classes(source: Any, labels: tuple[str, ...]) -> Any:
     return replace(source, num_classes=len(labels), labels=labels)
 
 
+def _make_grey(module: Any) -> None:
+    """Let the network take one channel in the place of three equal ones."""
+    import torch
+
+    first = module.features[0]
+    with torch.no_grad():
+        first.weight = torch.nn.Parameter(first.weight.sum(dim=1, keepdim=True))
+    first.in_channels = 1
+
+
 def _tolerance(source: Any) -> Tolerance:
     return _TOLERANCE_OF_FEW if source.num_classes == len(LABELS_7) else _TOLERANCE
 
@@ -117,14 +140,15 @@ def _artifact(folder: Path, name: str, target: Target, source: Any, verdict: Ver
         "tflite": (1 / 127.5, -1.0, "NHWC", ".tflite"),
         "torchscript": (1 / 255, 0.0, "NCHW", ".ptl"),
     }[target]
-    shape = (1, spec.height, spec.width, 3) if layout == "NHWC" else (1, 3, spec.height, spec.width)
+    channels = spec.channels
+    shape = (1, spec.height, spec.width, channels) if layout == "NHWC" else (1, channels, spec.height, spec.width)
     if target == "tflite" and spec.color_order == "BGR":
         # As an artifact of --input-kind tensor declares it: the source's own order and normalisation.
         scale = tuple(spec.scale / deviation for deviation in spec.std)
         bias = tuple(-mean / deviation for mean, deviation in zip(spec.mean, spec.std, strict=True))
         order = "BGR"
     else:
-        scale, bias, order = (image_scale,) * 3, (image_bias,) * 3, "RGB"
+        scale, bias, order = (image_scale,) * channels, (image_bias,) * channels, "GRAY" if channels == 1 else "RGB"
     path = folder / target / f"{name}{suffix}"
     if target == "coreml":
         (path / "Data").mkdir(parents=True)
@@ -156,7 +180,7 @@ def _artifact(folder: Path, name: str, target: Target, source: Any, verdict: Ver
                 layout=layout,
                 color_order=order,
                 scale=scale,
-                bias=bias,  # type: ignore[arg-type]
+                bias=bias,
             ),
             outputs=(
                 OutputSpec(

@@ -215,7 +215,7 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
         f"{settings.ios_target} or later. sha256 of the source's weights: {origin.sha256}"
     )
     formula = f"(pixel * {how.scale:.9g} - mean) / std, mean {_triple(how.mean)}, std {_triple(how.std)} ({how.color_order})"
-    prepared = f"short side resized to {how.resize} (bilinear, antialiased), then {size} cropped from the centre"
+    prepared = how.told()
     if settings.input_kind == "image":
         text = f"Photograph, {size} pixels: {prepared}. Do not normalise: {formula} is inside the model."
     else:
@@ -251,19 +251,10 @@ def _output_texts(source: SourceModel, signature: Signature) -> Iterator[tuple[s
 
 
 def _plain(source: SourceModel) -> dict[str, object]:
-    how = source.preprocessing
-    return {
-        "resize": how.resize,
-        "height": how.height,
-        "width": how.width,
-        "color_order": how.color_order,
-        "scale": how.scale,
-        "mean": how.mean,
-        "std": how.std,
-    }
+    return source.preprocessing.record()
 
 
-def _triple(values: tuple[float, float, float]) -> str:
+def _triple(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:.6g}" for value in values)
 
 

@@ -98,7 +98,7 @@ def _describe(model: Any, source: SourceModel, precision: Precision, signature: 
         "weights_sha256": source.weights.sha256,
         "precision": precision,
         "signature": asdict(signature),
-        "preprocessing": asdict(how),
+        "preprocessing": how.record(),
     }
     properties = {
         "model_author": "squeeze-export",

@@ -118,7 +118,7 @@ def _extra_files(source: SourceModel, precision: Precision, signature: Signature
         "weights_sha256": source.weights.sha256,
         "precision": precision,
         "signature": asdict(signature),
-        "preprocessing": asdict(source.preprocessing),
+        "preprocessing": source.preprocessing.record(),
     }
     files = {RECORD_FILE: (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()}
     if source.labels is not None:

@@ -56,6 +56,11 @@ def both(export: str, ladder: str) -> Mapping[Command, str]:
     return {"export": export, "ladder": ladder}
 
 
+def same(told: str) -> Mapping[Command, str]:
+    """The help of an option that is told alike for `export` and `ladder`."""
+    return both(told, told)
+
+
 def measured(told: str) -> Mapping[Command, str]:
     """The help of an option of the two commands that measure accuracy."""
     return {"ladder": told, "evaluate": told}
@@ -77,7 +82,20 @@ def plain(
     short: str | None = None,
     default: int | None = None,
     required: bool = False,
+    wants: str | None = None,
+    also: Literal["whole", "numbers"] | None = None,
 ) -> Option:
     """An option that no request of an export has a field for."""
     by = frozenset(told) if required else frozenset()
-    return Option(name=name, kind=kind, heading=heading, help=told, metavar=metavar, short=short, default=default, required=by)
+    return Option(
+        name=name,
+        kind=kind,
+        heading=heading,
+        help=told,
+        metavar=metavar,
+        short=short,
+        default=default,
+        required=by,
+        wants=wants,
+        also=also,
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from squeeze_export.contracts.option import Option, both, every, measured, plain
+from squeeze_export.contracts.option import Option, both, every, measured, plain, same
 
 WHAT, MODEL, INPUT, OUTPUT, SCREEN = "What to export", "Source model", "Input and output", "Bundle", "Screen"
 MEASURE, STARTER = "Evaluation", "Starter project"
@@ -15,6 +15,8 @@ SPECIAL_WEIGHTS: Final = ("imagenet", "random", "demo")
 
 
 _AS: Final = "As in an export"
+_SIZE: Final = 'a whole number or "HEIGHTxWIDTH"'
+_NUMBERS: Final = "three numbers, or one for all channels"
 _IMAGES: Final = "Images with a labels.tsv (columns file and class_index), a folder per class, or the generated demo images."
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -149,7 +151,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="N",
         heading=MODEL,
         form="seed=0",
-        help=both(*["Seed of --weights random; default 0."] * 2),
+        help=same("Seed of --weights random; default 0."),
     ),
     Option(
         name="labels",
@@ -167,41 +169,39 @@ OPTIONS: Final[tuple[Option, ...]] = (
         kind="text",
         metavar="N|HxW",
         heading=INPUT,
-        wants='a whole number or "HEIGHTxWIDTH"',
+        wants=_SIZE,
         also="whole",
         help=both("Height and width of the crop; default: the preset's (224, caffe 227).", f"{_AS}; default: the preset's."),
     ),
-    plain("preprocessing", "text", INPUT, both(*["torchvision (default), caffe or inception."] * 2), "PRESET"),
+    plain("preprocessing", "text", INPUT, same("torchvision (default), caffe or inception."), "PRESET"),
+    plain(
+        "resize_mode",
+        "text",
+        INPUT,
+        same("Resize the short side (default), squash to an exact size, or fit into it and pad the rest."),
+        "short-side|squash|pad",
+    ),
     plain(
         "resize",
-        "whole",
+        "text",
         INPUT,
-        both(
-            "Short side before the crop; default: the preset's share of the crop (256 for 224).",
-            "Short side before the crop, as in an export.",
+        same(
+            "Short side before the crop, default the preset's share of the crop (256 for 224); or the size to squash or pad to, "
+            "default the crop's."
         ),
-        "N",
+        "N|HxW",
+        wants=_SIZE,
+        also="whole",
     ),
-    Option(
-        name="mean",
-        kind="text",
-        metavar="A,B,C",
-        heading=INPUT,
-        wants="three numbers, or one for all channels",
-        also="numbers",
-        help=both(*["Replaces the preset's mean; one number: all channels."] * 2),
+    plain("crop_pct", "number", INPUT, same("Instead of --resize: the crop's share of it, as timm has it."), "SHARE"),
+    plain("interpolation", "text", INPUT, same("Pillow's filter; default bilinear."), "nearest|bilinear|bicubic|lanczos"),
+    plain(
+        "pad_color", "text", INPUT, same("Around a padded picture; default the mean's."), "R,G,B", wants=_NUMBERS, also="numbers"
     ),
-    Option(
-        name="std",
-        kind="text",
-        metavar="A,B,C",
-        heading=INPUT,
-        wants="three numbers, or one for all channels",
-        also="numbers",
-        help=both(*["Replaces the preset's std."] * 2),
-    ),
-    plain("scale", "number", INPUT, both(*["Multiplies 0..255 pixels before mean and std."] * 2), "X"),
-    plain("color_order", "text", INPUT, both(*["Order of the model's channels."] * 2), "RGB|BGR"),
+    plain("mean", "text", INPUT, same("Replaces the preset's mean; one number: all."), "A,B,C", wants=_NUMBERS, also="numbers"),
+    plain("std", "text", INPUT, same("Replaces the preset's std."), "A,B,C", wants=_NUMBERS, also="numbers"),
+    plain("scale", "number", INPUT, same("Multiplies 0..255 pixels before mean and std."), "X"),
+    plain("color_order", "text", INPUT, same("Order of the model's channels; GRAY: one."), "RGB|BGR|GRAY"),
     Option(
         name="input_kind",
         kind="text",
@@ -280,7 +280,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="NAME",
         heading=OUTPUT,
         form='name="my_model"',
-        help=both(*["The bundle's name; default: model and weights."] * 2),
+        help=same("The bundle's name; default: model and weights."),
     ),
     Option(
         name="starter",

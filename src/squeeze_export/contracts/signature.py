@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 Layout = Literal["NCHW", "NHWC", "NC"]
-ColorOrder = Literal["RGB", "BGR"]
+ColorOrder = Literal["RGB", "BGR", "GRAY"]
+ResizeMode = Literal["short-side", "squash", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 InputKind = Literal["image", "tensor"]
 Head = Literal["classifier", "features"]
 ScoreKind = Literal["logits", "probabilities"]
@@ -21,10 +23,12 @@ OutputKind = Literal["logits", "probabilities", "features"]
 class PreprocessingSpec:
     """How a picture becomes the tensor that the source model was trained on.
 
-    The short side is resized to `resize` pixels (PIL bilinear, antialiased; the long side is
-    `int(resize * long / short)`), a `height` x `width` crop is taken from the centre (offsets rounded half to even), the
-    channels are put into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and std
-    follow `color_order`.
+    With the `color_order` GRAY it is made grey first (PIL's L: ITU-R 601-2). Then PIL resizes it, antialiased but for nearest:
+    "short-side": the short side to `resize`, the long side to `int(resize * long / short)`; "squash": to `resize` rows and
+    `resize_width` columns (as many where it is None), whatever its shape; "pad": to fit into such a canvas, whose rest has the
+    `pad_color` (RGB), as PIL's ImageOps.pad does it. A `height` x `width` crop is taken from the centre (offsets rounded half to
+    even), the channels are put into `color_order`, and each becomes `(pixel * scale - mean) / std`, pixel in 0..255; mean and
+    std follow `color_order`.
     """
 
     resize: int
@@ -32,8 +36,66 @@ class PreprocessingSpec:
     width: int
     color_order: ColorOrder
     scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize_mode: ResizeMode = "short-side"
+    interpolation: Interpolation = "bilinear"
+    resize_width: int | None = None
+    pad_color: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the fields contradict each other; a reader of JSON tells it with the place."""
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"{self.color_order} needs mean and std of {self.channels}, not {len(self.mean)} and {len(self.std)}"
+            )
+        if (self.pad_color is not None) != (self.resize_mode == "pad"):
+            raise ValueError(
+                f"a pad_color belongs to the resize_mode pad, and to no other: {self.pad_color} stands with {self.resize_mode}"
+            )
+        if self.pad_color is not None and not all(0 <= level <= 255 for level in self.pad_color):
+            raise ValueError(f"pad_color is {self.pad_color}, not three levels in 0..255")
+        if self.resize_width is not None and self.resize_mode == "short-side":
+            raise ValueError("a resize_width belongs to the resize_mode squash or pad, not short-side")
+
+    @property
+    def channels(self) -> int:
+        """Of the tensor."""
+        return 1 if self.color_order == "GRAY" else 3
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) that a picture is squashed to, or padded to."""
+        return self.resize, self.resize if self.resize_width is None else self.resize_width
+
+    def record(self) -> dict[str, object]:
+        """The fields as golden packs and model files hold them: what came later is left out where it is the default."""
+        later = {field.name: field.default for field in fields(self)[-4:]}
+        return {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
+
+    def crop_record(self) -> dict[str, object]:
+        """Those of them that make the pixels; the colour order only where it is GRAY."""
+        left_out = {"scale", "mean", "std"} | ({"color_order"} if self.channels == 3 else set())
+        return {key: value for key, value in self.record().items() if key not in left_out}
+
+    def told(self) -> str:
+        """Resize and crop in words."""
+        how = self.interpolation + ("" if self.interpolation == "nearest" else ", antialiased")
+        (rows, columns), size = self.canvas, f"{self.width} x {self.height}"
+        match self.resize_mode:
+            case "short-side":
+                text = f"short side resized to {self.resize} ({how})"
+            case "squash":
+                text = f"resized to {columns} x {rows} whatever its shape ({how})"
+            case "pad":
+                text = f"resized to fit into {columns} x {rows} ({how}), the rest filled evenly with the colour {self.pad_color}"
+        if self.color_order == "GRAY":
+            text = f"made grey (ITU-R 601-2), {text}"
+        return text if self._keeps_all else f"{text}, then {size} cropped from the centre"
+
+    @property
+    def _keeps_all(self) -> bool:
+        return self.resize_mode != "short-side" and self.canvas == (self.height, self.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +111,23 @@ class InputSpec:
     dtype: str
     layout: Layout
     color_order: ColorOrder
-    scale: tuple[float, float, float]
-    bias: tuple[float, float, float]
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
 
     def encode(self, pixels: PixelArray) -> Array:
-        """Turn RGB pixels (N, H, W, 3), uint8, into this input's tensor (N, ...) in `layout` and `dtype`."""
+        """Turn RGB pixels (N, H, W, 3), uint8, into this input's tensor (N, ...) in `layout` and `dtype`.
+
+        The three channels of a GRAY input's pixels are equal.
+        """
         import numpy as np
 
-        channels = pixels[..., ::-1] if self.color_order == "BGR" else pixels
+        match self.color_order:
+            case "RGB":
+                channels = pixels
+            case "BGR":
+                channels = pixels[..., ::-1]
+            case "GRAY":
+                channels = pixels[..., :1]
         values = channels.astype(np.float32, order="C")
         # By whole rows: over the last axis alone, of 3 channels, numpy takes four times as long.
         rows = values.reshape(*values.shape[:2], -1)

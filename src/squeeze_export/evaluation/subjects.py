@@ -93,7 +93,7 @@ def artifact_subjects(bundle: OpenBundle) -> tuple[Subject, ...]:
             asdict(entry.signature),
             entry.precision,
             runner.NAME,
-            asdict(source.preprocessing),
+            source.preprocessing.record(),
             versions_of(_COMMON) | versions,
         )
         # What a worker says of itself replaces this; it is for answers that were all known before.
@@ -128,6 +128,6 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
     )
     versions = versions_of((*_COMMON, "torch"))
     eager = "eager" if source.head_relu else "eager without a ReLU in the head"
-    key = subject_key(source.weights_sha256, source.model, eager, asdict(source.preprocessing), versions)
+    key = subject_key(source.weights_sha256, source.model, eager, source.preprocessing.record(), versions)
     named = weights is not None
     return Subject(name=REFERENCE, job=job, key=key, executor=f"eager PyTorch {versions['torch']}", must_open=named, fatal=named)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from squeeze_export.contracts.parity import Tolerance
-from squeeze_export.contracts.signature import ColorOrder, PreprocessingSpec
+from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.contracts.source import Features, GoldenPack, Scores, WeightDigest
 from squeeze_export.errors import ArtifactError, SqueezeExportError, UsageError
 from squeeze_export.files.litter import LFS_POINTER
@@ -95,7 +95,7 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
         )
     description = {
         "schema_version": SCHEMA_VERSION,
-        "preprocessing": asdict(pack.preprocessing),
+        "preprocessing": pack.preprocessing.record(),
         "images": images,
         "arrays": described,
         "tolerances": {name: _bar(tolerance) for name, tolerance in sorted(tolerances.items())},
@@ -251,20 +251,18 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _spec(folder: Path, value: object) -> PreprocessingSpec:
-    found = _keys(folder, "preprocessing", value, [field.name for field in fields(PreprocessingSpec)])
-    sides = all(type(found[key]) is int and 1 <= found[key] <= 1 << 14 for key in ("resize", "height", "width"))
-    colours = all(
-        isinstance(found[key], list) and len(found[key]) == 3 and all(isinstance(number, int | float) for number in found[key])
-        for key in ("mean", "std")
+    known = fields(PreprocessingSpec)
+    there = value if isinstance(value, dict) else {}
+    found = _keys(
+        folder, "preprocessing", value, [field.name for field in known if field.default is MISSING or field.name in there]
     )
-    if (
-        not sides
-        or not colours
-        or not isinstance(found["scale"], int | float)
-        or found["color_order"] not in get_args(ColorOrder)
-    ):
+    try:
+        spec = msgspec.convert(found, PreprocessingSpec)
+    except msgspec.ValidationError as error:
+        raise _bad(folder, f"preprocessing has values of the wrong kind: {error}") from error
+    if not all(1 <= side <= 1 << 14 for side in (*spec.canvas, spec.height, spec.width)):
         raise _bad(folder, f"preprocessing has values of the wrong kind: {found}")
-    return PreprocessingSpec(**(found | {key: tuple(map(float, found[key])) for key in ("mean", "std")}))
+    return spec
 
 
 def _array(folder: Path, name: str, value: object) -> Array:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from squeeze_export.bundle.manifest import ReferenceScoresRecord
 from squeeze_export.contracts.request import ExportRequest
-from squeeze_export.contracts.signature import PreprocessingSpec
+from squeeze_export.contracts.signature import Interpolation, PreprocessingSpec
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import UsageError
 from squeeze_export.preprocessing.pixels import load_pixels, normalise
@@ -47,21 +47,13 @@ def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScore
     if hasattr(source.module, "classifier"):
         word = "no" if source.head_relu else "yes"
         others[f"--head-relu {word}"] = lambda: of(spec, _other_head(source), crops[:_TRIED_ON])
-    turned = replace(spec, color_order="BGR" if spec.color_order == "RGB" else "RGB")
-    # As the option does it: a preset's mean and deviation stay with their colours. And as code does that only swaps channels.
-    moved = replace(turned, mean=spec.mean[::-1], std=spec.std[::-1])
-    others[f"--color-order {turned.color_order}"] = lambda: of(moved, source.module, crops[:_TRIED_ON])
-    others[f"--color-order {turned.color_order} and the mean and std of the other order"] = lambda: of(
-        turned, source.module, crops[:_TRIED_ON]
-    )
-    for name, preset in PRESETS.items():
-        other = replace(preset, resize=spec.resize, height=spec.height, width=spec.width)
-        if other != spec:
-            others[f"--preprocessing {name}"] = lambda other=other: of(other, source.module, crops[:_TRIED_ON])  # type: ignore[misc]
-    if spec.resize > max(spec.height, spec.width):
-        tight = replace(spec, resize=max(spec.height, spec.width))
-        others[f"--resize {tight.resize}"] = lambda: of(
-            tight, source.module, [load_pixels(file, tight) for file in files[:_TRIED_ON]]
+    for words, other in _other_colours(spec).items():
+        others[words] = lambda other=other: of(other, source.module, crops[:_TRIED_ON])  # type: ignore[misc]
+    for words, other in _other_resizes(spec).items():
+        others[words] = (
+            lambda other=other: of(  # type: ignore[misc]
+                other, source.module, [load_pixels(file, other) for file in files[:_TRIED_ON]]
+            )
         )
     found, notes = own_scores.check(own, request.reference, of(spec, source.module, crops), others, source.labels)
     record = ReferenceScoresRecord(
@@ -72,6 +64,39 @@ def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScore
         top1_agreement=found.top1_agreement,
     )
     return record, notes
+
+
+def _other_colours(spec: PreprocessingSpec) -> dict[str, PreprocessingSpec]:
+    """What else the channels could be, by what to pass; one channel has no order."""
+    if spec.color_order == "GRAY":
+        return {}
+    turned = replace(spec, color_order="BGR" if spec.color_order == "RGB" else "RGB")
+    # As the option does it: a preset's mean and deviation stay with their colours. And as code does that only swaps channels.
+    moved = replace(turned, mean=spec.mean[::-1], std=spec.std[::-1])
+    others = {
+        f"--color-order {turned.color_order}": moved,
+        f"--color-order {turned.color_order} and the mean and std of the other order": turned,
+    }
+    for name, preset in PRESETS.items():
+        other = replace(spec, color_order=preset.color_order, scale=preset.scale, mean=preset.mean, std=preset.std)
+        if other != spec:
+            others[f"--preprocessing {name}"] = other
+    return others
+
+
+def _other_resizes(spec: PreprocessingSpec) -> dict[str, PreprocessingSpec]:
+    """How else the images could be resized, by what to pass."""
+    others = {
+        f"--interpolation {name}": replace(spec, interpolation=name)
+        for name in get_args(Interpolation)
+        if name != spec.interpolation
+    }
+    if spec.resize_mode == "short-side":
+        if spec.resize > (larger := max(spec.height, spec.width)):
+            others[f"--resize {larger}"] = replace(spec, resize=larger)
+        width = None if spec.width == spec.height else spec.width
+        others["--resize-mode squash"] = replace(spec, resize_mode="squash", resize=spec.height, resize_width=width)
+    return others
 
 
 def _logits(module: object, spec: PreprocessingSpec, crops: Sequence[PixelArray]) -> Array:

@@ -130,7 +130,7 @@ def _wrong_unit(spec: PreprocessingSpec) -> str | None:
     """
     low, high = sorted((0.0, 255 * spec.scale))
     reach, slack = high - low, (_SLACK - 1) * (high - low)
-    divided, mean = spec.std != (1.0, 1.0, 1.0), max(map(abs, spec.mean))
+    divided, mean = set(spec.std) != {1.0}, max(map(abs, spec.mean))
     outside = any(not low - slack <= value <= high + slack for value in spec.mean)
     large = (["--mean"] if outside else []) + (["--std"] if divided and max(spec.std) > _SLACK * reach else [])
     small = []
@@ -197,7 +197,7 @@ def _of_inputs(inputs: FloatArray, spec: PreprocessingSpec, cause: str | None, *
 
     # Per channel: means of another unit would shift the channels apart, and hide that none of them moves.
     span = float(np.ptp(inputs, axis=(0, 2, 3)).max())
-    divided = spec.std != (1.0, 1.0, 1.0)
+    divided = set(spec.std) != {1.0}
     narrow, wide = span < _NARROWEST, divided and span > _WIDEST
     told = f"the inputs of the golden images span {span:.3g}{' deviations' if divided else ''}"
     if cause:
@@ -259,11 +259,17 @@ def _other_preprocessing(source: SourceModel, pack: GoldenPack, labels: GoldenLa
     from PIL import Image
 
     spec, (known, true) = source.preprocessing, labels.known
-    if not len(known):
+    if not len(known) or spec.color_order == "GRAY":
         return []
     found: list[tuple[int, str]] = []
     for preset in PRESETS:
-        other = spec_for(preset, model=source.model, input_size=(spec.height, spec.width))
+        other = spec_for(
+            preset,
+            model=source.model,
+            input_size=(spec.height, spec.width),
+            resize_mode=spec.resize_mode,
+            interpolation=spec.interpolation,
+        )
         if other == spec:
             continue
         best = []

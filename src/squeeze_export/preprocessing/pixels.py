@@ -107,28 +107,54 @@ def _to_rgb(image: Image.Image, path: Path, file_format: str | None) -> Image.Im
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
-def pixels(image: Image.Image, spec: PreprocessingSpec) -> PixelArray:
-    """Resize and crop an RGB picture to (height, width, 3) uint8, bit for bit what torchvision does with PIL.
+def resized_size(width: int, height: int, spec: PreprocessingSpec) -> tuple[int, int]:
+    """(width, height) of a picture of that size after its resize."""
+    rows, columns = spec.canvas
+    match spec.resize_mode:
+        case "short-side":
+            long = spec.resize * max(width, height) // min(width, height)
+            return (spec.resize, long) if width <= height else (long, spec.resize)
+        case "squash":
+            return columns, rows
+        case "pad":  # in the arithmetic of PIL's ImageOps.contain, but never to nothing
+            ratio, wanted = width / height, columns / rows
+            if ratio > wanted:
+                return columns, max(round(height / width * columns), 1)
+            return (columns if ratio == wanted else max(round(width / height * rows), 1)), rows
 
-    The short side becomes `resize`, the long side `resize * long // short`; the crop's offset is half of what is left
-    over, rounded half to even. UsageError where the resized picture would be beyond PIXEL_LIMIT.
+
+def pixels(image: Image.Image, spec: PreprocessingSpec) -> PixelArray:
+    """Resize and crop an RGB picture to (height, width, 3) uint8, bit for bit what PIL does, and torchvision with it.
+
+    Of a GRAY spec the three channels are equal. The crop's offset is half of what is left over, rounded half to even.
+    UsageError where the resized picture would be beyond PIXEL_LIMIT.
     """
     import numpy as np
     from PIL import Image
 
     if image.mode != "RGB":
         raise ValueError(f"an RGB picture is needed, not {image.mode}")
-    short, long = min(image.size), max(image.size)
-    longer = spec.resize * long // short
-    if spec.resize * longer > PIXEL_LIMIT:
+    size = resized_size(image.width, image.height, spec)
+    if size[0] * size[1] > PIXEL_LIMIT:
         raise UsageError(
-            f"a picture of {image.width}x{image.height} becomes {spec.resize}x{longer} when its short side is resized, "
+            f"a picture of {image.width}x{image.height} becomes {min(size)}x{max(size)} when its short side is resized, "
             f"more than {PIXEL_LIMIT:,} pixels: crop it first"
         )
-    size = (spec.resize, longer) if image.width <= image.height else (longer, spec.resize)
-    resized = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - spec.width) / 2), round((size[1] - spec.height) / 2)
-    return np.array(resized.crop((left, top, left + spec.width, top + spec.height)))
+    grey = spec.color_order == "GRAY"
+    resized = (image.convert("L") if grey else image).resize(size, Image.Resampling[spec.interpolation.upper()])
+    if spec.pad_color is not None:
+        rows, columns = spec.canvas
+        canvas = Image.new("RGB", (columns, rows), spec.pad_color).convert(resized.mode)
+        canvas.paste(resized, (_half(columns - size[0]), _half(rows - size[1])))
+        resized = canvas
+    left, top = _half(resized.width - spec.width), _half(resized.height - spec.height)
+    crop = resized.crop((left, top, left + spec.width, top + spec.height))
+    return np.array(crop.convert("RGB") if grey else crop)
+
+
+def _half(spare: int) -> int:
+    """Half of it, rounded half to even."""
+    return round(spare / 2)
 
 
 def load_pixels(path: Path, spec: PreprocessingSpec) -> PixelArray:
@@ -141,7 +167,7 @@ def load_pixels(path: Path, spec: PreprocessingSpec) -> PixelArray:
 
 
 def normalise(crops: PixelArray, spec: PreprocessingSpec) -> FloatArray:
-    """Turn RGB crops (N, H, W, 3) uint8 into the source model's tensor (N, 3, H, W), contiguous.
+    """Turn RGB crops (N, H, W, 3) uint8 into the source model's tensor (N, 3, H, W), or (N, 1, H, W) of GRAY; contiguous.
 
     Each of the 256 levels is computed in fp64 and rounded once; InputSpec.encode computes in fp32, so each checks the other.
     """
@@ -150,8 +176,8 @@ def normalise(crops: PixelArray, spec: PreprocessingSpec) -> FloatArray:
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
         raise ValueError(f"crops must be (N, H, W, 3) uint8, not {crops.shape} {crops.dtype}")
     levels = np.arange(256, dtype=np.float64) * spec.scale
-    tensor: np.ndarray[Any, np.dtype[np.float32]] = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
-    for channel in range(3):
+    tensor: np.ndarray[Any, np.dtype[np.float32]] = np.empty((len(crops), spec.channels, *crops.shape[1:3]), np.float32)
+    for channel in range(spec.channels):
         table = ((levels - spec.mean[channel]) / spec.std[channel]).astype(np.float32)
-        tensor[:, channel] = table[crops[..., channel if spec.color_order == "RGB" else 2 - channel]]
+        tensor[:, channel] = table[crops[..., 2 - channel if spec.color_order == "BGR" else channel]]
     return tensor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from squeeze_export.contracts.signature import ColorOrder, PreprocessingSpec
+from squeeze_export.contracts.signature import ColorOrder, Interpolation, PreprocessingSpec, ResizeMode
 from squeeze_export.contracts.source import ModelName
 from squeeze_export.errors import UsageError
+from squeeze_export.preprocessing import colours, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,17 +50,24 @@ def spec_for(
     *,
     model: ModelName = "squeezenet1_1",
     input_size: int | tuple[int, int] | None = None,
-    resize: int | None = None,
+    resize: int | tuple[int, int] | None = None,
+    crop_pct: float | None = None,
+    resize_mode: ResizeMode = "short-side",
+    interpolation: Interpolation = "bilinear",
+    pad_color: tuple[int, int, int] | None = None,
     color_order: ColorOrder | None = None,
     scale: float | None = None,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    channels: int = 3,
 ) -> PreprocessingSpec:
     """Put a preset and the user's own values together; UsageError where the result could not work.
 
-    `input_size` is (height, width) of the crop, or one side of a square; `model` says how small it may be. Without `resize`
-    the short side keeps the preset's ratio to the larger side of the crop. Given mean and std follow the resulting colour
-    order; the preset's own stay with their colours.
+    `input_size` is (height, width) of the crop, or one side of a square; `model` says how small it may be. `resize` is what the
+    short side becomes, or (height, width) that a picture is squashed or padded to; `crop_pct` gives it as the crop's share of it.
+    Without either the short side keeps the preset's ratio to the larger side of the crop, and a picture is squashed or padded to
+    the crop itself. `pad_color` is RGB; without it the mean's colour, which the network sees as 0. Given mean and std follow the
+    resulting colour order; the preset's own stay with their colours. `channels`: of the network.
     """
     if preset not in PRESETS:
         raise UsageError(f"unknown preprocessing {preset!r}: choose one of {', '.join(get_args(Preset))}")
@@ -73,40 +80,23 @@ def spec_for(
             f"input size {height}x{width}: {model} needs sides from {SMALLEST_SIDE[model]} to {LARGEST_SIDE} "
             "(below, nothing is left after its pools)"
         )
-    larger = max(height, width)
-    if resize is None:
-        resize = (larger * base.resize + base.height // 2) // base.height
-    elif not larger <= resize <= 2 * LARGEST_SIDE:
-        raise UsageError(
-            f"resize {resize} with input size {height}x{width}: the short side must become at least {larger}, or a square "
-            f"picture would be smaller than its crop, and at most {2 * LARGEST_SIDE}"
-        )
-    order = base.color_order if color_order is None else color_order
-    if order not in get_args(ColorOrder):
-        raise UsageError(f"unknown colour order {order!r}: choose RGB or BGR")
-    base_mean, base_std = (base.mean, base.std) if order == base.color_order else (base.mean[::-1], base.std[::-1])
-    spec = PreprocessingSpec(
-        resize=resize,
+    rows, columns = sizes.resized_to(
+        (height, width), resize, crop_pct, resize_mode, preset_ratio=(base.resize, base.height), largest=2 * LARGEST_SIDE
+    )
+    order = colours.order_for(base.color_order if color_order is None else color_order, channels)
+    scale = base.scale if scale is None else scale
+    mean, std = colours.statistics(base, order, mean, std)
+    colours.check_numbers(order, scale, mean, std)
+    return PreprocessingSpec(
+        resize=rows,
         height=height,
         width=width,
         color_order=order,
-        scale=base.scale if scale is None else scale,
-        mean=base_mean if mean is None else mean,
-        std=base_std if std is None else std,
+        scale=scale,
+        mean=mean,
+        std=std,
+        resize_mode=resize_mode,
+        interpolation=interpolation,
+        resize_width=None if columns == rows else columns,
+        pad_color=colours.pad_color_for(resize_mode, pad_color, order, scale, mean),
     )
-    _check_numbers(spec)
-    return spec
-
-
-def _check_numbers(spec: PreprocessingSpec) -> None:
-    if not math.isfinite(spec.scale) or spec.scale == 0:
-        raise UsageError(f"scale is {spec.scale}: it must be a finite number other than 0")
-    if len(spec.mean) != 3 or not all(math.isfinite(value) for value in spec.mean):
-        raise UsageError(f"mean is {spec.mean}: it must be three finite numbers, in {spec.color_order} order")
-    if len(spec.std) != 3 or not all(math.isfinite(value) and value > 0 for value in spec.std):
-        raise UsageError(f"std is {spec.std}: it must be three finite numbers above 0, in {spec.color_order} order")
-    largest = max(abs((pixel * spec.scale - m) / s) for pixel in (0, 255) for m, s in zip(spec.mean, spec.std, strict=True))
-    if largest > 1e6:
-        raise UsageError(
-            f"scale {spec.scale}, mean {spec.mean} and std {spec.std} give inputs up to {largest:.3g}: a wrong unit?"
-        )

@@ -164,7 +164,7 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "model": source.model,
         "num_classes": source.num_classes,
         "labels": source.labels,
-        "preprocessing": asdict(source.preprocessing),
+        "preprocessing": source.preprocessing.record(),
         "weights": asdict(source.weights),
         "head": source.head,
         "head_relu": source.head_relu,

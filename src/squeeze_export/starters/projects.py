@@ -213,7 +213,7 @@ def _check_classifies(manifest: Manifest, record: ArtifactRecord) -> None:
             "Export it with --head classifier."
         )
     wanted, crop = (1, manifest.source.num_classes), manifest.source.preprocessing
-    pictures = {"NHWC": (1, crop.height, crop.width, 3), "NCHW": (1, 3, crop.height, crop.width)}
+    pictures = {"NHWC": (1, crop.height, crop.width, crop.channels), "NCHW": (1, crop.channels, crop.height, crop.width)}
     given, taken = record.signature.outputs, record.signature.input
     if len(given) != 1 or given[0].kind not in ("logits", "probabilities") or given[0].shape != wanted:
         found = ", ".join(f"{output.name} ({output.kind}, {' x '.join(map(str, output.shape))})" for output in given) or "none"
@@ -296,10 +296,10 @@ def _contract(
     manifest: Manifest, record: ArtifactRecord, model_file: str, labels: tuple[str, ...], bundle: Path
 ) -> dict[str, Any]:
     """What the app must know of its model; written as JSON into the project, documented in docs/explanation/starters.md."""
-    spec = manifest.source.preprocessing
+    crop = manifest.source.preprocessing.crop_record()
     golden = bundle / manifest.golden.path / "golden.json"
     return {
-        "schema_version": 1,
+        "schema_version": 1 if crop.keys() == {"resize", "height", "width"} else 2,  # an older app must not do without the others
         "name": manifest.name,
         "model": manifest.source.model,
         "target": record.target,
@@ -311,7 +311,7 @@ def _contract(
             "labels": {"sha256": hashlib.sha256(_label_bytes(labels)).hexdigest(), "count": len(labels)},
             "golden": {"sha256": hashlib.sha256(golden.read_bytes()).hexdigest()},
         },
-        "preprocessing": {"resize": spec.resize, "height": spec.height, "width": spec.width},
+        "preprocessing": crop,
         "input": asdict(record.signature.input),
         # No app holds an output of integers: see fed_targets.
         "outputs": [{k: v for k, v in asdict(output).items() if k != "quantisation"} for output in record.signature.outputs],

@@ -1,5 +1,6 @@
 package PACKAGE.core
 
+import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
 import org.junit.Test
@@ -9,7 +10,7 @@ import java.io.File
 class VectorsTest {
     @Test
     fun everyPictureHasDifferenceZeroFromPillow() {
-        val folders = File(System.getProperty("vectors")).listFiles().orEmpty().filter(File::isDirectory).sorted()
+        val folders = File(System.getProperty("vectors")).listFiles().orEmpty().filter { File(it, "picture.png").isFile }.sorted()
         assertTrue("only ${folders.size} pictures", folders.size >= 12)
         val worst = folders.associate { folder ->
             val (resize, height, width) = File(folder, "spec.txt").readText().trim().split(' ').map(String::toInt)
@@ -20,5 +21,26 @@ class VectorsTest {
         }
         println("differences: $worst")
         assertEquals(folders.associate { it.name to 0 }, worst)
+    }
+
+    /** Folder `hard`: pictures/NAME.png, specs/WAY.json as in a contract, expected/WAY/NAME.bin. */
+    @Test
+    fun everyWayToResizeHasDifferenceZeroFromPillow() {
+        val hard = File(System.getProperty("vectors"), "hard")
+        val pictures = File(hard, "pictures").listFiles().orEmpty().filter { it.extension == "png" }.sorted()
+        val sources = pictures.associate { it.nameWithoutExtension to PngPixels(it.readBytes()) }
+        val ways = File(hard, "specs").listFiles().orEmpty().sorted()
+        assertTrue("only ${sources.size} pictures, ${ways.size} ways", sources.size >= 12 && ways.size >= 32)
+        val worst = ways.associate { way ->
+            val preprocess = Preprocess(CropSpec.parse(JSONObject(way.readText())))
+            way.nameWithoutExtension to sources.maxOf { (name, source) ->
+                val expected = File(hard, "expected/${way.nameWithoutExtension}/$name.bin").readBytes()
+                val found = preprocess.crop(source)
+                assertEquals(name, expected.size, found.size)
+                found.indices.maxOf { Math.abs((found[it].toInt() and 0xFF) - (expected[it].toInt() and 0xFF)) }
+            }
+        }
+        println("ways: $worst")
+        assertEquals(worst.mapValues { 0 }, worst)
     }
 }

@@ -8,7 +8,7 @@ from squeeze_export.starters import projects as starters
 from tests.integration.android import toolchain
 from tests.integration.android.rendered import APP_IDS, APP_NAME, Compiled
 from tests.integration.android.vectors import write_vectors
-from tests.starter_bundles import THREE_MODELS, make_bundle
+from tests.starter_bundles import GREY, THREE_MODELS, make_bundle
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def projects(tmp_path_factory):
     """Every project, by (model, target), from bundles whose golden packs are real."""
     folder = tmp_path_factory.mktemp("android")
     made = {}
-    for kind in THREE_MODELS:
+    for kind in (*THREE_MODELS, GREY):
         bundle, manifest = make_bundle(folder / "bundles" / kind, kind, targets=("tflite", "torchscript"))
         for target, app_id in APP_IDS.items():
             made[kind, target] = starters.render(

@@ -20,10 +20,12 @@ from squeeze_export.contracts.parity import Tolerance
 from squeeze_export.contracts.source import Scores
 from squeeze_export.golden.files import read_golden
 from squeeze_export.validation.parity import judge
+from tests.hard_pictures import specs
 from tests.integration.android import check_apk, toolchain
 from tests.integration.android.rendered import APP_IDS, APP_NAME, NAMES, PROJECTS
 from tests.integration.android.rules import problems
 from tests.integration.android.vectors import CASES
+from tests.starter_bundles import GREY
 
 
 def copy(project: Path, tmp_path: Path) -> Path:
@@ -170,14 +172,14 @@ def test_ktlint_refuses_a_badly_formatted_file(tools, projects, tmp_path):
 
 
 # The three models in one runtime; in the other the code of core/ is the same, but the output is logits.
-@pytest.mark.parametrize(("kind", "target"), [*PROJECTS[:3], PROJECTS[-1]], ids=[*NAMES[:3], NAMES[-1]])
+@pytest.mark.parametrize(("kind", "target"), [*PROJECTS[:3], PROJECTS[-1], (GREY, "tflite")], ids=[*NAMES[:3], NAMES[-1], GREY])
 def test_the_projects_unit_tests_pass(compiled, projects, kind, target):
     made, project = compiled(kind, target), projects[kind, target]
     classes = toolchain.unit_tests(project)
     assert len(classes) == 8
     done = toolchain.junit(project, toolchain.classpath(made.out), classes)
     assert done.code == 0, done.said
-    assert "OK (43 tests)" in done.said
+    assert "OK (48 tests)" in done.said
 
 
 def vectors_test(project: Path, path: str, vectors: Path) -> toolchain.Done:
@@ -193,10 +195,20 @@ def test_preprocessing_has_difference_zero_from_pillow(compiled, projects, vecto
     shown = re.search(r"differences: \{(.*)\}", done.said)
     assert shown is not None
     assert dict(pair.split("=") for pair in shown.group(1).split(", ")) == dict.fromkeys(CASES, "0")
+    ways = re.search(r"ways: \{(.*)\}", done.said)
+    assert ways is not None
+    assert dict(pair.split("=") for pair in ways.group(1).split(", ")) == dict.fromkeys(specs(), "0")
 
 
 MUTANTS = {
-    "weightsCutOff": ("Resampling.kt", "(0.5 + weight * (1 shl BITS))", "(weight * (1 shl BITS))"),
+    "weightsCutOff": ("Resampling.kt", "(half + weight * (1 shl BITS))", "(0 * half + weight * (1 shl BITS))"),
+    "negativeWeightsRoundedUp": ("Resampling.kt", "if (weight < 0) -0.5 else 0.5", "0.5"),
+    "levelsNotCutOff": ("Resampling.kt", "(sum shr BITS).coerceIn(0, 255)", "(sum shr BITS) and 255"),
+    "anotherCubic": ("Resampling.kt", "(1.5 * x - 2.5) * x * x + 1", "(1.25 * x - 2.25) * x * x + 1"),
+    "shorterLanczos": ("Resampling.kt", "if (-3.0 <= x && x < 3.0)", "if (-2.0 <= x && x < 2.0)"),
+    "nearestCorner": ("Resampling.kt", "var place = scale * 0.5", "var place = 0.0"),
+    "paddingAtTheEnd": ("Preprocess.kt", "spec.resizeWidth - width) else 0", "(spec.resizeWidth - width) / 2) else 0"),
+    "greyByTheMean": ("Preprocess.kt", "(pixel and 0xFF) * 7_471", "(pixel and 0xFF) * 7_571"),
     "windowTooShort": ("Resampling.kt", "(center + support + 0.5).toInt()", "(center + support).toInt()"),
     "sumsCutOff": ("Resampling.kt", "const val HALF = 1 shl (BITS - 1)", "const val HALF = 0"),
     "offsetHalfDown": ("Preprocess.kt", "if (spare and 1 == 1 && half and 1 == 1) half + 1 else half", "half"),
@@ -210,7 +222,8 @@ def test_one_changed_line_of_the_preprocessing_is_seen(compiled, projects, vecto
     """Each mutant stands in a package of its own, beside the rest of the app: one compilation and one run serve them all."""
     made, project = compiled("characters", "tflite"), projects["characters", "tflite"]
     quoted = ".".join(f"`{part}`" for part in toolchain.app_id(project).split("."))
-    imports = "".join(f"import {quoted}.core.{name}\n" for name in ("CropSpec", "PixelSource", "PngPixels"))
+    others = ("CropSpec", "Interpolation", "PixelSource", "PngPixels", "ResizeMode")
+    imports = "".join(f"import {quoted}.core.{name}\n" for name in others)
     sources = [*(next((project / "app/src/main").rglob(name)) for name in CHANGED_LINE), made.out / "extra" / "VectorsTest.kt"]
     for mutant, (name, old, new) in {"none": ("Resampling.kt", "BITS = 22", "BITS = 22"), **MUTANTS}.items():
         (tmp_path / "sources" / mutant).mkdir(parents=True)
@@ -224,10 +237,11 @@ def test_one_changed_line_of_the_preprocessing_is_seen(compiled, projects, vecto
     for case in CASES:
         if "12-megapixels" not in case and case != "very-wide":
             shutil.copytree(vectors / case, small / case)
+    shutil.copytree(vectors / "hard", small / "hard", ignore=shutil.ignore_patterns("huge.*", "*.samples"))
     path = toolchain.java_path(tmp_path / "classes", Path(toolchain.classpath(made.out)))
     names = [f"{mutant}.VectorsTest" for mutant in ("none", *MUTANTS)]
     said = toolchain.junit(project, path, names, f"-Dvectors={small}").said
-    assert set(re.findall(r"everyPictureHasDifferenceZeroFromPillow\((\w+)\.VectorsTest\)", said)) == set(MUTANTS), said
+    assert set(re.findall(r"every\w+HasDifferenceZeroFromPillow\((\w+)\.VectorsTest\)", said)) == set(MUTANTS), said
 
 
 def test_one_changed_line_makes_named_unit_tests_of_the_project_fail(compiled, projects, tmp_path):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.preprocessing.pixels import load_pixels
+from tests.hard_pictures import write_hard
 
 # name: mode, width, height, (resize, crop height, crop width)
 CASES = {
@@ -38,7 +39,8 @@ CASES = {
 
 
 def write_vectors(folder: Path) -> None:
-    """Write a folder per case: picture.png, spec.txt (resize, height, width) and expected.bin (RGB bytes)."""
+    """Write a folder per case: picture.png, spec.txt (resize, height, width) and expected.bin (RGB bytes); and `hard`."""
+    write_hard(folder / "hard")
     random = np.random.default_rng(11)
     for name, (mode, width, height, (resize, crop_height, crop_width)) in CASES.items():
         place = folder / name

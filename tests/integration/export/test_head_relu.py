@@ -16,10 +16,10 @@ from tests.integration.conftest import run_tool
 SPEC = spec_for("torchvision", model="squeezenet1_1", input_size=(64, 65))
 
 
-def scores(folder, *, head_relu, color_order="RGB"):
+def scores(folder, *, head_relu, **changed):
     import torch
 
-    spec = spec_for("torchvision", model="squeezenet1_1", input_size=(64, 65), color_order=color_order)
+    spec = spec_for("torchvision", model="squeezenet1_1", input_size=(64, 65), **changed)
     source = load_source(
         name="n", model="squeezenet1_1", weights="demo", seed=0, labels=None, preprocessing=spec, head_relu=head_relu
     )
@@ -87,6 +87,19 @@ def test_the_wrong_head_and_the_wrong_colours_are_found_before_anything_is_expor
     ended = run_tool(*base, "--reference", tmp_path / "bgr.npz", cwd=tmp_path)
     assert ended.code == 3 and "It does with --color-order BGR" in ended.err
     assert not (tmp_path / "out").exists()
+
+
+def test_another_resize_is_found_too(tmp_path, image_folder):
+    base = ("--target", "tflite", "--input-size", "64x65", "--images", image_folder, "--output", tmp_path / "out")
+    for changed, told in (
+        ({"interpolation": "nearest"}, "--interpolation nearest"),
+        ({"resize_mode": "squash"}, "--resize-mode squash"),
+        ({"resize": 65}, "--resize 65"),
+    ):
+        names, rows = scores(image_folder, head_relu=True, **changed)
+        np.savez(tmp_path / "own.npz", names=names, logits=rows)
+        ended = run_tool(*base, "--reference", tmp_path / "own.npz", cwd=tmp_path)
+        assert ended.code == 3 and f"It does with {told}:" in ended.err, ended.err
 
 
 def test_requests_that_cannot_be_meant(tmp_path, own):

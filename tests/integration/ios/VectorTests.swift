@@ -47,4 +47,41 @@ final class VectorTests: XCTestCase {
     }
     XCTAssertGreaterThanOrEqual(vectors.count, 12)
   }
+
+  /// Folder `hard`: pictures/NAME.samples with their sizes in pictures.json, specs/WAY.json, expected/WAY/NAME.bin.
+  func testEveryWayToResizeEqualsPillow() throws {
+    let named = try XCTUnwrap(ProcessInfo.processInfo.environment["STARTER_VECTORS"])
+    let hard = URL(fileURLWithPath: named).appendingPathComponent("hard")
+    func file(_ name: String) throws -> Data {
+      try Data(contentsOf: hard.appendingPathComponent(name))
+    }
+    let sizes = try JSONDecoder().decode([String: [Int]].self, from: file("pictures.json"))
+    var pictures: [String: Picture] = [:]
+    for (name, size) in sizes {
+      pictures[name] = try XCTUnwrap(
+        Picture(
+          width: size[0], height: size[1], bytesPerRow: size[0] * 3, format: .rgb,
+          samples: [UInt8](file("pictures/\(name).samples"))))
+    }
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    let ways = try FileManager.default.contentsOfDirectory(
+      at: hard.appendingPathComponent("specs"), includingPropertiesForKeys: nil)
+    for way in ways {
+      let name = way.deletingPathExtension().lastPathComponent
+      let spec = try decoder.decode(Contract.Preprocessing.self, from: Data(contentsOf: way))
+      var worst = 0
+      for (called, picture) in pictures {
+        let expected = try file("expected/\(name)/\(called).bin")
+        let crop = try Preprocess.crop(picture, spec)
+        XCTAssertEqual(crop.count, expected.count)
+        let difference = zip(crop, expected).map { abs(Int($0) - Int($1)) }.max() ?? -1
+        XCTAssertEqual(difference, 0, "\(called) as \(name) differs from Pillow")
+        worst = max(worst, difference)
+      }
+      print("WAY \(name) difference \(worst)")
+    }
+    XCTAssertGreaterThanOrEqual(pictures.count, 16)
+    XCTAssertGreaterThanOrEqual(ways.count, 32)
+  }
 }

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from squeeze_export.starters import projects as starters
+from tests.hard_pictures import specs
 from tests.integration.ios.toolchain import Shell, require_swift
 from tests.integration.ios.vectors import write_vectors
-from tests.starter_bundles import THREE_MODELS, make_bundle
+from tests.starter_bundles import GREY, THREE_MODELS, make_bundle
 
 HERE = Path(__file__).resolve().parent
 # In the order of their imports. Library evolution makes their enums what Apple's are: open to new cases.
@@ -60,7 +61,7 @@ def shell() -> Shell:
 @pytest.fixture(scope="module")
 def projects(shell, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("ios")
-    for kind in THREE_MODELS:
+    for kind in (*THREE_MODELS, GREY):
         bundle, _ = make_bundle(root / "bundles" / kind, kind, targets=("coreml",))
         starters.render_bundle(bundle, template="ios", target=None, app_id=None, app_name=None, destination=root / kind)
     return root
@@ -92,14 +93,14 @@ def swift_of(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in tree(folder).items() if name.endswith(".swift")}
 
 
-@pytest.mark.parametrize("kind", THREE_MODELS)
+@pytest.mark.parametrize("kind", [*THREE_MODELS, GREY])
 def test_the_package_tests_pass(workshop, kind):
     if kind == THREE_MODELS[0]:  # as a user runs them
         code, output = workshop.test_package(kind)
     else:
         code, output = workshop.run_built(kind, r"\.(?!VectorTests)")
     assert code == 0, output[-4000:]
-    assert "Executed 33 tests, with 0 failures" in output
+    assert "Executed 35 tests, with 0 failures" in output
     for name in ("testPreprocessingOfTheGoldenPackIsExact", "testModelFileIsTheOneThatWasProven", "testRightAnswersPass"):
         assert re.search(rf"{name}' passed", output), output[-4000:]
 
@@ -112,6 +113,8 @@ def test_preprocessing_equals_pillow_in_every_byte(workshop):
     assert {difference for _, difference in differences} == {"0"}
     pictures = {name.rsplit("-", 1)[0] for name, _ in differences}
     assert {"odd", "tall", "wide", "one_pixel", "tiny", "twelve_megapixels", "grey", "alpha", "screenshot"} <= pictures
+    ways = re.findall(r"^WAY (\S+) difference (\d+)", output, re.MULTILINE)
+    assert dict(ways) == dict.fromkeys(specs(), "0")
 
 
 def flip_last_bit(path: Path) -> None:
@@ -144,12 +147,12 @@ def test_one_changed_bit_fails_by_name(workshop, file, named):
 def test_one_changed_line_of_the_resize_fails_by_name(workshop):
     package, kept = workshop.folder / "Core", workshop.folder / "CoreUnchanged"
     shutil.copytree(package, kept, symlinks=True)
-    source = package / "Sources/ClassifierCore/Preprocess.swift"
-    line = "Int32(share * Taps.one + 0.5)"  # a weight is rounded: to a 4,194,304th
+    source = package / "Sources/ClassifierCore/Taps.swift"
+    line = "Int32(share * Taps.one + half)"  # a weight is rounded: to a 4,194,304th
     text = source.read_text()
     assert text.count(line) == 1
     try:  # in its own place, where only this module is built again
-        source.write_text(text.replace(line, "Int32(share * Taps.one)"))
+        source.write_text(text.replace(line, "Int32(share * Taps.one + 0 * half)"))
         code, output = workshop.sh(f"cd Core && {BUILD}")
         assert code == 0, output[-4000:]
         code, output = workshop.run_built("characters", "ProjectTests|VectorTests")
@@ -157,7 +160,7 @@ def test_one_changed_line_of_the_resize_fails_by_name(workshop):
         shutil.rmtree(package)
         kept.rename(package)
     assert code != 0
-    for named in ("testPreprocessingOfTheGoldenPackIsExact", "testPreprocessingEqualsPillow"):
+    for named in ("testPreprocessingOfTheGoldenPackIsExact", "testPreprocessingEqualsPillow", "testEveryWayToResizeEqualsPillow"):
         assert re.search(rf"{named}' failed", output), output[-4000:]
 
 

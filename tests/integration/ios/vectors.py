@@ -9,6 +9,7 @@ from typing import Any
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.preprocessing.pixels import load_pixels
 from squeeze_export.preprocessing.spec import spec_for
+from tests.hard_pictures import write_hard
 
 # name: width, height
 SIZES = {
@@ -36,6 +37,7 @@ def write_vectors(folder: Path) -> list[str]:
     from PIL import Image
 
     folder.mkdir()
+    write_hard(folder / "hard")
     specs = {
         "224": spec_for("torchvision", model="squeezenet1_1"),
         "160": spec_for("caffe", model="squeezenet1_0", input_size=(160, 160)),

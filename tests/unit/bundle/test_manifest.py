@@ -13,7 +13,9 @@ import jsonschema
 import pytest
 
 from squeeze_export.bundle import manifest
+from squeeze_export.bundle.manifest import read_manifest
 from squeeze_export.errors import ArtifactError
+from tests.starter_bundles import make_bundle
 
 
 def test_the_digest_of_a_folder_is_as_documented(tmp_path):
@@ -61,6 +63,21 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, text):
 def test_a_folder_without_a_manifest_is_not_a_complete_bundle(tmp_path):
     with pytest.raises(ArtifactError, match="not a complete bundle"):
         manifest.read_manifest(tmp_path)
+
+
+def test_a_manifest_of_before_there_were_other_ways_to_resize_is_read(tmp_path):
+    folder, made = make_bundle(tmp_path / "net", targets=("tflite",))
+    written = json.loads((folder / "manifest.json").read_text())
+    for key in ("resize_mode", "interpolation", "resize_width", "pad_color"):
+        del written["source"]["preprocessing"][key]
+    (folder / "manifest.json").write_text(json.dumps(written))
+    assert read_manifest(folder) == made
+    for key, value in (("resize_mode", "stretch"), ("interpolation", "box")):
+        written["source"]["preprocessing"] |= {key: value}
+        (folder / "manifest.json").write_text(json.dumps(written))
+        with pytest.raises(ArtifactError, match=rf"'{value}' - at `\$\.source\.preprocessing\.{key}`"):
+            read_manifest(folder)
+        del written["source"]["preprocessing"][key]
 
 
 def test_infinities_become_null():

@@ -166,6 +166,25 @@ def test_a_precision_wants_a_deployment_target_that_has_it():
         ({"output_kind": "features"}, "Known: logits, probabilities"),  # that is the head's to say
         ({"head": "feature"}, "Did you mean features"),
         ({"color_order": "rgb"}, "--color-order"),
+        ({"color_order": "GRAY", "mean": "0.5,0.5,0.5"}, "--mean '0.5,0.5,0.5' is not one number"),
+        ({"color_order": "GRAY", "mean": "0.5", "std": "0.5"}, "colour order GRAY does not fit: the network takes 3 channel(s)"),
+        ({"resize_mode": "stretch"}, "--resize-mode 'stretch' is unknown"),
+        ({"interpolation": "bicubc"}, "Did you mean bicubic"),
+        ({"interpolation": "box"}, "Known: nearest, bilinear, bicubic, lanczos"),
+        ({"resize": "256px"}, "--resize '256px' is no size"),
+        ({"resize": "256x256"}, "only the short side is resized: pass one number, or the resize mode squash or pad"),
+        ({"resize": "256", "crop_pct": 0.9}, "both resize 256 and crop pct 0.9 say"),
+        ({"crop_pct": 0.0}, "crop pct 0: it is the share"),
+        ({"crop_pct": 87.5}, "crop pct 87.5: it is the share"),
+        ({"crop_pct": float("nan")}, "crop pct nan: it is the share"),
+        ({"crop_pct": 0.05}, "crop pct 0.05 of 224x224 is 4480x4480: sides may be at most 4096"),
+        ({"resize_mode": "squash", "resize": "223"}, "at least as large as the crop"),
+        ({"resize_mode": "pad", "resize": "224x223"}, "resize 224x223 with input size 224x224: it must be at least as large"),
+        ({"pad_color": "0"}, "with the resize mode short-side nothing is padded"),
+        ({"resize_mode": "squash", "pad_color": "0,0,0"}, "with the resize mode squash nothing is padded"),
+        ({"resize_mode": "pad", "pad_color": "0,0,256"}, "pad color 0,0,256: its levels are whole numbers in 0..255"),
+        ({"resize_mode": "pad", "pad_color": "0.5"}, "--pad-color '0.5': its levels are whole numbers"),
+        ({"resize_mode": "pad", "pad_color": "black"}, "--pad-color 'black' is neither three numbers"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(options, told):
@@ -192,6 +211,27 @@ def test_an_input_size_is_height_by_width():
     assert (spec.height, spec.width) == (227, 224)
 
 
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, ("short-side", 256, None, "bilinear", None)),
+        ({"crop_pct": 0.9, "interpolation": "bicubic"}, ("short-side", 248, None, "bicubic", None)),
+        ({"crop_pct": 0.95, "input_size": "240x320"}, ("short-side", 336, None, "bilinear", None)),
+        ({"resize_mode": "squash"}, ("squash", 224, None, "bilinear", None)),
+        ({"resize_mode": "squash", "resize": "256"}, ("squash", 256, None, "bilinear", None)),
+        ({"resize_mode": "squash", "resize": "256x300"}, ("squash", 256, 300, "bilinear", None)),
+        ({"resize_mode": "squash", "crop_pct": 0.9, "input_size": "224x192"}, ("squash", 248, 213, "bilinear", None)),
+        ({"resize_mode": "pad"}, ("pad", 224, None, "bilinear", (124, 116, 104))),
+        ({"resize_mode": "pad", "preprocessing": "caffe"}, ("pad", 227, None, "bilinear", (123, 117, 104))),
+        ({"resize_mode": "pad", "pad_color": "114"}, ("pad", 224, None, "bilinear", (114, 114, 114))),
+        ({"resize_mode": "pad", "input_size": "48x192"}, ("pad", 48, 192, "bilinear", (124, 116, 104))),
+    ],
+)
+def test_how_a_picture_is_resized(options, wanted):
+    spec = request(**options).preprocessing
+    assert (spec.resize_mode, spec.resize, spec.resize_width, spec.interpolation, spec.pad_color) == wanted
+
+
 def test_every_option_can_stand_in_the_config_file(tmp_path):
     text = """
         target = ["coreml", "tflite"]
@@ -206,6 +246,9 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         input-size = 227
         preprocessing = "caffe"
         resize = 300
+        resize-mode = "pad"
+        interpolation = "bicubic"
+        pad-color = [0, 128, 255]
         mean = [1, 2, 3]
         std = [1.0, 1.5, 2.0]
         scale = 1
@@ -230,13 +273,17 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     """
     options = config(tmp_path, text)
     assert options.written().keys() == {option.name for option in settable()} - {
-        "seed"
-    }  # which would not go with weights from a file
+        "seed",  # which would not go with weights from a file
+        "crop_pct",  # nor this with resize
+    }
+    assert config(tmp_path, "crop-pct = 1").crop_pct == 1
     assert config(tmp_path, "seed = 3").seed == 3
     made = build_request(options)
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
     assert made.preprocessing.mean == (1, 2, 3)
+    assert (made.preprocessing.resize_mode, made.preprocessing.interpolation) == ("pad", "bicubic")
+    assert (made.preprocessing.canvas, made.preprocessing.pad_color) == ((300, 300), (0, 128, 255))
     assert made.precisions == {"coreml": ("fp32",), "tflite": ("int8", "fp32")}
     assert made.calibration == tmp_path / "unlabelled"
     assert made.max_accuracy_drop == 1.0

@@ -24,6 +24,7 @@ from squeeze_export.golden.pack import make_golden, top5
 from squeeze_export.preprocessing.pixels import normalise
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources.source import save_source, weight_digests
+from tests.starter_bundles import GREY, make_bundle
 
 BAR = Tolerance(precision="fp32", max_error_of_peak=1e-4, min_snr_db=100.0, min_centred_snr_db=90.0, reason="measured 133 dB")
 
@@ -249,6 +250,13 @@ def test_fewer_than_five_classes_and_bgr(seven_classes, tmp_path):
     assert np.array_equal(read_golden(tmp_path / "golden").reference.logits, pack.reference.logits)
 
 
+def test_a_pack_of_one_channel_that_is_padded_is_read_back(tmp_path):
+    folder, made = make_bundle(tmp_path / "net", GREY, targets=())
+    back = read_golden(folder / "golden")
+    assert back.preprocessing == made.source.preprocessing
+    assert (back.pixels[..., :1] == back.pixels).all() and back.pixels.shape[1:] == (96, 160, 3)
+
+
 def test_a_folder_with_something_in_it_is_not_written_into(pack, tmp_path):
     (tmp_path / "mine").write_text("x")
     with pytest.raises(UsageError, match="not empty"):
@@ -295,6 +303,12 @@ def test_every_missing_or_truncated_file_is_noticed(written, tmp_path):
         (lambda c: c["preprocessing"].update(mean=[1, 2]), "wrong kind"),
         (lambda c: c["preprocessing"].update(color_order="GBR"), "wrong kind"),
         (lambda c: c["preprocessing"].update(height=64, width=65), "pixels has shape"),
+        (lambda c: c["preprocessing"].update(resize_mode="stretch"), "'stretch' - at `\\$.resize_mode`"),
+        (lambda c: c["preprocessing"].update(interpolation="box"), "'box' - at `\\$.interpolation`"),
+        (lambda c: c["preprocessing"].update(resize_mode="pad"), "a pad_color belongs"),
+        (lambda c: c["preprocessing"].update(color_order="GRAY"), "needs mean and std of 1"),
+        (lambda c: c["preprocessing"].update(resize_mode="squash", resize_width=0), "wrong kind"),
+        (lambda c: c["preprocessing"].update(interpolation="lanczos"), "does not give its stored pixels"),
         (lambda c: c["preprocessing"].update(resize=74 + 1), "does not give its stored pixels"),
         (lambda c: c["images"].reverse(), "does not give its stored pixels"),
         (lambda c: c["images"].pop(), "has shape"),

@@ -17,7 +17,7 @@ from squeeze_export.pipeline.plan import plan, starters_of
 from squeeze_export.starters import names as starter_names
 from squeeze_export.starters import projects
 from squeeze_export.starters import template as starter_template
-from tests.starter_bundles import LABELS_7, make_bundle
+from tests.starter_bundles import GREY, LABELS_7, make_bundle
 
 TOML = """
 schema_version = 1
@@ -104,10 +104,41 @@ def test_a_variant_adds_its_own_files_and_values(made, small, tmp_path):
 def test_the_contract_says_what_the_app_must_do(made, small, tmp_path):
     contract = json.loads((render(made, tmp_path / "out") / "app/contract.json").read_text())
     assert contract["preprocessing"] == {"resize": 180, "height": 160, "width": 160}
+    assert contract["schema_version"] == 1
     assert contract["input"]["color_order"] == "BGR"
     assert contract["input"]["bias"] == [-104.0, -117.0, -123.0]
     assert contract["num_classes"] == len(LABELS_7) == contract["files"]["labels"]["count"]
     assert contract["outputs"][0]["kind"] == "probabilities"
+
+
+def test_an_older_app_must_not_pass_over_another_way_to_resize(small, tmp_path):
+    made = make_bundle(tmp_path / "net", GREY, targets=("tflite",))
+    contract = json.loads((render(made, tmp_path / "out") / "app/contract.json").read_text())
+    assert contract["schema_version"] == 2
+    assert contract["preprocessing"] == {
+        "resize": 100,
+        "height": 96,
+        "width": 160,
+        "color_order": "GRAY",
+        "resize_mode": "pad",
+        "interpolation": "lanczos",
+        "resize_width": 170,
+        "pad_color": [128, 128, 128],
+    }
+    assert contract["input"]["shape"] == [1, 96, 160, 1] and contract["input"]["color_order"] == "GRAY"
+
+
+@pytest.mark.parametrize(("template", "target"), [("android", "tflite"), ("ios", "coreml")])
+def test_the_apps_readme_tells_how_a_picture_is_prepared(tmp_path, template, target):
+    told = {
+        "characters": "short side resized to 256 (bilinear, antialiased), then 224 x 224 cropped from the centre",
+        GREY: "made grey (ITU-R 601-2), resized to fit into 170 x 100 (lanczos, antialiased), the rest filled evenly with the "
+        "colour (128, 128, 128), then 160 x 96 cropped from the centre",
+    }
+    for kind, words in told.items():
+        made = make_bundle(tmp_path / kind, kind, targets=(target,))
+        project = render(made, tmp_path / f"{kind}-app", template=template, target=target, app_id="org.example.app")
+        assert words in (project / "README.md").read_text()
 
 
 def test_a_model_without_labels_gets_numbered_ones(small, tmp_path):

@@ -12,7 +12,7 @@ from squeeze_export.commands.request.written import Options, settable
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.artifact import PHONE_TARGETS, TARGETS, IosTarget, Target, TfliteRoute
 from squeeze_export.contracts.request import STARTERS, ExportRequest, Starter
-from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, ScoreKind
+from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, Interpolation, ResizeMode, ScoreKind
 from squeeze_export.contracts.source import ModelName
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.limit import check_floor, check_limit
@@ -20,7 +20,7 @@ from squeeze_export.exporters import EXPORTERS
 from squeeze_export.preprocessing.spec import PRESETS, Preset, spec_for
 from squeeze_export.sources.source import check_name
 
-_INPUT_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
 
 
 _SPECIAL_WEIGHTS: Final = table.SPECIAL_WEIGHTS
@@ -75,6 +75,10 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         check_limit(options.max_accuracy_drop)
     if options.min_accuracy is not None:
         check_floor(options.min_accuracy)
+    order = (
+        cast("ColorOrder", one_of("--color-order", options.color_order, get_args(ColorOrder))) if options.color_order else None
+    )
+    of = 1 if order == "GRAY" else 3
     preset = one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     settled = {
         "targets": targets,
@@ -85,14 +89,18 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         "preprocessing": spec_for(
             cast("Preset", preset),
             model=model,
-            input_size=_input_size(options.input_size),
-            resize=options.resize,
-            mean=_triple("--mean", options.mean),
-            std=_triple("--std", options.std),
+            input_size=_both_sides(_size("--input-size", options.input_size)),
+            resize=_size("--resize", options.resize),
+            crop_pct=options.crop_pct,
+            resize_mode=cast("ResizeMode", one_of("--resize-mode", options.resize_mode or "short-side", get_args(ResizeMode))),
+            interpolation=cast(
+                "Interpolation", one_of("--interpolation", options.interpolation or "bilinear", get_args(Interpolation))
+            ),
+            pad_color=_levels(options.pad_color),
+            mean=_numbers("--mean", options.mean, of),
+            std=_numbers("--std", options.std, of),
             scale=options.scale,
-            color_order=cast("ColorOrder", one_of("--color-order", options.color_order, get_args(ColorOrder)))
-            if options.color_order
-            else None,
+            color_order=order,
         ),
         "input_kind": input_kind,
         "head": one_of("--head", options.head or "classifier", get_args(Head)),
@@ -156,14 +164,18 @@ def _starters(written: Iterable[str]) -> tuple[Starter, ...] | None:
     return tuple(starter for starter in STARTERS if starter in named) if named else None
 
 
-def _input_size(written: str | None) -> tuple[int, int] | None:
+def _size(option: str, written: str | None) -> int | tuple[int, int] | None:
+    """One number, or (height, width)."""
     if written is None:
         return None
-    match = _INPUT_SIZE.fullmatch(written)
+    match = _SIZE.fullmatch(written)
     if match is None:
-        raise UsageError(f"--input-size {written!r} is no size: write 224, or HEIGHTxWIDTH such as 227x224.")
-    height = int(match[1])
-    return height, int(match[2]) if match[2] else height
+        raise UsageError(f"{option} {written!r} is no size: write 224, or HEIGHTxWIDTH such as 227x224.")
+    return (int(match[1]), int(match[2])) if match[2] else int(match[1])
+
+
+def _both_sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _no_pixels(options: Options, input_kind: InputKind, weights: str) -> str | None:
@@ -175,7 +187,8 @@ def _no_pixels(options: Options, input_kind: InputKind, weights: str) -> str | N
     return None
 
 
-def _triple(option: str, written: str | None) -> tuple[float, float, float] | None:
+def _numbers(option: str, written: str | None, channels: int) -> tuple[float, ...] | None:
+    """A number per channel; one counts for all."""
     if written is None:
         return None
     # As papers, configs and Python print them: in brackets, with spaces or semicolons; one number is for all channels.
@@ -184,10 +197,21 @@ def _triple(option: str, written: str | None) -> tuple[float, float, float] | No
         numbers = [float(part) for part in parts]
     except ValueError:
         numbers = []
+    if channels == 1 and len(numbers) != 1:
+        raise UsageError(f"{option} {written!r} is not one number, and --color-order GRAY has one channel.")
     if len(numbers) not in (1, 3):
         commas = " Write decimals with a point." if re.search(r"\b0,\d", written) else ""
         raise UsageError(
             f"{option} {written!r} is neither three numbers, such as 0.485,0.456,0.406, nor one for all channels.{commas}"
         )
-    first, second, third = numbers if len(numbers) == 3 else numbers * 3
-    return first, second, third
+    return tuple(numbers if len(numbers) == channels else numbers * channels)
+
+
+def _levels(written: str | None) -> tuple[int, int, int] | None:
+    numbers = _numbers("--pad-color", written, 3)
+    if numbers is None:
+        return None
+    if not all(number.is_integer() for number in numbers):
+        raise UsageError(f"--pad-color {written!r}: its levels are whole numbers in 0..255, red, green, blue, or one for all.")
+    red, green, blue = map(int, numbers)
+    return red, green, blue

@@ -1,7 +1,7 @@
 import Foundation
 
 /// What the app must know of its model: contract.json, written when the project was made.
-struct Contract: Codable, Equatable, Sendable {
+struct Contract: Decodable, Equatable, Sendable {
   struct Parity: Codable, Equatable, Sendable {
     var verdict: String
     var executor: String
@@ -29,13 +29,6 @@ struct Contract: Codable, Equatable, Sendable {
     var golden: GoldenFile
   }
 
-  /// The short side becomes `resize`, then `height` x `width` is cropped from the centre.
-  struct Preprocessing: Codable, Equatable, Sendable {
-    var resize: Int
-    var height: Int
-    var width: Int
-  }
-
   enum Layout: String, Codable, Sendable {
     case nchw = "NCHW"
     case nhwc = "NHWC"
@@ -45,6 +38,7 @@ struct Contract: Codable, Equatable, Sendable {
   enum ColorOrder: String, Codable, Sendable {
     case rgb = "RGB"
     case bgr = "BGR"
+    case gray = "GRAY"
   }
 
   /// How samples 0..255 become the model's input: `value = sample * scale + bias` per channel, in `colorOrder`.
@@ -97,23 +91,31 @@ struct Contract: Codable, Equatable, Sendable {
   }
 
   private func check() throws {
-    guard schemaVersion == 1 else {
+    guard schemaVersion == 1 || schemaVersion == 2 else {
       throw ContractError(
-        "contract.json has schema version \(schemaVersion); this app reads version 1.")
+        "contract.json has schema version \(schemaVersion); this app reads versions 1 and 2.")
     }
     guard outputs.count == 1, output.shape == [1, numClasses], numClasses > 0 else {
       throw ContractError("The model must have one output with \(numClasses) scores.")
     }
-    guard preprocessing.resize > 0, preprocessing.height > 0, preprocessing.width > 0 else {
+    guard preprocessing.resize > 0, preprocessing.height > 0, preprocessing.width > 0,
+      preprocessing.resizeWidth > 0
+    else {
       throw ContractError("The sizes in contract.json must be positive.")
     }
+    guard preprocessing.padColor.count == 3, preprocessing.gray == (input.colorOrder == .gray)
+    else {
+      throw ContractError("The preprocessing in contract.json does not fit the model's input.")
+    }
+    let channels = preprocessing.gray ? 1 : 3
     let expected: [Int]
     switch input.layout {
-    case .nchw: expected = [1, 3, preprocessing.height, preprocessing.width]
-    case .nhwc: expected = [1, preprocessing.height, preprocessing.width, 3]
+    case .nchw: expected = [1, channels, preprocessing.height, preprocessing.width]
+    case .nhwc: expected = [1, preprocessing.height, preprocessing.width, channels]
     case .nc: throw ContractError("The model's input is no picture: its layout is NC.")
     }
-    guard input.shape == expected, input.scale.count == 3, input.bias.count == 3 else {
+    guard input.shape == expected, input.scale.count == channels, input.bias.count == channels
+    else {
       throw ContractError(
         "The input \(input.shape) does not fit the crop "
           + "\(preprocessing.height) x \(preprocessing.width) in \(input.layout.rawValue).")

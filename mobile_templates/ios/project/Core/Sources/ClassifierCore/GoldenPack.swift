@@ -27,7 +27,7 @@ struct GoldenPack: Sendable {
     var top5: ArrayFile
   }
 
-  struct Document: Codable, Sendable {
+  struct Document: Decodable, Sendable {
     var schemaVersion: Int
     var preprocessing: Contract.Preprocessing
     var images: [ImageFile]

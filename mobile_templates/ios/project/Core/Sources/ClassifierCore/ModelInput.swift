@@ -3,9 +3,10 @@ enum ModelInput {
   /// The values of a tensor input in the contract's layout and colour order: `sample * scale + bias`, in 32-bit floats.
   static func tensor(_ crop: [UInt8], _ input: Contract.Input) -> [Float] {
     let pixels = crop.count / 3
-    let order = input.colorOrder == .rgb ? [0, 1, 2] : [2, 1, 0]
-    var values = [Float](repeating: 0, count: crop.count)
-    for channel in 0..<3 {
+    let order = input.colorOrder == .bgr ? [2, 1, 0] : [0, 1, 2]
+    let channels = input.scale.count
+    var values = [Float](repeating: 0, count: pixels * channels)
+    for channel in 0..<channels {
       // Each of the 256 samples once: multiplied, rounded, added, rounded.
       let level = (0..<256).map { sample -> Float in
         let product = Float(sample) * input.scale[channel]
@@ -16,7 +17,7 @@ enum ModelInput {
         if input.layout == .nchw {
           values[channel * pixels + pixel] = value
         } else {
-          values[pixel * 3 + channel] = value
+          values[pixel * channels + channel] = value
         }
       }
     }

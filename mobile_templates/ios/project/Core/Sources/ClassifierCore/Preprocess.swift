@@ -1,25 +1,66 @@
 /// From a picture to the crop that the model was trained on, equal in every byte to what Pillow gives.
 ///
-/// The steps and their arithmetic are those of the golden pack's documentation: size, antialiased bilinear resize in two passes,
-/// rounded to 8 bits between them, centre crop. Only rows and columns that the crop needs are computed, row by row.
+/// The steps and their arithmetic are those of the golden pack's documentation: grey if the model is, size, resize in two passes,
+/// rounded to 8 bits between them, padding, centre crop. Only rows and columns that the crop needs are computed, row by row.
 enum Preprocess {
-  /// The crop as rows of red, green, blue: `height * width * 3` bytes. Throws `PreprocessError`.
+  /// The crop as rows of red, green, blue: `height * width * 3` bytes, of a grey model equal ones. Throws `PreprocessError`.
   static func crop(_ picture: Picture, _ spec: Contract.Preprocessing) throws -> [UInt8] {
-    let (newWidth, newHeight) = resizedSize(
-      width: picture.width, height: picture.height, resize: spec.resize)
-    guard newWidth >= spec.width, newHeight >= spec.height else {
+    let (newWidth, newHeight) = spec.resized(width: picture.width, height: picture.height)
+    let pads = spec.mode == .pad
+    let (canvasWidth, canvasHeight) =
+      pads ? (spec.resizeWidth, spec.resize) : (newWidth, newHeight)
+    guard canvasWidth >= spec.width, canvasHeight >= spec.height else {
       throw PreprocessError.cropTooLarge(
-        width: newWidth, height: newHeight, cropWidth: spec.width, cropHeight: spec.height)
+        width: canvasWidth, height: canvasHeight, cropWidth: spec.width, cropHeight: spec.height)
     }
-    let left = halfToEven(newWidth - spec.width)
-    let top = halfToEven(newHeight - spec.height)
+    // Where the picture begins, counted from the crop: beyond 0 there is padding in front of it.
+    let left = halfToEven(canvasWidth - newWidth) - halfToEven(canvasWidth - spec.width)
+    let top = halfToEven(canvasHeight - newHeight) - halfToEven(canvasHeight - spec.height)
     let columns = Taps(
-      from: picture.width, to: newWidth, outputs: left..<(left + spec.width))
+      from: picture.width, to: newWidth,
+      outputs: max(-left, 0)..<min(spec.width - left, newWidth), spec.interpolation)
     let rows = Taps(
-      from: picture.height, to: newHeight, outputs: top..<(top + spec.height))
+      from: picture.height, to: newHeight,
+      outputs: max(-top, 0)..<min(spec.height - top, newHeight), spec.interpolation)
+    let part =
+      shrinksHeightFirst(picture, newWidth, newHeight)
+      ? columnsThenRows(picture, columns, rows, gray: spec.gray)
+      : rowsThenColumns(picture, columns, rows, gray: spec.gray)
+    return pads
+      ? padded(part, width: columns.first.count, left: max(left, 0), top: max(top, 0), spec) : part
+  }
 
-    return shrinksHeightFirst(picture, newWidth, newHeight)
-      ? columnsThenRows(picture, columns, rows) : rowsThenColumns(picture, columns, rows)
+  /// Put `part`, `width` pixels wide, into a crop of the padding's colour.
+  private static func padded(
+    _ part: [UInt8], width: Int, left: Int, top: Int, _ spec: Contract.Preprocessing
+  ) -> [UInt8] {
+    var crop = (0..<(spec.height * spec.width * 3)).map { spec.padColor[$0 % 3] }
+    for row in 0..<(part.count / (width * 3)) {
+      let place = ((top + row) * spec.width + left) * 3
+      crop.replaceSubrange(
+        place..<(place + width * 3), with: part[(row * width * 3)..<((row + 1) * width * 3)])
+    }
+    return crop
+  }
+
+  /// Make a row of red, green, blue grey in place, as Pillow's mode L does: ITU-R 601-2 in fixed point.
+  static func makeGray(_ row: UnsafeMutableBufferPointer<UInt8>) {
+    for place in stride(from: 0, to: row.count - 2, by: 3) {
+      let red = Int(row[place]) * 19_595
+      let green = Int(row[place + 1]) * 38_470
+      let blue = Int(row[place + 2]) * 7_471
+      let level = UInt8((red + green + blue + 0x8000) >> 16)
+      row[place] = level
+      row[place + 1] = level
+      row[place + 2] = level
+    }
+  }
+
+  private static func read(
+    _ picture: Picture, _ y: Int, gray: Bool, into row: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    picture.readRow(y, into: row)
+    if gray { makeGray(row) }
   }
 
   /// The order of the two passes, which shows in the last bit because the first rounds to 8 bits: Pillow (since 13) begins with
@@ -30,7 +71,7 @@ enum Preprocess {
   }
 
   private static func rowsThenColumns(
-    _ picture: Picture, _ columns: Taps, _ rows: Taps
+    _ picture: Picture, _ columns: Taps, _ rows: Taps, gray: Bool
   ) -> [UInt8] {
     let samplesPerRow = columns.first.count * 3
     let firstRow = rows.first[0]
@@ -39,7 +80,7 @@ enum Preprocess {
     narrow.withUnsafeMutableBufferPointer { narrow in
       source.withUnsafeMutableBufferPointer { source in
         for row in 0..<(rows.end - firstRow) {
-          picture.readRow(firstRow + row, into: source)
+          read(picture, firstRow + row, gray: gray, into: source)
           resizeRow(
             UnsafeBufferPointer(source), columns, into: line(row, of: narrow, samplesPerRow))
         }
@@ -66,7 +107,7 @@ enum Preprocess {
 
   /// Rows are added up as they are read: one line of sums instead of a second picture.
   private static func columnsThenRows(
-    _ picture: Picture, _ columns: Taps, _ rows: Taps
+    _ picture: Picture, _ columns: Taps, _ rows: Taps, gray: Bool
   ) -> [UInt8] {
     let samplesPerRow = columns.first.count * 3
     var result = [UInt8](repeating: 0, count: rows.first.count * samplesPerRow)
@@ -78,7 +119,7 @@ enum Preprocess {
           for output in 0..<rows.first.count {
             sums.update(repeating: Taps.half)
             for tap in 0..<rows.count[output] {
-              picture.readRow(rows.first[output] + tap, into: source)
+              read(picture, rows.first[output] + tap, gray: gray, into: source)
               add(UnsafeBufferPointer(source), weight: rows.weight(tap, of: output), to: sums)
             }
             round(sums, into: source)
@@ -89,12 +130,6 @@ enum Preprocess {
       }
     }
     return result
-  }
-
-  /// The short side becomes `resize`, the long one follows in whole numbers.
-  static func resizedSize(width: Int, height: Int, resize: Int) -> (width: Int, height: Int) {
-    let long = resize * max(width, height) / min(width, height)
-    return width <= height ? (resize, long) : (long, resize)
   }
 
   /// Half of `count`; a half left over goes to the even neighbour.
@@ -158,61 +193,5 @@ enum PreprocessError: Error, Equatable, CustomStringConvertible {
       return
         "A picture resized to \(width) x \(height) is smaller than the crop \(cropWidth) x \(cropHeight)."
     }
-  }
-}
-
-/// Which input samples make each wanted output sample of a line, and their weights in 22-bit fixed point.
-struct Taps {
-  private static let fractionBits: Int32 = 22
-  private static let one: Double = 4_194_304
-
-  /// What is added before the shift, so that it rounds to nearest.
-  static let half: Int32 = 1 << (fractionBits - 1)
-
-  /// The first input sample of each output, and how many follow each other from it.
-  let first: [Int]
-  let count: [Int]
-  /// Those of output `i` stand from `i * stride`.
-  let weights: [Int32]
-  let stride: Int
-  /// One behind the last input sample that any output needs.
-  let end: Int
-
-  /// For a line of `from` samples resized to `to`, of which only `outputs` are wanted. The formulas run in 64-bit floating point.
-  init(from: Int, to: Int, outputs: Range<Int>) {
-    let ratio = Double(from) / Double(to)
-    let support = max(ratio, 1)
-    let stride = Int(support.rounded(.up)) * 2 + 1
-    var first: [Int] = []
-    var count: [Int] = []
-    var weights = [Int32](repeating: 0, count: outputs.count * stride)
-    for (place, output) in outputs.enumerated() {
-      let centre = (Double(output) + 0.5) * ratio
-      let low = max(Int(centre - support + 0.5), 0)
-      let high = min(Int(centre + support + 0.5), from)
-      let taps = (low..<high).map { (sample: Int) -> Double in
-        let distance: Double = (Double(sample) - centre + 0.5) * (1 / support)
-        return max(0, 1 - abs(distance))
-      }
-      let sum = taps.reduce(0, +)
-      for (tap, value) in taps.enumerated() {
-        let share: Double = value / sum
-        weights[place * stride + tap] = Int32(share * Taps.one + 0.5)
-      }
-      first.append(low)
-      count.append(high - low)
-    }
-    self.first = first
-    self.count = count
-    self.weights = weights
-    self.stride = stride
-    end = zip(first, count).map(+).max() ?? 0
-  }
-
-  func weight(_ tap: Int, of output: Int) -> Int32 { weights[output * stride + tap] }
-
-  /// A sum of weighted samples, back in 0..255.
-  static func rounded(_ sum: Int32) -> UInt8 {
-    UInt8(truncatingIfNeeded: min(max(sum >> fractionBits, 0), 255))
   }
 }

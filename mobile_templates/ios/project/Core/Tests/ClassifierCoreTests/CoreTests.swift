@@ -51,9 +51,46 @@ final class CoreTests: XCTestCase {
   }
 
   func testResizedSizesAreWholeNumbers() {
-    XCTAssertTrue(Preprocess.resizedSize(width: 500, height: 375, resize: 256) == (341, 256))
-    XCTAssertTrue(Preprocess.resizedSize(width: 375, height: 500, resize: 256) == (256, 341))
-    XCTAssertTrue(Preprocess.resizedSize(width: 7, height: 7, resize: 256) == (256, 256))
+    var spec = Contract.Preprocessing(resize: 256, height: 224, width: 224)
+    XCTAssertTrue(spec.resized(width: 500, height: 375) == (341, 256))
+    XCTAssertTrue(spec.resized(width: 375, height: 500) == (256, 341))
+    XCTAssertTrue(spec.resized(width: 7, height: 7) == (256, 256))
+    spec.mode = .squash
+    XCTAssertTrue(spec.resized(width: 500, height: 375) == (256, 256))
+    spec.mode = .pad
+    XCTAssertTrue(spec.resized(width: 500, height: 375) == (256, 192))
+    XCTAssertTrue(spec.resized(width: 1, height: 900) == (1, 256))
+    XCTAssertTrue(spec.resized(width: 512, height: 5) == (256, 2))  // 2.5
+  }
+
+  func testEveryWayToResizeIsRead() throws {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    func read(_ more: String) throws -> Contract.Preprocessing {
+      let text = "{\"resize\": 48, \"height\": 40, \"width\": 40\(more)}"
+      return try decoder.decode(Contract.Preprocessing.self, from: Data(text.utf8))
+    }
+    XCTAssertEqual(try read(""), Contract.Preprocessing(resize: 48, height: 40, width: 40))
+    var expected = Contract.Preprocessing(resize: 48, height: 40, width: 40)
+    expected.mode = .pad
+    expected.interpolation = .lanczos
+    expected.resizeWidth = 64
+    expected.padColor = [1, 2, 255]
+    expected.gray = true
+    let more =
+      ", \"resize_mode\": \"pad\", \"interpolation\": \"lanczos\", \"resize_width\": 64"
+      + ", \"pad_color\": [1, 2, 255], \"color_order\": \"GRAY\""
+    XCTAssertEqual(try read(more), expected)
+    XCTAssertThrowsError(try read(", \"interpolation\": \"box\"")) { error in
+      let known = "nearest, bilinear, bicubic, lanczos"
+      XCTAssertEqual("\(error)", "interpolation is box; this app knows \(known).")
+    }
+  }
+
+  func testGreyIsTheFormulaOfItsStandard() {
+    var row: [UInt8] = [255, 0, 0, 0, 255, 0, 0, 0, 255, 123, 123, 123]
+    row.withUnsafeMutableBufferPointer { Preprocess.makeGray($0) }
+    XCTAssertEqual(row, [76, 150, 29, 123].flatMap { [UInt8](repeating: $0, count: 3) })
   }
 
   func testLargePicturesAreDecodedSmaller() {
@@ -118,5 +155,9 @@ final class CoreTests: XCTestCase {
     input.layout = .nhwc
     input.colorOrder = .rgb
     XCTAssertEqual(ModelInput.tensor([1, 2, 3, 4, 5, 6], input), [1.5, 4, 11, 4.5, 10, 23])
+    input.colorOrder = .gray
+    input.scale = [2]
+    input.bias = [-1]
+    XCTAssertEqual(ModelInput.tensor([7, 7, 7, 9, 9, 9], input), [13, 17])
   }
 }

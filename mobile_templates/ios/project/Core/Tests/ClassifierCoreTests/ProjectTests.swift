@@ -45,13 +45,14 @@ final class ProjectTests: XCTestCase {
     XCTAssertEqual(tensor.count, contract.input.shape.reduce(1, *))
     let (height, width) = (contract.preprocessing.height, contract.preprocessing.width)
     let (y, x) = (height / 3, width / 2)
-    for channel in 0..<3 {
-      let colour = contract.input.colorOrder == .rgb ? channel : 2 - channel
+    let channels = contract.input.scale.count
+    for channel in 0..<channels {
+      let colour = contract.input.colorOrder == .bgr ? 2 - channel : channel
       let sample = Float(pixels[(y * width + x) * 3 + colour])
       let expected = sample * contract.input.scale[channel] + contract.input.bias[channel]
       let place =
         contract.input.layout == .nchw
-        ? (channel * height + y) * width + x : (y * width + x) * 3 + channel
+        ? (channel * height + y) * width + x : (y * width + x) * channels + channel
       XCTAssertEqual(tensor[place], expected, accuracy: 1e-5 * max(1, abs(expected)))
     }
   }

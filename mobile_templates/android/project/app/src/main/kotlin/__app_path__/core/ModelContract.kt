@@ -3,21 +3,9 @@ package «app_id | kotlin_package».core
 import org.json.JSONArray
 import org.json.JSONObject
 
-/** Where in the picture the model looks: the short side is resized to [resize], then the centre is cut out. */
-class CropSpec(
-    val resize: Int,
-    val height: Int,
-    val width: Int,
-) {
-    init {
-        require(height > 0 && width > 0) { "The crop is ${height}x$width." }
-        require(resize >= maxOf(height, width)) { "The short side becomes $resize, less than the crop ${height}x$width." }
-    }
-}
-
 enum class Layout { NHWC, NCHW }
 
-enum class ColorOrder { RGB, BGR }
+enum class ColorOrder { RGB, BGR, GRAY }
 
 /** How 0..255 pixels become the model's input: `value = pixel * scale + bias` per channel, in [colorOrder]. */
 class InputSpec(
@@ -73,10 +61,8 @@ class ModelContract(
         fun parse(text: String): ModelContract {
             val root = JSONObject(text)
             val version = root.getInt("schema_version")
-            require(version == 1) { "$FILE has schema version $version, this app reads 1." }
-            val crop = root.getJSONObject("preprocessing").let {
-                CropSpec(it.getInt("resize"), it.getInt("height"), it.getInt("width"))
-            }
+            require(version == 1 || version == 2) { "$FILE has schema version $version, this app reads 1 and 2." }
+            val crop = CropSpec.parse(root.getJSONObject("preprocessing"))
             val input = input(root.getJSONObject("input"), crop)
             val classes = root.getInt("num_classes")
             val outputs = root.getJSONArray("outputs").objects().map { output(it, classes) }
@@ -109,18 +95,21 @@ class ModelContract(
             require(type == "float32") { "The input is $type, this app writes float32." }
             val layout = Layout.valueOf(json.getString("layout"))
             val shape = json.getJSONArray("shape").ints()
+            val order = known<ColorOrder>("color_order", json.getString("color_order"))
+            require(crop.gray == (order == ColorOrder.GRAY)) { "The preprocessing does not make what the input takes: $order." }
+            val channels = if (crop.gray) 1 else 3
             val expected = when (layout) {
-                Layout.NHWC -> listOf(1, crop.height, crop.width, 3)
-                Layout.NCHW -> listOf(1, 3, crop.height, crop.width)
+                Layout.NHWC -> listOf(1, crop.height, crop.width, channels)
+                Layout.NCHW -> listOf(1, channels, crop.height, crop.width)
             }
             require(shape == expected) { "The input has shape $shape, the crop makes $expected." }
             return InputSpec(
                 name = json.getString("name"),
                 shape = shape,
                 layout = layout,
-                colorOrder = ColorOrder.valueOf(json.getString("color_order")),
-                scale = json.getJSONArray("scale").floats(),
-                bias = json.getJSONArray("bias").floats(),
+                colorOrder = order,
+                scale = json.getJSONArray("scale").floats(channels),
+                bias = json.getJSONArray("bias").floats(channels),
             )
         }
 
@@ -139,7 +128,18 @@ internal fun JSONArray.objects(): List<JSONObject> = List(length()) { getJSONObj
 
 internal fun JSONArray.ints(): List<Int> = List(length()) { getInt(it) }
 
-private fun JSONArray.floats(): List<Float> {
-    require(length() == 3) { "Three channels need three numbers, not ${length()}." }
+/** The value of that name; throws IllegalArgumentException naming [key] and what this app knows. */
+internal inline fun <reified T : Enum<T>> known(
+    key: String,
+    name: String,
+): T {
+    val values = enumValues<T>()
+    return requireNotNull(values.find { it.name.replace('_', '-').equals(name, ignoreCase = true) }) {
+        "$key is $name, this app knows ${values.joinToString { it.name.replace('_', '-').lowercase() }}."
+    }
+}
+
+private fun JSONArray.floats(count: Int): List<Float> {
+    require(length() == count) { "$count channels need as many numbers, not ${length()}." }
     return List(length()) { getDouble(it).toFloat() }
 }

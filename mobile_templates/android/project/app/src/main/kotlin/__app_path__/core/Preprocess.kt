@@ -1,7 +1,7 @@
 package «app_id | kotlin_package».core
 
 /**
- * Turns a picture into the pixels that the model was trained on: resize of the short side, centre crop, RGB.
+ * Turns a picture into the pixels that the model was trained on: resize, padding if it has some, centre crop, RGB.
  *
  * It gives exactly what Pillow gives (and with it the Python that trained and proved the model): other resizers, such as
  * Android's own, differ by up to 180 of 255 levels. Only rows and columns that the crop needs are read, one row at a time.
@@ -9,22 +9,37 @@ package «app_id | kotlin_package».core
 class Preprocess(
     private val spec: CropSpec,
 ) {
-    /** The crop as RGB bytes, row by row: `height * width * 3` of them. */
+    /** The crop as RGB bytes, row by row: `height * width * 3` of them; of a grey model the three are equal. */
     fun crop(source: PixelSource): ByteArray {
-        val short = minOf(source.width, source.height)
-        val long = maxOf(source.width, source.height)
-        require(short > 0) { "The picture is ${source.width}x${source.height}." }
-        val longer = Math.toIntExact(spec.resize.toLong() * long / short)
-        val (width, height) = if (source.width <= source.height) spec.resize to longer else longer to spec.resize
-        val left = halfToEven(width - spec.width)
-        val top = halfToEven(height - spec.height)
-        val columns = Resampling(source.width, width, left, left + spec.width)
-        val rows = Resampling(source.height, height, top, top + spec.height)
-        return if (verticalFirst(source.width, source.height, width, height)) {
-            shrinkRowsFirst(source, columns, rows)
-        } else {
-            shrinkColumnsFirst(source, columns, rows)
+        require(minOf(source.width, source.height) > 0) { "The picture is ${source.width}x${source.height}." }
+        val (width, height) = spec.resized(source.width, source.height)
+        val pad = spec.mode == ResizeMode.PAD
+        // Where the picture begins, counted from the crop: beyond 0 there is padding in front of it.
+        val left = (if (pad) halfToEven(spec.resizeWidth - width) else 0) - halfToEven(spec.canvasWidth(width) - spec.width)
+        val top = (if (pad) halfToEven(spec.resize - height) else 0) - halfToEven(spec.canvasHeight(height) - spec.height)
+        val columns = Resampling(source.width, width, maxOf(-left, 0), minOf(spec.width - left, width), spec.interpolation)
+        val rows = Resampling(source.height, height, maxOf(-top, 0), minOf(spec.height - top, height), spec.interpolation)
+        val part =
+            if (verticalFirst(source.width, source.height, width, height)) {
+                shrinkRowsFirst(source, columns, rows)
+            } else {
+                shrinkColumnsFirst(source, columns, rows)
+            }
+        return if (pad) padded(part, columns.size, maxOf(left, 0), maxOf(top, 0)) else part
+    }
+
+    /** Puts [part], [width] pixels wide, into a crop of the padding's colour. */
+    private fun padded(
+        part: ByteArray,
+        width: Int,
+        left: Int,
+        top: Int,
+    ): ByteArray {
+        val crop = ByteArray(spec.height * spec.width * 3) { spec.padColor[it % 3].toByte() }
+        for (y in 0 until part.size / (width * 3)) {
+            part.copyInto(crop, ((top + y) * spec.width + left) * 3, y * width * 3, (y + 1) * width * 3)
         }
+        return crop
     }
 
     /** Each line is resized as it is read, then added to every row of the crop that it is a part of. */
@@ -33,10 +48,10 @@ class Preprocess(
         columns: Resampling,
         rows: Resampling,
     ): ByteArray {
-        val values = spec.width * 3
+        val values = columns.size * 3
         val pixels = IntArray(columns.end - columns.start)
         val line = IntArray(values)
-        val sums = IntArray(spec.height * values) { Resampling.HALF }
+        val sums = IntArray(rows.size * values) { Resampling.HALF }
         var oldest = 0
         for (y in rows.start until rows.end) {
             read(source, y, columns.start, pixels)
@@ -44,12 +59,12 @@ class Preprocess(
             while (rows.first[oldest] + rows.count[oldest] <= y) oldest++
             // Where output rows begin and end only grows with the row: those that take this line are neighbours.
             var output = oldest
-            while (output < spec.height && rows.first[output] <= y) {
+            while (output < rows.size && rows.first[output] <= y) {
                 add(line, rows.weights[output * rows.taps + y - rows.first[output]], sums, output * values)
                 output++
             }
         }
-        return ByteArray(sums.size) { level(sums[it]).toByte() }
+        return ByteArray(sums.size) { Resampling.level(sums[it]).toByte() }
     }
 
     /** Lines are added to the few rows that are being made; each is resized when its last line is in. */
@@ -58,22 +73,22 @@ class Preprocess(
         columns: Resampling,
         rows: Resampling,
     ): ByteArray {
-        val values = spec.width * 3
+        val values = columns.size * 3
         val pixels = IntArray(columns.end - columns.start)
         val line = IntArray(pixels.size * 3)
-        val pending = arrayOfNulls<IntArray>(spec.height)
-        val crop = IntArray(spec.height * values)
+        val pending = arrayOfNulls<IntArray>(rows.size)
+        val crop = IntArray(rows.size * values)
         var oldest = 0
         for (y in rows.start until rows.end) {
             read(source, y, columns.start, pixels)
             unpack(pixels, line)
             var output = oldest
-            while (output < spec.height && rows.first[output] <= y) {
+            while (output < rows.size && rows.first[output] <= y) {
                 val sums = pending[output] ?: IntArray(line.size) { Resampling.HALF }.also { pending[output] = it }
                 add(line, rows.weights[output * rows.taps + y - rows.first[output]], sums, 0)
                 output++
             }
-            while (oldest < spec.height && rows.first[oldest] + rows.count[oldest] == y + 1) {
+            while (oldest < rows.size && rows.first[oldest] + rows.count[oldest] == y + 1) {
                 pack(checkNotNull(pending[oldest]), pixels)
                 horizontal(pixels, columns, crop, oldest * values)
                 pending[oldest++] = null
@@ -90,6 +105,7 @@ class Preprocess(
     ) {
         source.readRow(y, x, pixels.size, pixels)
         if (!source.opaque) overWhite(pixels)
+        if (spec.gray) toGray(pixels)
     }
 
     /** Resizes [pixels], which begin at the first column that is needed, to RGB levels in [into] from [offset] on. */
@@ -113,9 +129,9 @@ class Preprocess(
                 green += (pixel ushr 8 and 0xFF) * weight
                 blue += (pixel and 0xFF) * weight
             }
-            into[offset + output * 3] = level(red)
-            into[offset + output * 3 + 1] = level(green)
-            into[offset + output * 3 + 2] = level(blue)
+            into[offset + output * 3] = Resampling.level(red)
+            into[offset + output * 3 + 1] = Resampling.level(green)
+            into[offset + output * 3 + 2] = Resampling.level(blue)
         }
     }
 
@@ -144,12 +160,12 @@ class Preprocess(
         pixels: IntArray,
     ) {
         for (i in pixels.indices) {
-            pixels[i] = (level(sums[i * 3]) shl 16) or (level(sums[i * 3 + 1]) shl 8) or level(sums[i * 3 + 2])
+            val red = Resampling.level(sums[i * 3])
+            val green = Resampling.level(sums[i * 3 + 1])
+            val blue = Resampling.level(sums[i * 3 + 2])
+            pixels[i] = (red shl 16) or (green shl 8) or blue
         }
     }
-
-    /** The 8-bit level of a weighted sum; the weights' own rounding may bring it a little over 255. */
-    private fun level(sum: Int): Int = minOf(sum ushr Resampling.BITS, 255)
 
     companion object {
         /**
@@ -182,6 +198,15 @@ class Preprocess(
                 val green = over((pixel ushr 8 and 0xFF) * share + white)
                 val blue = over((pixel and 0xFF) * share + white)
                 pixels[i] = (0xFF shl 24) or (red shl 16) or (green shl 8) or blue
+            }
+        }
+
+        /** Makes pixels grey in place, as Pillow's mode L does: ITU-R 601-2 in fixed point. */
+        internal fun toGray(pixels: IntArray) {
+            for (i in pixels.indices) {
+                val pixel = pixels[i]
+                val sum = (pixel ushr 16 and 0xFF) * 19_595 + (pixel ushr 8 and 0xFF) * 38_470 + (pixel and 0xFF) * 7_471
+                pixels[i] = (0xFF shl 24) or (sum + 0x8000 ushr 16) * 0x010101
             }
         }
 

@@ -5,6 +5,7 @@ import org.json.JSONObject
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
 import org.junit.Test
 
 class ModelContractTest {
@@ -27,7 +28,7 @@ class ModelContractTest {
 
     @Test
     fun aNewerContractIsRefused() {
-        assertThrows(IllegalArgumentException::class.java) { ModelContract.parse(changed { it.put("schema_version", 2) }) }
+        assertThrows(IllegalArgumentException::class.java) { ModelContract.parse(changed { it.put("schema_version", 3) }) }
     }
 
     @Test
@@ -40,6 +41,26 @@ class ModelContractTest {
     fun aCropThatDoesNotFitTheInputIsRefused() {
         val broken = changed { it.getJSONObject("preprocessing").put("height", Project.contract.crop.height - 1) }
         assertThrows(IllegalArgumentException::class.java) { ModelContract.parse(broken) }
+    }
+
+    @Test
+    fun whatTheAppCannotDoWithAPictureIsRefusedByName() {
+        for ((key, value) in listOf("resize_mode" to "stretch", "interpolation" to "box")) {
+            val broken = changed { it.getJSONObject("preprocessing").put(key, value) }
+            val told = assertThrows(IllegalArgumentException::class.java) { ModelContract.parse(broken) }
+            assertTrue(told.message, told.message.orEmpty().startsWith("$key is $value, this app knows "))
+        }
+    }
+
+    @Test
+    fun everyWayToResizeIsRead() {
+        val json = """{"resize": 48, "height": 40, "width": 60, "resize_mode": "pad", "interpolation": "lanczos",
+            "resize_width": 64, "pad_color": [1, 2, 255], "color_order": "GRAY"}"""
+        val crop = CropSpec.parse(JSONObject(json))
+        assertEquals(listOf(48, 64, 1, 2, 255), listOf(crop.resize, crop.resizeWidth) + crop.padColor)
+        assertEquals(listOf(ResizeMode.PAD, Interpolation.LANCZOS, true), listOf(crop.mode, crop.interpolation, crop.gray))
+        val old = CropSpec.parse(JSONObject("""{"resize": 48, "height": 40, "width": 40}"""))
+        assertEquals(listOf(ResizeMode.SHORT_SIDE, Interpolation.BILINEAR, false), listOf(old.mode, old.interpolation, old.gray))
     }
 
     @Test

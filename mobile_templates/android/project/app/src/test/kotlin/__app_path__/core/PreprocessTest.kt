@@ -50,6 +50,22 @@ class PreprocessTest {
     }
 
     @Test
+    fun greyIsTheFormulaOfItsStandard() {
+        val pixels = intArrayOf(0x00FF0000, 0x0000FF00, 0x000000FF, 0x007B7B7B, 0x00FFFFFF)
+        Preprocess.toGray(pixels)
+        assertEquals(listOf("ff4c4c4c", "ff969696", "ff1d1d1d", "ff7b7b7b", "ffffffff"), pixels.map(Integer::toHexString))
+    }
+
+    @Test
+    fun whatIsPaddedKeepsItsShapeAndNeverVanishes() {
+        val square = CropSpec(resize = 64, height = 64, width = 64, mode = ResizeMode.PAD)
+        assertEquals(64 to 32, square.resized(100, 50))
+        assertEquals(1 to 64, square.resized(1, 900))
+        assertEquals(64 to 64, square.resized(7, 7))
+        assertEquals(64 to 2, square.resized(128, 5)) // 2.5 goes to the even neighbour
+    }
+
+    @Test
     fun aCropLargerThanTheResizedPictureIsRefused() {
         assertThrows(IllegalArgumentException::class.java) { CropSpec(resize = 200, height = 224, width = 224) }
     }

@@ -28,6 +28,16 @@ class TensorEncoderTest {
     }
 
     @Test
+    fun greyTakesOneOfThreeEqualChannels() {
+        val grey = byteArrayOf(0, 0, 0, -1, -1, -1)
+        for ((layout, shape) in mapOf(Layout.NHWC to listOf(1, 1, 2, 1), Layout.NCHW to listOf(1, 1, 1, 2))) {
+            val input = InputSpec("image", shape, layout, ColorOrder.GRAY, scale = listOf(2f), bias = listOf(-1f))
+            val floats = TensorEncoder(input).encode(grey)
+            assertEquals(listOf(-1f, 509f), List(floats.capacity()) { floats.get(it) })
+        }
+    }
+
+    @Test
     fun aBufferIsFilledAnew() {
         val input = Project.contract.input
         val encoder = TensorEncoder(input)
