@@ -85,10 +85,10 @@ def gather_along_axis(a: Arguments) -> torch.Tensor:
 def _indices(a: Arguments) -> torch.Tensor:
     """The indices along `axis`, none negative. From iOS17 on, where `validate_indices` exists, negative ones have no meaning."""
     indices, size = a.tensor("indices").long(), a.tensor("x").shape[a.integer("axis", 0)]
-    negative = indices < 0
+    negative, since_ios17 = indices < 0, a.optional("validate_indices") is not None
     if not bool(negative.any()):
         return indices
-    if a.optional("validate_indices") is not None:
+    if since_ios17:
         raise UnsupportedOperationError("negative indices, which iOS17 does not define")
     return indices.where(~negative, indices + size)
 

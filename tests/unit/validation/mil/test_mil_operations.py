@@ -152,6 +152,8 @@ CASES: tuple[Case, ...] = (
     ("upsample_nearest_neighbor", lambda mb, x: mb.upsample_nearest_neighbor(
         x=x, scale_factor_height=np.float32(7 / 5), scale_factor_width=np.float32(1.5)),
      lambda x: functional.interpolate(x, size=(7, 12))),
+    ("max_pool", lambda mb, x: mb.max_pool(x=x, kernel_sizes=[3, 3], strides=[1, 2], pad_type="custom", pad=[1, 0, 2, 1]),
+     lambda x: functional.max_pool2d(functional.pad(x, (2, 1, 1, 0), value=-math.inf), 3, (1, 2))),
     ("max_pool", lambda mb, x: mb.max_pool(x=x, kernel_sizes=[3, 3], strides=[2, 2], pad_type="same"),
      lambda x: functional.max_pool2d(functional.pad(x, (0, 1, 1, 1), value=-math.inf), 3, 2)),
     ("max_pool", lambda mb, x: mb.max_pool(x=x, kernel_sizes=[2, 3], strides=[2, 2], pad_type="same_lower"),
@@ -166,9 +168,11 @@ CASES: tuple[Case, ...] = (
 )  # fmt: skip
 
 
+ELSEWHERE = {"classify", "scaled_dot_product_attention"}  # see test_mil_runner and operations/test_mil_products
+
+
 def test_every_operation_of_the_table_has_a_case():
-    elsewhere = {"classify", "scaled_dot_product_attention"}  # see test_mil_runner and operations/test_mil_products
-    assert {name for name, _, _ in CASES} | elsewhere == set(OPERATIONS)
+    assert {name for name, _, _ in CASES} | ELSEWHERE == set(OPERATIONS)
 
 
 def test_each_operation_computes_what_torch_computes(workshop):
@@ -186,6 +190,45 @@ def test_each_operation_computes_what_torch_computes(workshop):
     assert len(loaded.outputs) == len(CASES)
     for (name, _, expected), value in zip(CASES, loaded.outputs, strict=True):
         np.testing.assert_allclose(results[value.name], expected(x).numpy(), rtol=2e-6, atol=2e-6, err_msg=name)
+
+
+class Recorded(dict):
+    """An operation's inputs, which remember the names that were asked for."""
+
+    def __init__(self, values: Any, asked: set[str]) -> None:
+        super().__init__(values)
+        self.asked = asked
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def test_no_input_that_an_opset_gives_an_operation_is_passed_over(workshop, monkeypatch):
+    """A later opset may give an operation of the table a new input, such as upsample_bilinear's half_pixel_centers in iOS16."""
+    load_coremltools()
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+    asked: dict[str, set[str]] = {name: set() for name in OPERATIONS}
+
+    def recording(name: str, function: Callable[[Arguments], Any]) -> Callable[[Arguments], Any]:
+        return lambda a: function(Arguments(Recorded(a.values, asked[name])))
+
+    for name, function in list(OPERATIONS.items()):
+        monkeypatch.setitem(OPERATIONS, name, recording(name, function))
+    path = workshop.build(lambda x: tuple(build(mb, x) for _, build, _ in CASES), SHAPE, target="iOS17", name="recorded")
+    workshop.run(path, {"x": np.ones(SHAPE, np.float32)})
+    given = {
+        name: {key for version in SSAOpRegistry.core_ops[name].values() for key in version.input_spec.input_types}
+        for name in OPERATIONS
+    }
+    assert "half_pixel_centers" in given["upsample_bilinear"]
+    assert {name: given[name] - asked[name] for name in set(OPERATIONS) - ELSEWHERE if given[name] - asked[name]} == {}
 
 
 class Pools(torch.nn.Module):
