@@ -100,6 +100,13 @@ def pixel_shuffle(a: Arguments) -> torch.Tensor:
     return torch.nn.functional.pixel_shuffle(a.tensor("x"), a.integer("upscale_factor", 1))
 
 
+def pixel_unshuffle(a: Arguments) -> torch.Tensor:
+    """r x r pixels of c channels laid out as channels (c * r * r), r being `downscale_factor`."""
+    import torch
+
+    return torch.nn.functional.pixel_unshuffle(a.tensor("x"), a.integer("downscale_factor", 1))
+
+
 def split(a: Arguments) -> tuple[torch.Tensor, ...]:
     """Cut along `axis` into equal parts, or parts of the given sizes."""
     x, axis = a.tensor("x"), a.integer("axis", 0)
