@@ -93,6 +93,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "rsqrt": arithmetic.inverse_square_root,
     "scaled_dot_product_attention": products.scaled_dot_product_attention,
     "scaled_tanh": activations.scaled_tanh,
+    "scatter": movement.scatter,
     "select": comparisons.select,
     "sigmoid": activations.sigmoid,
     "sigmoid_hard": activations.sigmoid_hard,

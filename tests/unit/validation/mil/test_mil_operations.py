@@ -22,6 +22,7 @@ _WEIGHT = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
 _KERNEL = np.linspace(-1, 1, 4 * 3 * 2 * 3, dtype=np.float32).reshape(4, 3, 2, 3)
 
 _EINSUM = np.linspace(-1, 1, 8 * 5 * 3, dtype=np.float32).reshape(1, 8, 5, 3)
+_UPDATES = np.linspace(-1, 1, 2 * 6 * 2 * 8, dtype=np.float32).reshape(2, 6, 2, 8)
 _LEVELS = torch.sin(torch.arange(8) * 0.7).numpy()
 _INDICES = (np.arange(2 * 6 * 5 * 4, dtype=np.int32) * 5 % 8).reshape(2, 6, 5, 4)
 
@@ -127,6 +128,9 @@ CASES: tuple[Case, ...] = (
      lambda x: (x <= 0).float()),
     ("select", lambda mb, x: mb.select(cond=mb.greater(x=x, y=np.float32(0)), a=x, b=mb.exp(x=x)),
      lambda x: torch.where(x > 0, x, x.exp())),
+    ("scatter", lambda mb, x: mb.scatter(data=x, indices=[3, 0], updates=_UPDATES, axis=-2, mode="update"),
+     lambda x: torch.stack((torch.from_numpy(_UPDATES[:, :, 1]), x[:, :, 1], x[:, :, 2], torch.from_numpy(_UPDATES[:, :, 0]),
+                            x[:, :, 4]), 2)),
     ("inverse", lambda mb, x: mb.inverse(x=mb.abs(x=x), epsilon=np.float32(0.5)), lambda x: 1 / (x.abs() + 0.5)),
     ("threshold", lambda mb, x: mb.threshold(x=x, alpha=np.float32(0.2)), lambda x: x.clamp(min=0.2)),
     ("floor", lambda mb, x: mb.floor(x=mb.mul(x=x, y=np.float32(9))), lambda x: (9 * x).floor()),
