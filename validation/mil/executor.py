@@ -23,9 +23,9 @@ Arithmetic = Literal["emulate", "exact"]
 # These give back values that they were given: there is nothing to round.
 _SELECTING: Final = frozenset(
     (
-        *("concat", "expand_dims", "gather", "gather_along_axis", "identity", "max_pool", "pixel_shuffle", "relu", "reshape"),
-        *("reverse", "slice_by_index", "slice_by_size", "split", "squeeze", "stack", "thresholded_relu", "tile", "transpose"),
-        "upsample_nearest_neighbor",
+        *("concat", "expand_dims", "gather", "gather_along_axis", "identity", "max_pool", "pixel_shuffle", "pixel_unshuffle"),
+        *("relu", "reshape", "reverse", "select", "slice_by_index", "slice_by_size", "split", "squeeze", "stack"),
+        *("thresholded_relu", "tile", "transpose", "upsample_nearest_neighbor"),
     )
 )
 

@@ -72,6 +72,16 @@ def tanh(a: Arguments) -> torch.Tensor:
     return a.tensor("x").tanh()
 
 
+def scaled_tanh(a: Arguments) -> torch.Tensor:
+    """alpha * tanh(beta * x)."""
+    return (a.tensor("x") * a.number("beta", 1.0)).tanh() * a.number("alpha", 1.0)
+
+
+def linear_activation(a: Arguments) -> torch.Tensor:
+    """alpha * x + beta."""
+    return a.tensor("x") * a.number("alpha", 1.0) + a.number("beta", 0.0)
+
+
 def silu(a: Arguments) -> torch.Tensor:
     """x * sigmoid(x)."""
     from torch.nn import functional

@@ -85,3 +85,43 @@ def absolute(a: Arguments) -> torch.Tensor:
 def square(a: Arguments) -> torch.Tensor:
     """x * x."""
     return a.tensor("x").square()
+
+
+def inverse(a: Arguments) -> torch.Tensor:
+    """1 / (x + epsilon)."""
+    return (a.tensor("x") + a.number("epsilon", 1e-4)).reciprocal()
+
+
+def threshold(a: Arguments) -> torch.Tensor:
+    """The larger of x and alpha."""
+    return a.tensor("x").clamp(min=a.number("alpha", 0.0))
+
+
+def floor(a: Arguments) -> torch.Tensor:
+    """The next whole number below."""
+    return a.tensor("x").floor()
+
+
+def ceil(a: Arguments) -> torch.Tensor:
+    """The next whole number above."""
+    return a.tensor("x").ceil()
+
+
+def nearest_whole(a: Arguments) -> torch.Tensor:
+    """The nearest whole number; halves to the even one."""
+    return a.tensor("x").round()
+
+
+def sign(a: Arguments) -> torch.Tensor:
+    """-1, 0 or 1."""
+    return a.tensor("x").sign()
+
+
+def sine(a: Arguments) -> torch.Tensor:
+    """Sine."""
+    return a.tensor("x").sin()
+
+
+def cosine(a: Arguments) -> torch.Tensor:
+    """Cosine."""
+    return a.tensor("x").cos()

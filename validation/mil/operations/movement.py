@@ -72,23 +72,47 @@ def gather(a: Arguments) -> torch.Tensor:
     if a.integer("batch_dims", 0) != 0:
         raise UnsupportedOperationError("gather with batch_dims")
     x = a.tensor("x")
-    axis, indices = a.integer("axis", 0) % x.dim(), _indices(a)
+    axis = a.integer("axis", 0) % x.dim()
+    indices = _indices(a, x.shape[axis])
     return x.index_select(axis, indices.reshape(-1)).reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def gather_along_axis(a: Arguments) -> torch.Tensor:
     """At each place the element of x that the index there names along `axis`; up to iOS16 negative ones from the end."""
     x = a.tensor("x")
-    return x.gather(a.integer("axis", 0) % x.dim(), _indices(a))
+    axis = a.integer("axis", 0) % x.dim()
+    return x.gather(axis, _indices(a, x.shape[axis]))
 
 
-def _indices(a: Arguments) -> torch.Tensor:
-    """The indices along `axis`, none negative. From iOS17 on, where `validate_indices` exists, negative ones have no meaning."""
-    indices, size = a.tensor("indices").long(), a.tensor("x").shape[a.integer("axis", 0)]
-    negative = indices < 0
+def scatter(a: Arguments) -> torch.Tensor:
+    """data with `updates` put in the place of (or added to, ...) the parts that the indices name along `axis`, each once."""
+    import torch
+
+    combine = {
+        "update": lambda old, new: new,
+        "add": torch.add,
+        "mul": torch.mul,
+        "max": torch.maximum,
+        "min": torch.minimum,
+    }
+    mode = a.text("mode")
+    if mode not in combine:
+        raise UnsupportedOperationError(f"scatter with mode {mode!r}")
+    data, updates = a.tensor("data"), a.tensor("updates")
+    axis = a.integer("axis", 0) % data.dim()
+    indices = _indices(a, data.shape[axis])
+    if indices.unique().numel() != indices.numel():  # which comes last, or whether all count, is not defined
+        raise UnsupportedOperationError("scatter with an index that stands more than once")
+    return data.index_copy(axis, indices, combine[mode](data.index_select(axis, indices), updates))
+
+
+def _indices(a: Arguments, size: int) -> torch.Tensor:
+    """The indices on an axis of `size`, none negative. From iOS17 on, where `validate_indices` exists, these have no meaning."""
+    indices = a.tensor("indices").long()
+    negative, since_ios17 = indices < 0, a.optional("validate_indices") is not None
     if not bool(negative.any()):
         return indices
-    if a.optional("validate_indices") is not None:
+    if since_ios17:
         raise UnsupportedOperationError("negative indices, which iOS17 does not define")
     return indices.where(~negative, indices + size)
 
@@ -98,6 +122,13 @@ def pixel_shuffle(a: Arguments) -> torch.Tensor:
     import torch
 
     return torch.nn.functional.pixel_shuffle(a.tensor("x"), a.integer("upscale_factor", 1))
+
+
+def pixel_unshuffle(a: Arguments) -> torch.Tensor:
+    """r x r pixels of c channels laid out as channels (c * r * r), r being `downscale_factor`."""
+    import torch
+
+    return torch.nn.functional.pixel_unshuffle(a.tensor("x"), a.integer("downscale_factor", 1))
 
 
 def split(a: Arguments) -> tuple[torch.Tensor, ...]:

@@ -53,3 +53,8 @@ def reduce_l2_norm(a: Arguments) -> torch.Tensor:
     if not a.tensor("x").is_floating_point():
         raise UnsupportedOperationError("reduce_l2_norm of integers")
     return reduce_sum_square(a).sqrt()
+
+
+def reduce_log_sum_exp(a: Arguments) -> torch.Tensor:
+    """Logarithm of the sum of the exponentials over the axes."""
+    return a.tensor("x").logsumexp(_axes(a), keepdim=a.flag("keep_dims"))

@@ -52,7 +52,9 @@ def upsample_bilinear(a: Arguments) -> torch.Tensor:
     from torch.nn import functional
 
     given, wanted, _ = _sizes(a)
-    aligned = a.flag("align_corners")
+    aligned, half = a.flag("align_corners"), a.optional("half_pixel_centers")
+    if half is not None and bool(half.item()) == aligned:  # iOS16 has it, the opposite of align_corners unless it is given
+        raise UnsupportedOperationError(f"upsample_bilinear with align_corners and half_pixel_centers both {aligned}")
     if aligned and any(new == 1 and size > 1 for size, new in zip(given, wanted, strict=True)):
         raise UnsupportedOperationError("upsample_bilinear with align_corners to a size of one")
     x = a.tensor("x")

@@ -22,11 +22,22 @@ _WEIGHT = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
 _KERNEL = np.linspace(-1, 1, 4 * 3 * 2 * 3, dtype=np.float32).reshape(4, 3, 2, 3)
 
 _EINSUM = np.linspace(-1, 1, 8 * 5 * 3, dtype=np.float32).reshape(1, 8, 5, 3)
+_UPDATES = np.linspace(-1, 1, 2 * 6 * 2 * 8, dtype=np.float32).reshape(2, 6, 2, 8)
+_LEVELS = torch.sin(torch.arange(8) * 0.7).numpy()
 _INDICES = (np.arange(2 * 6 * 5 * 4, dtype=np.int32) * 5 % 8).reshape(2, 6, 5, 4)
 
 
 def _vector(count: int, start: float) -> np.ndarray:
     return np.arange(count, dtype=np.float32) / 8 + np.float32(start)
+
+
+def _comparison(name: str, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Case:
+    """With a row of which some are equal; as numbers, for a program's outputs are no booleans."""
+    return (
+        name,
+        lambda mb, x: mb.cast(x=getattr(mb, name)(x=x, y=_LEVELS), dtype="fp32"),
+        lambda x: function(x, torch.from_numpy(_LEVELS)).float(),
+    )
 
 
 # One entry or more per operation of the table: how the builder writes it, and what torch computes.
@@ -101,6 +112,41 @@ CASES: tuple[Case, ...] = (
                                  groups=2)),
     ("conv", lambda mb, x: mb.conv(x=x, weight=_KERNEL, pad_type="same_lower", groups=2),
      lambda x: functional.conv2d(functional.pad(x, (1, 1, 1, 0)), torch.from_numpy(_KERNEL), groups=2)),
+    _comparison("equal", torch.eq),
+    _comparison("not_equal", torch.ne),
+    _comparison("greater", torch.gt),
+    _comparison("greater_equal", torch.ge),
+    _comparison("less", torch.lt),
+    _comparison("less_equal", torch.le),
+    ("logical_and", lambda mb, x: mb.cast(
+        x=mb.logical_and(x=mb.greater(x=x, y=np.float32(0)), y=mb.less(x=x, y=_LEVELS)), dtype="fp32"),
+     lambda x: torch.logical_and(x > 0, x < torch.from_numpy(_LEVELS)).float()),
+    ("logical_or", lambda mb, x: mb.cast(
+        x=mb.logical_or(x=mb.greater(x=x, y=np.float32(0)), y=mb.less(x=x, y=_LEVELS)), dtype="fp32"),
+     lambda x: torch.logical_or(x > 0, x < torch.from_numpy(_LEVELS)).float()),
+    ("logical_not", lambda mb, x: mb.cast(x=mb.logical_not(x=mb.greater(x=x, y=np.float32(0))), dtype="fp32"),
+     lambda x: (x <= 0).float()),
+    ("select", lambda mb, x: mb.select(cond=mb.greater(x=x, y=np.float32(0)), a=x, b=mb.exp(x=x)),
+     lambda x: torch.where(x > 0, x, x.exp())),
+    ("scatter", lambda mb, x: mb.scatter(data=x, indices=[3, 0], updates=_UPDATES, axis=-2, mode="update"),
+     lambda x: torch.stack((torch.from_numpy(_UPDATES[:, :, 1]), x[:, :, 1], x[:, :, 2], torch.from_numpy(_UPDATES[:, :, 0]),
+                            x[:, :, 4]), 2)),
+    ("inverse", lambda mb, x: mb.inverse(x=mb.abs(x=x), epsilon=np.float32(0.5)), lambda x: 1 / (x.abs() + 0.5)),
+    ("threshold", lambda mb, x: mb.threshold(x=x, alpha=np.float32(0.2)), lambda x: x.clamp(min=0.2)),
+    ("floor", lambda mb, x: mb.floor(x=mb.mul(x=x, y=np.float32(9))), lambda x: (9 * x).floor()),
+    ("ceil", lambda mb, x: mb.ceil(x=mb.mul(x=x, y=np.float32(9))), lambda x: (9 * x).ceil()),
+    ("round", lambda mb, x: mb.round(x=mb.mul(x=mb.round(x=mb.mul(x=x, y=np.float32(9))), y=np.float32(0.5))),
+     lambda x: ((9 * x).round() / 2).round()),
+    ("sign", lambda mb, x: mb.sign(x=mb.round(x=x)), lambda x: x.round().sign()),
+    ("sin", lambda mb, x: mb.sin(x=x), torch.sin),
+    ("cos", lambda mb, x: mb.cos(x=x), torch.cos),
+    ("scaled_tanh", lambda mb, x: mb.scaled_tanh(x=x, alpha=np.float32(1.7), beta=np.float32(0.6)),
+     lambda x: 1.7 * (0.6 * x).tanh()),
+    ("linear_activation", lambda mb, x: mb.linear_activation(x=x, alpha=np.float32(1.7), beta=np.float32(0.6)),
+     lambda x: 1.7 * x + 0.6),
+    ("reduce_log_sum_exp", lambda mb, x: mb.reduce_log_sum_exp(x=x, axes=[1, -1]), lambda x: x.logsumexp((1, 3))),
+    ("pixel_unshuffle", lambda mb, x: mb.pixel_unshuffle(x=mb.concat(values=[x, x], axis=2), downscale_factor=np.uint32(2)),
+     lambda x: functional.pixel_unshuffle(torch.cat((x, x), 2), 2)),
     ("clip", lambda mb, x: mb.clip(x=x, alpha=np.float32(-0.5), beta=np.float32(np.inf)), lambda x: x.clamp(min=-0.5)),
     ("concat", lambda mb, x: mb.concat(values=[x, mb.relu(x=x), x], axis=-3, interleave=True),
      lambda x: torch.stack((x, x.relu(), x), 2).reshape(2, 18, 5, 8)),
@@ -152,6 +198,8 @@ CASES: tuple[Case, ...] = (
     ("upsample_nearest_neighbor", lambda mb, x: mb.upsample_nearest_neighbor(
         x=x, scale_factor_height=np.float32(7 / 5), scale_factor_width=np.float32(1.5)),
      lambda x: functional.interpolate(x, size=(7, 12))),
+    ("max_pool", lambda mb, x: mb.max_pool(x=x, kernel_sizes=[3, 3], strides=[1, 2], pad_type="custom", pad=[1, 0, 2, 1]),
+     lambda x: functional.max_pool2d(functional.pad(x, (2, 1, 1, 0), value=-math.inf), 3, (1, 2))),
     ("max_pool", lambda mb, x: mb.max_pool(x=x, kernel_sizes=[3, 3], strides=[2, 2], pad_type="same"),
      lambda x: functional.max_pool2d(functional.pad(x, (0, 1, 1, 1), value=-math.inf), 3, 2)),
     ("max_pool", lambda mb, x: mb.max_pool(x=x, kernel_sizes=[2, 3], strides=[2, 2], pad_type="same_lower"),
@@ -166,9 +214,11 @@ CASES: tuple[Case, ...] = (
 )  # fmt: skip
 
 
+ELSEWHERE = {"classify", "scaled_dot_product_attention"}  # see test_mil_runner and operations/test_mil_products
+
+
 def test_every_operation_of_the_table_has_a_case():
-    elsewhere = {"classify", "scaled_dot_product_attention"}  # see test_mil_runner and operations/test_mil_products
-    assert {name for name, _, _ in CASES} | elsewhere == set(OPERATIONS)
+    assert {name for name, _, _ in CASES} | ELSEWHERE == set(OPERATIONS)
 
 
 def test_each_operation_computes_what_torch_computes(workshop):
@@ -186,6 +236,45 @@ def test_each_operation_computes_what_torch_computes(workshop):
     assert len(loaded.outputs) == len(CASES)
     for (name, _, expected), value in zip(CASES, loaded.outputs, strict=True):
         np.testing.assert_allclose(results[value.name], expected(x).numpy(), rtol=2e-6, atol=2e-6, err_msg=name)
+
+
+class Recorded(dict):
+    """An operation's inputs, which remember the names that were asked for."""
+
+    def __init__(self, values: Any, asked: set[str]) -> None:
+        super().__init__(values)
+        self.asked = asked
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def test_no_input_that_an_opset_gives_an_operation_is_passed_over(workshop, monkeypatch):
+    """A later opset may give an operation of the table a new input, such as upsample_bilinear's half_pixel_centers in iOS16."""
+    load_coremltools()
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+    asked: dict[str, set[str]] = {name: set() for name in OPERATIONS}
+
+    def recording(name: str, function: Callable[[Arguments], Any]) -> Callable[[Arguments], Any]:
+        return lambda a: function(Arguments(Recorded(a.values, asked[name])))
+
+    for name, function in list(OPERATIONS.items()):
+        monkeypatch.setitem(OPERATIONS, name, recording(name, function))
+    path = workshop.build(lambda x: tuple(build(mb, x) for _, build, _ in CASES), SHAPE, target="iOS17", name="recorded")
+    workshop.run(path, {"x": np.ones(SHAPE, np.float32)})
+    given = {
+        name: {key for version in SSAOpRegistry.core_ops[name].values() for key in version.input_spec.input_types}
+        for name in OPERATIONS
+    }
+    assert "half_pixel_centers" in given["upsample_bilinear"]
+    assert {name: given[name] - asked[name] for name in set(OPERATIONS) - ELSEWHERE if given[name] - asked[name]} == {}
 
 
 class Pools(torch.nn.Module):

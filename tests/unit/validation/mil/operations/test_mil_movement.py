@@ -89,6 +89,50 @@ def test_what_the_definition_of_gather_leaves_open_is_refused(operation, more, r
         called(operation, x=numbered((2, 3)), indices=np.array([[0, -1], [1, 1]], np.int32), axis=0, **more)
 
 
+SCATTERED = {"update": lambda old, new: new, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+@pytest.mark.parametrize("mode", SCATTERED)
+@given(shape=SHAPES, dtype=TYPES, data=st.data())
+@settings(deadline=None, max_examples=40)
+def test_scatter_is_the_documented_formula(mode, shape, dtype, data):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    chosen = data.draw(st.lists(st.integers(0, shape[axis] - 1), unique=True))
+    signed = [index - shape[axis] * data.draw(st.booleans()) for index in chosen]
+    old, wanted = numbered(shape, dtype), list(shape)
+    wanted[axis] = len(chosen)
+    updates = (numbered(wanted, dtype) * 3 + 2) % 17
+    expected = old.copy()
+    for place, index in enumerate(chosen):
+        where, part = [slice(None)] * len(shape), [slice(None)] * len(shape)
+        where[axis], part[axis] = index, place
+        expected[tuple(where)] = SCATTERED[mode](old[tuple(where)], updates[tuple(part)])
+    values = {"data": old, "updates": updates, "axis": axis, "mode": mode}
+    np.testing.assert_array_equal(called("scatter", indices=np.array(signed, np.int32), **values), expected)
+
+
+def test_scatter_is_the_definitions_example():
+    data, updates = np.array([[1, 2, 3], [4, 5, 6]]), np.array([[5, 6, 7], [8, 9, 10]])
+    result = called("scatter", data=data, indices=np.array([1, 0], np.int32), updates=updates, axis=0, mode="add")
+    np.testing.assert_array_equal(result, [[9, 11, 13], [9, 11, 13]])
+
+
+@pytest.mark.parametrize(
+    ("indices", "more", "reason"),
+    [
+        ([0, 0], {"mode": "add"}, "more than once"),
+        ([0, -3], {"mode": "update"}, "more than once"),
+        ([0, 1], {"mode": "div"}, "scatter with mode 'div'"),
+        ([0, 1], {"mode": "mean"}, "scatter with mode 'mean'"),
+        ([0, -1], {"mode": "update", "validate_indices": True}, "negative indices"),
+    ],
+)
+def test_what_the_definition_of_scatter_leaves_open_is_refused(indices, more, reason):
+    values = {"data": numbered((3,)), "indices": np.array(indices, np.int32), "updates": numbered((2,)), "axis": 0, **more}
+    with pytest.raises(UnsupportedOperationError, match=reason):
+        called("scatter", **values)
+
+
 def test_an_index_beyond_the_axis_is_an_error():
     with pytest.raises((IndexError, RuntimeError)):
         called("gather", x=numbered((3,)), indices=np.array([3], np.int32), axis=0)

@@ -14,6 +14,7 @@ from tests.unit.validation.mil.operations.definitions import assert_rounded_once
 EXACT = {
     "reduce_l1_norm": lambda x, axes, keep: np.abs(x).sum(axes, keepdims=keep),
     "reduce_l2_norm": lambda x, axes, keep: np.sqrt((x**2).sum(axes, keepdims=keep)),
+    "reduce_log_sum_exp": lambda x, axes, keep: np.log(np.exp(x).sum(axes, keepdims=keep)),
     "reduce_max": lambda x, axes, keep: x.max(axes, keepdims=keep),
     "reduce_mean": lambda x, axes, keep: x.mean(axes, keepdims=keep),
     "reduce_min": lambda x, axes, keep: x.min(axes, keepdims=keep),

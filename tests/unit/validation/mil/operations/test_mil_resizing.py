@@ -109,3 +109,12 @@ def test_any_rank_is_resized_in_its_last_two_axes(leading):
 def test_aligned_corners_of_a_single_row_are_refused():
     with pytest.raises(UnsupportedOperationError, match="a size of one"):
         called("upsample_bilinear", x=image(3, 3), align_corners=True, **_factors(np.float32(1 / 3), 1))
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_half_pixel_centers_of_iOS16_are_the_opposite_of_aligned_corners_or_refused(aligned):
+    values = {"x": image(3, 4), "align_corners": aligned, **_factors(2, 2)}
+    same = called("upsample_bilinear", half_pixel_centers=not aligned, **values)
+    np.testing.assert_array_equal(same, called("upsample_bilinear", **values))
+    with pytest.raises(UnsupportedOperationError, match=f"half_pixel_centers both {aligned}"):
+        called("upsample_bilinear", half_pixel_centers=aligned, **values)
