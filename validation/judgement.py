@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from squeeze_export.contracts.agreements import Agreement, Witness
 from squeeze_export.contracts.artifact import Precision, Target
-from squeeze_export.contracts.parity import ParityReport, Runner
-from squeeze_export.contracts.signature import Signature
+from squeeze_export.contracts.parity import ParityReport, Runner, Tolerance
+from squeeze_export.contracts.signature import OutputKind, Signature
 from squeeze_export.contracts.source import GoldenPack, Scores, WeightDigest
 from squeeze_export.errors import ArtifactError, TargetUnavailableError, UnsupportedOperationError
+from squeeze_export.validation import noise
 from squeeze_export.validation.agreement import agreement
 from squeeze_export.validation.overflow import explain
 from squeeze_export.validation.parity import NOT_FINITE, answers, judge
@@ -50,6 +51,14 @@ def judge_file(
     return (first, *(_judge(module, target, path, signature, precision, pack, folded, chosen) for module in witnesses))
 
 
+def tolerance_of(pack: GoldenPack, target: Target, precision: Precision, kind: OutputKind) -> Tolerance:
+    """What an artifact is held to: by its target and precision, or of a captured network by the network's own noise floor."""
+    if pack.noise_floor is not None:
+        return noise.tolerance(pack.noise_floor, precision)
+    classes = pack.reference.logits.shape[-1] if isinstance(pack.reference, Scores) else None
+    return tolerance_for(target, precision, kind, classes=classes, peak=peak_of(pack))
+
+
 def _label_difference(found: tuple[str, ...] | None, expected: tuple[str, ...] | None, *, needed: bool) -> str | None:
     """How the labels in a file differ from the source's, or None; a Core ML package that is no classifier has none."""
     if found == expected or (found is None and not needed):
@@ -80,8 +89,7 @@ def _judge(
 ) -> ParityReport:
     """Judge by one executor; the runner that it was done with is added to `opened`, with its answers in memory."""
     kind = signature.outputs[0].kind if signature.outputs else "probabilities"
-    classes = pack.reference.logits.shape[-1] if isinstance(pack.reference, Scores) else None
-    tolerance = tolerance_for(target, precision, kind, classes=classes, peak=peak_of(pack))
+    tolerance = tolerance_of(pack, target, precision, kind)
     try:
         runner = module.open(path, signature, precision)
     except ArtifactError as error:

@@ -28,7 +28,7 @@ from squeeze_export.contracts.signature import LOGITS_TAP
 from squeeze_export.contracts.source import Features, Scores
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation import metrics
-from squeeze_export.validation.weights import compare_weights, different_weights
+from squeeze_export.validation.weights import compare_kernels, compare_weights, different_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,6 +93,8 @@ def judge(
     if stored is not None and chosen_weights:
         problems += different_weights(chosen_weights, pack.weights)
         weights = compare_weights(stored, chosen_weights, precision)
+    elif stored is not None and pack.noise_floor is not None:
+        weights = compare_kernels(stored, pack.weights, precision, pack.kernels)
     elif stored is not None:
         weights = compare_weights(stored, pack.weights, precision, exempt=exempt_weights)
     problems += [

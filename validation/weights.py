@@ -44,8 +44,7 @@ def compare_weights(
     for weight in expected:
         if weight.name in exempt:
             continue
-        keys = ((weight.shape, f"float32 {weight.fp32}"), (weight.shape, f"float16 {weight.fp16}"))
-        found = next((key for key in keys if available[key] > 0), None)
+        found = next((key for key in _keys(weight) if available[key] > 0), None)
         if found is None:
             missing.append(weight.name)
         else:
@@ -67,6 +66,38 @@ def compare_weights(
     if not expected:
         problems.append("the golden pack names no weights to compare with")
     return WeightsParity(expected=len(expected), compared=compared, problems=tuple(problems), exempt=exempt)
+
+
+def compare_kernels(
+    stored: tuple[Array, ...], expected: tuple[WeightDigest, ...], precision: Precision, kernels: tuple[str, ...]
+) -> WeightsParity:
+    """As compare_weights, for a captured network: each of its `kernels` must be there bit for bit, and no other kernel may be.
+
+    The weights that are no kernel of a convolution or a linear layer (biases, norms, tables) are not compared: converters fold
+    them into their neighbours, and what that does to the outputs is judged by the outputs.
+    """
+    found = [array for array in stored if array.ndim > 1]
+    wanted = [weight for weight in expected if weight.name in kernels]
+    wide = sorted({array.dtype.name for array in found if array.dtype.name != ("float16" if precision == "fp16" else "float32")})
+    problems = [f"kernels are stored as {', '.join(wide)} in an {precision} artifact"] if wide else []
+    there = Counter((array.shape, f"{array.dtype.name} {digest(array)}") for array in found)
+    keys = {weight.name: _keys(weight) for weight in wanted}
+    missing = [name for name, either in keys.items() if not any(there[key] for key in either)]
+    # A layer that is used twice may be stored once or twice.
+    own = {key for either in keys.values() for key in either}
+    extra = [str(shape) for (shape, key), count in there.items() for _ in range(count) if (shape, key) not in own]
+    if missing:
+        problems.append(f"{len(missing)} of the source's kernels are not in the file: {_some(missing)}")
+    if extra:
+        problems.append(f"{len(extra)} stored kernels are not the source's: {_some(extra)}")
+    if not wanted:
+        problems.append("the golden pack names no kernels to compare with")
+    return WeightsParity(expected=len(wanted), compared=len(wanted) - len(missing), problems=tuple(problems))
+
+
+def _keys(weight: WeightDigest) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """How a source weight may be stored: its shape, and its type with its digest."""
+    return (weight.shape, f"float32 {weight.fp32}"), (weight.shape, f"float16 {weight.fp16}")
 
 
 def different_weights(chosen: tuple[WeightDigest, ...], source: tuple[WeightDigest, ...]) -> list[str]:

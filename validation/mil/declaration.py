@@ -11,7 +11,7 @@ from squeeze_export.contracts.artifact import Precision
 from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
 from squeeze_export.errors import ArtifactError
 from squeeze_export.validation.mil.package import Package
-from squeeze_export.validation.mil.program import Labels, Program, Value, conv_weights
+from squeeze_export.validation.mil.program import Labels, Program, Value, layer_weights
 
 _MIL_TYPES: Final = {"float32": "fp32", "float16": "fp16", "int32": "int32"}
 # Compressed weights decode to fp16: every precision but fp32 does.
@@ -122,7 +122,7 @@ def _score_differences(kind: Any, value: Value, output: OutputSpec, labels: Labe
 
 
 def _precision_differences(program: Program, precision: Precision) -> list[str]:
-    weights = conv_weights(program)
+    weights = layer_weights(program)
     other = sorted({str(weight.dtype) for weight in weights if weight.dtype != _STORED.get(precision, np.dtype(np.float16))})
     if not weights:
         return ["it holds no convolution weights"]

@@ -166,12 +166,15 @@ def _value(variable: Any) -> Value:
     )
 
 
-def conv_weights(program: Program) -> tuple[Array, ...]:
-    """Every convolution's weight (out, in, *kernel) and bias (out,), decoded, in their own type, in the order of the program."""
+def layer_weights(program: Program) -> tuple[Array, ...]:
+    """The weight and bias of every convolution, (out, in, *kernel) and (out,), and every linear layer, (out, in) and (out,).
+
+    Decoded, in their own type, in the order of the program.
+    """
     return tuple(
         np.asarray(step.inputs[name])
         for step in program.steps
-        if step.operation == "conv"
+        if step.operation in ("conv", "linear")
         for name in ("weight", "bias")
         if name in step.inputs and not isinstance(step.inputs[name], Reference)
     )

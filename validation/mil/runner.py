@@ -18,7 +18,7 @@ from squeeze_export.validation.mil.declaration import hold
 from squeeze_export.validation.mil.executor import Arithmetic, Executor, prepare
 from squeeze_export.validation.mil.ops import IMPLEMENTED
 from squeeze_export.validation.mil.package import read_package
-from squeeze_export.validation.mil.program import Program, Reference, conv_weights, load_program
+from squeeze_export.validation.mil.program import Program, Reference, layer_weights, load_program
 
 if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import Array
@@ -60,8 +60,8 @@ class MilRunner:
         return results
 
     def stored_weights(self) -> tuple[Array, ...] | None:
-        """Every conv weight (O, I, H, W) and bias (O,), decoded, in the order of the program."""
-        return conv_weights(self.engine.program)
+        """Weight and bias of every convolution and linear layer, decoded, in the order of the program."""
+        return layer_weights(self.engine.program)
 
 
 def open_package(path: Path, signature: Signature, precision: Precision, arithmetic: Arithmetic, name: str) -> MilRunner:

@@ -12,7 +12,7 @@ import msgspec
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.contracts.signature import Head, PreprocessingSpec, Signature
-from squeeze_export.contracts.source import ModelName, WeightDigest, WeightsOrigin
+from squeeze_export.contracts.source import WeightDigest, WeightsOrigin
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.files.litter import LFS_POINTER, is_litter
 
@@ -26,13 +26,14 @@ class SourceRecord:
     """What was exported. `weights_*` as in contracts.source.WeightsOrigin; `parameters` counts scalars.
 
     With the head "features" `num_classes` and `weights_sha256` are still those of the whole checkpoint; `parameters` counts what
-    is left of it. `head_relu`: whether a ReLU stands behind the classifier's convolution.
+    is left of it. `head_relu`: whether a ReLU stands behind the classifier's convolution. `model`: a SqueezeNet by its name, or
+    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it.
     """
 
-    model: ModelName
+    model: str
     num_classes: int
     parameters: int
-    weights_kind: Literal["file", "imagenet", "random", "demo"]
+    weights_kind: Literal["file", "imagenet", "random", "demo", "module"]
     weights_file: str | None
     weights_sha256: str
     weights_seed: int | None
@@ -43,7 +44,7 @@ class SourceRecord:
     @classmethod
     def of(
         cls,
-        model: ModelName,
+        model: str,
         num_classes: int,
         parameters: int,
         origin: WeightsOrigin,

@@ -35,6 +35,27 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseLevel:
+    """What rounding alone costs a network on a few images: SNRs in dB on its logits, and its largest error over the peak."""
+
+    snr_db: float
+    centred_snr_db: float
+    max_error_of_peak: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseFloor:
+    """A network's own noise: eager `fp32` against fp64, and eager arithmetic rounded to `fp16` after each operation against fp32.
+
+    `fp16` is None where the network is not finite in fp16; `fp16_reason` then says where it first is not.
+    """
+
+    fp32: NoiseLevel
+    fp16: NoiseLevel | None
+    fp16_reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputParity:
     """The differences between the reference and one output of an artifact, over the whole golden pack.
 

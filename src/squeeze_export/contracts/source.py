@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeGuard
 
 from squeeze_export.contracts.signature import Head, PreprocessingSpec
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from squeeze_export.contracts.arrays import FloatArray, PixelArray
+    from squeeze_export.contracts.parity import NoiseFloor
 
 
 ModelName = Literal["squeezenet1_1", "squeezenet1_0", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"]
@@ -24,6 +25,11 @@ MODELS: Final[tuple[ModelName, ...]] = (
 )
 
 
+def is_squeezenet(model: str) -> TypeGuard[ModelName]:
+    """Whether a source model is one of the networks that this package has itself; any other was captured by torch.export."""
+    return model in MODELS
+
+
 FEATURE_CHANNELS: Final = 512  # what the last fire module of every model gives
 
 
@@ -32,10 +38,10 @@ class WeightsOrigin:
     """Where the weights came from.
 
     `sha256` is that of the canonical state dict (models.weights.combined_sha256), so the same weights in another container have
-    the same digest. `file_name` has no folder: no absolute path is ever recorded.
+    the same digest. `file_name` has no folder: no absolute path is ever recorded. "module": they came with the network itself.
     """
 
-    kind: Literal["file", "imagenet", "random", "demo"]
+    kind: Literal["file", "imagenet", "random", "demo", "module"]
     sha256: str
     file_name: str | None
     seed: int | None
@@ -49,11 +55,13 @@ class SourceModel:
     "features" the averaged channels in front of the classifier, whose weights it then lacks. `num_classes` and `weights` are
     always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
     `head_relu`: whether a ReLU stands behind the classifier's convolution: weights alone do not tell.
+    `model`: one of MODELS, or how the user named another network; then `module` is that network captured by torch.export, and
+    `kernels` names the weights of its convolutions and linear layers.
     `notes`: what the user must know of how weights and labels were read, a sentence each; they do not travel to workers.
     """
 
     name: str
-    model: ModelName
+    model: str
     module: torch.nn.Module
     num_classes: int
     labels: tuple[str, ...] | None
@@ -62,6 +70,7 @@ class SourceModel:
     head: Head = "classifier"
     notes: tuple[str, ...] = ()
     head_relu: bool = True
+    kernels: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -92,6 +101,8 @@ class GoldenPack:
     size. `pixels`: (N, H, W, 3) uint8 RGB, what resize and crop of `preprocessing` make of them.
     `reference`: the answers, by the source model's head.
     `weights`: per weight of the source its digests, for exact comparison with the weights stored in an artifact.
+    Of a captured network `noise_floor` is what its artifacts are held to, and `kernels` names the weights of its convolutions and
+    linear layers, which converters store as they are. SqueezeNet has fixed tolerances, and all of its weights stay.
     """
 
     names: tuple[str, ...]
@@ -100,6 +111,8 @@ class GoldenPack:
     pixels: PixelArray
     reference: Scores | Features
     weights: tuple[WeightDigest, ...]
+    noise_floor: NoiseFloor | None = None
+    kernels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

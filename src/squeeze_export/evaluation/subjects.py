@@ -115,6 +115,8 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
             f"the weights came from a file ({source.weights_file}), which a bundle does not hold. "
             "Pass it with --weights PATH, or --no-reference to do without."
         )
+    if not is_squeezenet(source.model):
+        return f"{source.model} is not made again from a bundle yet. Pass --no-reference to do without."
     job = ReferenceJob(
         model=source.model,
         weights=weights if weights is not None else source.weights_kind,

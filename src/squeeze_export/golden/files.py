@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from squeeze_export.contracts.parity import Tolerance
+from squeeze_export.contracts.parity import NoiseFloor, Tolerance
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.contracts.source import Features, GoldenPack, Scores, WeightDigest
 from squeeze_export.errors import ArtifactError, SqueezeExportError, UsageError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 DESCRIPTION: Final = "golden.json"
+_NOISE_FLOOR, _KERNELS = "noise_floor", "kernels"  # of captured networks
 _OF_FEW: Final = "max_probability_error"  # of a tolerance, the one key that need not be there
 _CHECKSUM: Final = "golden.json.sha256"
 _SOFTMAX_TOLERANCE: Final = 1e-6  # fp32 softmax against fp64: a few units in the last place of a number up to 1
@@ -100,6 +101,7 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
         "arrays": described,
         "tolerances": {name: _bar(tolerance) for name, tolerance in sorted(tolerances.items())},
         "weights": [asdict(digest) for digest in pack.weights],
+        **({} if pack.noise_floor is None else {_NOISE_FLOOR: asdict(pack.noise_floor), _KERNELS: list(pack.kernels)}),
     }
     _write_description(folder, description)
 
@@ -157,7 +159,26 @@ def read_golden(folder: Path) -> GoldenPack:
         pixels=loaded["pixels"],
         reference=_features(folder, loaded["features"]) if "features" in loaded else _scores(folder, loaded),
         weights=_digests(folder, content["weights"]),
+        noise_floor=_floor(folder, content.get(_NOISE_FLOOR)),
+        kernels=_kernels(folder, content),
     )
+
+
+def _floor(folder: Path, value: object) -> NoiseFloor | None:
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value, NoiseFloor, strict=True)
+    except msgspec.ValidationError as error:
+        raise _bad(folder, f"{_NOISE_FLOOR} is not what it must be: {error}") from error
+
+
+def _kernels(folder: Path, content: dict[str, Any]) -> tuple[str, ...]:
+    named = content.get(_KERNELS, [])
+    known = {entry.get("name") for entry in content["weights"]}
+    if not isinstance(named, list) or not {*map(str, named)} <= known:
+        raise _bad(folder, f"{_KERNELS} are not names of weights")
+    return tuple(map(str, named))
 
 
 def read_tolerances(folder: Path) -> dict[str, Tolerance]:
@@ -237,7 +258,8 @@ def _description(folder: Path) -> dict[str, Any]:
         raise _bad(folder, f"{DESCRIPTION} is not JSON ({error})") from error
     if isinstance(content, dict) and content.get("schema_version") != SCHEMA_VERSION:
         raise _bad(folder, f"schema_version is {content.get('schema_version')!r}, this version reads {SCHEMA_VERSION}")
-    top = ("schema_version", "preprocessing", "images", "arrays", "tolerances", "weights")
+    top = ["schema_version", "preprocessing", "images", "arrays", "tolerances", "weights"]
+    top += [_NOISE_FLOOR, _KERNELS] if isinstance(content, dict) and {_NOISE_FLOOR, _KERNELS} & {*content} else []
     content = _keys(folder, DESCRIPTION, content, top)
     arrays = content["arrays"]
     _keys(folder, "arrays", arrays, _OF_FEATURES if isinstance(arrays, dict) and "features" in arrays else _OF_SCORES)

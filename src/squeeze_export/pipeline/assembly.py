@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.golden.calibration import Calibration
 from squeeze_export.pipeline.plan import starters_of
 from squeeze_export.processes.jobs import GOLDEN, Result
+from squeeze_export.sources.source import weight_digests
 from squeeze_export.starters.projects import add_starters
 from squeeze_export.starters.template import fed_targets, starter_folders
 from squeeze_export.validation.runners import RUNNERS
@@ -49,7 +51,7 @@ def assemble(
         source=manifest.SourceRecord.of(
             source.model,
             source.num_classes,
-            sum(parameter.numel() for parameter in source.module.parameters()),
+            sum(math.prod(digest.shape) for digest in weight_digests(source)),
             source.weights,
             source.preprocessing,
             source.head,

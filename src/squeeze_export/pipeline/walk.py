@@ -12,7 +12,7 @@ from squeeze_export import signals, torch_state
 from squeeze_export.bundle import folder as bundle
 from squeeze_export.bundle import manifest
 from squeeze_export.contracts.request import ExportRequest, Progress
-from squeeze_export.contracts.source import SourceModel
+from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import TargetUnavailableError
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.exporters import EXPORTERS
@@ -25,6 +25,7 @@ from squeeze_export.pipeline.assembly import assemble, complete
 from squeeze_export.pipeline.plan import _output_kind, plan, starters_of
 from squeeze_export.pipeline.plausibility import looked_at
 from squeeze_export.pipeline.results import Bundle, ExportFailed, Silent
+from squeeze_export.preprocessing.pixels import normalise
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.processes.workers import workers
@@ -134,7 +135,8 @@ def prepare(
     from squeeze_export.golden.files import write_golden
     from squeeze_export.golden.images import demo_images, read_folder
     from squeeze_export.golden.pack import make_golden
-    from squeeze_export.validation.tolerances import peak_of, tolerance_for
+    from squeeze_export.validation import noise
+    from squeeze_export.validation.judgement import tolerance_of
 
     began = time.monotonic()
     progress.stage("source", "loading")
@@ -156,10 +158,11 @@ def prepare(
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
     kind = _output_kind(request)
-    peak = peak_of(pack)
-    tolerances = {
-        key.name: tolerance_for(key.target, key.precision, kind, classes=source.num_classes, peak=peak) for key in request.keys
-    }
+    if not is_squeezenet(source.model):
+        progress.stage("source", "noise floor")
+        floor = noise.measure(source.module, normalise(pack.pixels, pack.preprocessing))
+        pack = replace(pack, noise_floor=floor, kernels=source.kernels)
+    tolerances = {key.name: tolerance_of(pack, key.target, key.precision, kind) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     images = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from squeeze_export.contracts.signature import ColorOrder, Interpolation, PreprocessingSpec, ResizeMode
-from squeeze_export.contracts.source import ModelName
+from squeeze_export.contracts.source import ModelName, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.preprocessing import colours, sizes
 
@@ -48,7 +48,7 @@ LARGEST_SIDE: Final = 2048  # activations beyond this fill the memory of a phone
 def spec_for(
     preset: Preset,
     *,
-    model: ModelName = "squeezenet1_1",
+    model: str = "squeezenet1_1",
     input_size: int | tuple[int, int] | None = None,
     resize: int | tuple[int, int] | None = None,
     crop_pct: float | None = None,
@@ -75,9 +75,10 @@ def spec_for(
     if isinstance(input_size, int):
         input_size = (input_size, input_size)
     height, width = (base.height, base.width) if input_size is None else input_size
-    if not SMALLEST_SIDE[model] <= min(height, width) or not max(height, width) <= LARGEST_SIDE:
+    smallest = SMALLEST_SIDE[model] if is_squeezenet(model) else 1  # any other network says so itself when it is captured
+    if not smallest <= min(height, width) or not max(height, width) <= LARGEST_SIDE:
         raise UsageError(
-            f"input size {height}x{width}: {model} needs sides from {SMALLEST_SIDE[model]} to {LARGEST_SIDE} "
+            f"input size {height}x{width}: {model} needs sides from {smallest} to {LARGEST_SIDE} "
             "(below, nothing is left after its pools)"
         )
     rows, columns = sizes.resized_to(

@@ -18,7 +18,7 @@ from squeeze_export.contracts.artifact import TARGETS
 from squeeze_export.contracts.contents import Contents
 from squeeze_export.contracts.parity import OutputParity, ParityReport, Tolerance
 from squeeze_export.contracts.request import STARTERS
-from squeeze_export.contracts.source import MODELS, GoldenPack, Scores
+from squeeze_export.contracts.source import MODELS, GoldenPack, Scores, is_squeezenet
 from squeeze_export.errors import SourceError
 from squeeze_export.evaluation.limit import exceeds, falls_short, short_words
 from squeeze_export.files.litter import without
@@ -40,13 +40,22 @@ def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: boo
     told = []
     if source.preprocessing != pack.preprocessing:
         told.append(f"source.preprocessing is {source.preprocessing}, the golden pack was made with {pack.preprocessing}")
-    if isinstance(pack.reference, Scores) and source.head_relu and bool((pack.reference.logits < 0).any()):
+    if is_squeezenet(source.model) == (pack.noise_floor is not None):
+        told.append(
+            f"source.model is {source.model}, and the golden pack is that of {'another' if pack.noise_floor else 'a'} network"
+        )
+    if (
+        isinstance(pack.reference, Scores)
+        and is_squeezenet(source.model)
+        and source.head_relu
+        and bool((pack.reference.logits < 0).any())
+    ):
         told.append("source.head_relu is true, and the golden pack has logits below 0, which a ReLU never gives")
     head = "classifier" if isinstance(pack.reference, Scores) else "features"
     if source.head != head:
         return [*told, f"source.head is {source.head}, the golden pack holds the answers of {head}"]
     shapes = {digest.name: digest.shape for digest in pack.weights}
-    whole = expected_shapes(source.model, max(source.num_classes, 1))
+    whole = expected_shapes(source.model, max(source.num_classes, 1)) if is_squeezenet(source.model) else shapes
     expected = {name: shape for name, shape in whole.items() if head == "classifier" or not name.startswith("classifier.")}
     if shapes != expected:
         fitting = [model for model in MODELS if set(expected_shapes(model, 1)) >= set(shapes)]

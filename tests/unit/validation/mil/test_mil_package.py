@@ -15,7 +15,7 @@ import pytest
 from squeeze_export.errors import ArtifactError, SqueezeExportError, UnsupportedOperationError
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.blobs import Blob, read_blobs
-from squeeze_export.validation.mil.program import conv_weights
+from squeeze_export.validation.mil.program import layer_weights
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
@@ -171,7 +171,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 def test_the_undamaged_package_opens(workshop, package):
-    assert len(conv_weights(workshop.load(package))) == 8
+    assert len(layer_weights(workshop.load(package))) == 8
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -224,7 +224,7 @@ def test_random_damage_gives_a_refusal_or_a_program(workshop, package, pixels, f
 
 def test_swapped_weights_are_read_as_they_are(workshop, package, pixels):
     """Two filters swapped in the file: the structure is intact, so it opens; weights and results tell."""
-    before, expected = conv_weights(workshop.load(package)), workshop.run(package, {"image": pixels})["classLabel_probs"]
+    before, expected = layer_weights(workshop.load(package)), workshop.run(package, {"image": pixels})["classLabel_probs"]
     filter_bytes = before[0][0].nbytes
 
     def swap(content: bytearray) -> None:
@@ -232,7 +232,7 @@ def test_swapped_weights_are_read_as_they_are(workshop, package, pixels):
         content[first:third] = content[second:third] + content[first:second]
 
     _bytes(WEIGHTS, swap)(package)
-    after = conv_weights(workshop.load(package))
+    after = layer_weights(workshop.load(package))
     np.testing.assert_array_equal(after[0], before[0][[1, 0, *range(2, 8)]])
     assert not np.array_equal(after[0], before[0])
     for one, other in zip(before[1:], after[1:], strict=True):

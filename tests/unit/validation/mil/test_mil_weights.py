@@ -15,7 +15,7 @@ from squeeze_export.errors import ArtifactError
 from squeeze_export.sdks import load_coremltools
 from squeeze_export.validation.mil.ops import IMPLEMENTED
 from squeeze_export.validation.mil.package import read_package
-from squeeze_export.validation.mil.program import conv_weights
+from squeeze_export.validation.mil.program import layer_weights
 from squeeze_export.validation.mil.weights import DECODERS
 
 
@@ -177,7 +177,7 @@ def test_compressed_weights_decode_as_coremltools_decodes_them(workshop, plain, 
     program = next(iter(read_package(path, IMPLEMENTED).spec.mlProgram.functions["main"].block_specializations.values()))
     assert operations <= {operation.type.removeprefix("constexpr_") for operation in program.operations}
 
-    mine, theirs = conv_weights(workshop.load(path)), conv_weights(workshop.load(decompressed))
+    mine, theirs = layer_weights(workshop.load(path)), layer_weights(workshop.load(decompressed))
     assert len(mine) == len(theirs) == 4
     changed = 0
     for ours, other, original in zip(mine, theirs, source.parameters(), strict=True):
@@ -191,7 +191,7 @@ def test_compressed_weights_decode_as_coremltools_decodes_them(workshop, plain, 
 def test_results_of_a_compressed_package_follow_its_decoded_weights(workshop, plain, source):
     """The weights that the executor decodes are also those that it computes with."""
     path, _ = _compress(workshop, plain["iOS18", "fp32"], [(_quantize, {"mode": "linear_symmetric", "dtype": "int4"})])
-    first, first_bias, second, second_bias = (torch.from_numpy(np.array(weight)) for weight in conv_weights(workshop.load(path)))
+    first, first_bias, second, second_bias = (torch.from_numpy(np.array(weight)) for weight in layer_weights(workshop.load(path)))
     x = torch.sin(torch.arange(16 * 64.0)).reshape(1, 16, 8, 8)
     expected = torch.conv2d(torch.conv2d(x, first, first_bias).relu(), second, second_bias)
     result = workshop.run(path, {"image": x.numpy()})["y"]
@@ -212,7 +212,7 @@ def test_weights_kept_as_fp16_for_an_fp32_program(workshop):
             (1, 3, 2, 2),
             target=target,
         )
-        (weight,) = conv_weights(workshop.load(path))
+        (weight,) = layer_weights(workshop.load(path))
         assert weight.dtype == np.float32
         np.testing.assert_array_equal(weight, kernel.astype(np.float32))
 
