@@ -75,6 +75,8 @@ def licence_of(weights: WeightsOrigin) -> str:
             return "Apache-2.0"
         case "random":
             return "None: random, untrained weights"
+        case "module":
+            return "That of the network's own weights; not known to squeeze-export"
         case "file":
             return f"That of the weights in {weights.file_name or 'the given file'}; not known to squeeze-export"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from squeeze_export.contracts.artifact import Precision
 from squeeze_export.contracts.parity import Runner
 from squeeze_export.contracts.signature import Signature
+from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.sdks import missing, working
 
@@ -29,6 +30,14 @@ RECORD: Final = "squeeze_export"
 # The network, the normalisation in front of it (Slice: the channels of an RGB image in reverse), and averaging behind it.
 _OPERATORS: Final = frozenset(
     {"Conv", "Relu", "MaxPool", "Concat", "Add", "Mul", "Slice", "Constant", "GlobalAveragePool", "Flatten"}
+)
+# What inference of a classifier is made of besides; none takes a branch, draws a number or reads a file.
+_OF_OTHER_NETWORKS: Final = frozenset(
+    {"Abs", "AveragePool", "BatchNormalization", "Cast", "Clip", "ConstantOfShape", "ConvTranspose", "DepthToSpace", "Div", "Elu"}
+    | {"Equal", "Erf", "Exp", "Expand", "Gather", "Gelu", "Gemm", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization"}
+    | {"LayerNormalization", "LeakyRelu", "Log", "MatMul", "Max", "Min", "Neg", "PRelu", "Pad", "Pow", "Range", "Reciprocal"}
+    | {"ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Resize", "Shape", "Sigmoid", "Softmax", "Softplus"}
+    | {"SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where"}
 )
 _NO_KERNEL: Final = re.compile(r"Could not find an implementation for (?P<operation>\S+) node with name '(?P<name>[^']*)'")
 
@@ -133,7 +142,10 @@ def _check_declared(name: str, model: Any, signature: Signature, precision: Prec
     if domains != {""} or model.functions:
         raise ArtifactError(f"{name} uses operations of {sorted(domains - {''}) or 'its own'}: export it again.")
     kinds = {output.kind for output in signature.outputs}
+    labels, network = _check_record(name, {entry.key: entry.value for entry in model.metadata_props}, signature, precision)
     allowed = {*_OPERATORS, *(("Softmax",) if "probabilities" in kinds else ()), *(("Cast",) if precision == "fp16" else ())}
+    if not is_squeezenet(network):
+        allowed |= _OF_OTHER_NETWORKS
     if surplus := sorted({node.op_type for node in model.graph.node} - allowed):
         raise ArtifactError(
             f"{name} holds operations that this artifact must not hold: {', '.join(surplus)}. "
@@ -143,11 +155,15 @@ def _check_declared(name: str, model: Any, signature: Signature, precision: Prec
     last = written.get(signature.outputs[0].name, "nothing")
     if (last == "Softmax") != ("probabilities" in kinds):
         raise ArtifactError(f"{name} declares {', '.join(sorted(kinds))}, but the operation that writes them is {last}.")
-    return _check_record(name, {entry.key: entry.value for entry in model.metadata_props}, signature, precision)
+    return labels
 
 
-def _check_record(name: str, properties: Mapping[str, str], signature: Signature, precision: Precision) -> tuple[str, ...] | None:
+def _check_record(
+    name: str, properties: Mapping[str, str], signature: Signature, precision: Precision
+) -> tuple[tuple[str, ...] | None, str]:
+    """The labels in the metadata, and the network that the file says it is."""
     try:
+        network = str(json.loads(properties[RECORD])["model"])
         record = json.loads(properties[RECORD])
         found = {"signature": record["signature"], "precision": record["precision"]}
     except (ValueError, KeyError, TypeError) as error:
@@ -162,24 +178,35 @@ def _check_record(name: str, properties: Mapping[str, str], signature: Signature
     labels, classes = properties.get(LABELS, "").splitlines(), signature.outputs[0].shape[-1]
     if labels and len(labels) != classes:
         raise ArtifactError(f"{name} holds {len(labels)} labels for {classes} classes: export it again.")
-    return tuple(labels) or None
+    return tuple(labels) or None, network
 
 
 def _weights(name: str, graph: Any) -> tuple[Array, ...]:
-    """Filter and bias of every Conv, through the Cast that widens an fp16 filter."""
+    """Filter and bias of every Conv, through the Cast that widens an fp16 filter; of linear layers (out, in) and bias."""
     from onnx import numpy_helper
 
     stored = {value.name: value for value in graph.initializer}
     widened = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     weights: list[Array] = []
     for node in graph.node:
+        if node.op_type in ("Gemm", "MatMul"):
+            weights += _linear(node, stored, widened)
         if node.op_type != "Conv":
             continue
         sources = [widened.get(value, value) for value in node.input[1:]]
-        if len(sources) != 2 or not set(sources) <= set(stored):
+        if not sources or not set(sources) <= set(stored):
             raise ArtifactError(f"{name}: the convolution {node.name!r} has a filter or bias that is not stored in the file.")
         weights += [numpy_helper.to_array(stored[source]) for source in sources]
     return tuple(weights)
+
+
+def _linear(node: Any, stored: Mapping[str, Any], widened: Mapping[str, str]) -> list[Array]:
+    """A linear layer's weight, (out, in) as PyTorch has it, and its bias; nothing of a product of two computed values."""
+    from onnx import numpy_helper
+
+    arrays = [numpy_helper.to_array(stored[name]) for value in node.input[1:] if (name := widened.get(value, value)) in stored]
+    turned = node.op_type == "Gemm" and any(entry.name == "transB" and entry.i == 1 for entry in node.attribute)
+    return [array if array.ndim != 2 or turned else array.T for array in arrays]
 
 
 def _port(value: Any) -> tuple[str, tuple[int, ...], str]:

@@ -122,6 +122,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ),
     ),
     Option(
+        name="model_arg",
+        kind="list",
+        metavar="NAME=VALUE",
+        heading=MODEL,
+        request_field="model_arguments",
+        help=same("An argument of a MODULE:FACTORY, repeatable; a Python literal, or else text."),
+    ),
+    Option(
         name="weights",
         kind="path",
         metavar="PATH|demo|imagenet|random",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
 from squeeze_export.contracts.request_types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
-from squeeze_export.contracts.source import ModelName
 from squeeze_export.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class ExportRequest:
 
     targets: tuple[Target, ...]
     preprocessing: PreprocessingSpec | None = None
-    model: ModelName = "squeezenet1_1"
+    model: str = "squeezenet1_1"
     weights: Path | Literal["imagenet", "random", "demo"] = "demo"
     checkpoint_key: str | None = None
     seed: int = 0
@@ -73,6 +72,8 @@ class ExportRequest:
     keep_going: bool = False
     head_relu: bool = True
     reference: Path | None = None
+    model_arguments: Mapping[str, object] = field(default_factory=dict)
+    preprocessing_changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""

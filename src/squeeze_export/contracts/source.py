@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeGuard
+from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export.contracts.signature import Head, PreprocessingSpec
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import TypeIs
 
     from squeeze_export.contracts.arrays import FloatArray, PixelArray
     from squeeze_export.contracts.parity import NoiseFloor
@@ -25,7 +26,7 @@ MODELS: Final[tuple[ModelName, ...]] = (
 )
 
 
-def is_squeezenet(model: str) -> TypeGuard[ModelName]:
+def is_squeezenet(model: str) -> TypeIs[ModelName]:
     """Whether a source model is one of the networks that this package has itself; any other was captured by torch.export."""
     return model in MODELS
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from squeeze_export.bundle import manifest
 from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest
+from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.cache import subject_key
 from squeeze_export.evaluation.jobs import ArtifactJob, Job, ReferenceJob
@@ -115,10 +116,11 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
             f"the weights came from a file ({source.weights_file}), which a bundle does not hold. "
             "Pass it with --weights PATH, or --no-reference to do without."
         )
-    if not is_squeezenet(source.model):
+    model = source.model
+    if not is_squeezenet(model):
         return f"{source.model} is not made again from a bundle yet. Pass --no-reference to do without."
     job = ReferenceJob(
-        model=source.model,
+        model=model,
         weights=weights if weights is not None else source.weights_kind,
         sha256=source.weights_sha256,
         head_relu=source.head_relu,
@@ -130,6 +132,6 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
     )
     versions = versions_of((*_COMMON, "torch"))
     eager = "eager" if source.head_relu else "eager without a ReLU in the head"
-    key = subject_key(source.weights_sha256, source.model, eager, source.preprocessing.record(), versions)
+    key = subject_key(source.weights_sha256, model, eager, source.preprocessing.record(), versions)
     named = weights is not None
     return Subject(name=REFERENCE, job=job, key=key, executor=f"eager PyTorch {versions['torch']}", must_open=named, fatal=named)

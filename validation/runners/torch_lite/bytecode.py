@@ -22,6 +22,7 @@ BYTECODE_VERSION: Final = 8
 _FLOATS: Final = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8"}
 _STORAGES: Final = {**_FLOATS, "QInt8Storage": "<i1", "ShortStorage": "<i2", "LongStorage": "<i8"}
 _CONVOLUTION: Final = "aten::_convolution"
+_LINEAR: Final = "aten::linear"
 _INT8_CONVOLUTIONS: Final = ("quantized::conv2d", "quantized::conv2d_relu")
 
 
@@ -178,9 +179,9 @@ def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
                 operator, overload, count = operators[x]
                 arguments = _pop(stack, count)
                 if operator == _CONVOLUTION:
-                    if not all(isinstance(argument, np.ndarray) for argument in arguments[1:3]):
-                        raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")
-                    weights += [(argument.dtype.name, argument) for argument in arguments[1:3]]
+                    weights += _layer("a convolution", arguments[1], arguments[2])
+                elif operator == _LINEAR:
+                    weights += _layer("a linear layer", arguments[1], arguments[2])
                 elif operator in _INT8_CONVOLUTIONS:
                     if not isinstance(arguments[1], _Packed) or not arguments[1].stored:
                         raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")
@@ -191,6 +192,16 @@ def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
     if last[0] != "RET" or len(stack) != 1:
         raise ValueError(f"forward ends with {last[0]} and {len(stack)} values")
     return tuple(weights)
+
+
+def _layer(what: str, weight: Any, bias: Any) -> list[tuple[str, Array]]:
+    """Weight and bias of a layer, the bias only where it has one."""
+    import numpy as np
+
+    stored = [value for value in (weight, bias) if value is not None]
+    if weight is None or not all(isinstance(value, np.ndarray) for value in stored):
+        raise UnsupportedOperationError(f"{what} takes weights that are not stored in the file.")
+    return [(value.dtype.name, value) for value in stored]
 
 
 def _pop(stack: list[Any], count: int) -> list[Any]:

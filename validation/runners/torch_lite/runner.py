@@ -57,7 +57,7 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     stored = bytecode.stored_weights(path, records)
     if precision not in _FORMS:
         raise ArtifactError(f"{path.name}: {precision} is no precision of TorchScript Lite. Export it again.")
-    wrong = next((kind for at, (kind, _) in enumerate(stored) if kind != _FORMS[precision][at % 2]), None)
+    wrong = next((kind for kind, weight in stored if kind != _FORMS[precision][weight.ndim == 1]), None)
     if wrong is not None:
         raise ArtifactError(f"{path.name} stores a weight as {wrong}, and {precision} is declared: export it again.")
     weights = tuple(weight for _, weight in stored)
