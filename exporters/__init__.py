@@ -31,6 +31,11 @@ class Exporter(Protocol):
         ...
 
     @property
+    def CAPTURED(self) -> tuple[Precision, ...]:
+        """Those of PRECISIONS that networks other than SqueezeNet can be written in."""
+        ...
+
+    @property
     def PACKAGES(self) -> tuple[str, ...]:
         """The distributions whose versions decide the artifact's bytes."""
         ...

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".mlpackage"
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "pal8", "pal6", "pal4", "pal3", "pal2", "sparse-pal6", "sparse-pal4", "auto")
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "sparse", *CALIBRATED)
+CAPTURED: Final[tuple[Precision, ...]] = ("fp32", "fp16")  # of networks other than SqueezeNet
 PACKAGES: Final = ("coremltools", "torch")
 
 

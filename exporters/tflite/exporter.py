@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".tflite"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-uint8", "int8-dynamic", "int8-weights", "int4-mixed")
+CAPTURED: Final[tuple[Precision, ...]] = ()  # of networks other than SqueezeNet
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "int8-uint8", "int4-mixed")
 NOTICE: Final = (
     "TFLite int8-uint8 takes pixels and gives scores as uint8; what a level of the output stands for is in the manifest. No "

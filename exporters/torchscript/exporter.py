@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".ptl"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+CAPTURED: Final[tuple[Precision, ...]] = ("fp32",)  # of networks other than SqueezeNet
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8",)
 PACKAGES: Final[tuple[str, ...]] = ("torch",)
 

@@ -34,9 +34,15 @@ class Tolerance:
     max_probability_error: float | None = None
 
 
+Floored = Literal["fp32", "fp16", "fp16-stored"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoiseLevel:
-    """What rounding alone costs a network on a few images: SNRs in dB on its logits, and its largest error over the peak."""
+    """The error of one kind of rounding, over all images: SNRs in dB, the largest error over the largest reference logit.
+
+    An SNR is infinite where rounding changes nothing; the centred one is NaN where there is one logit only.
+    """
 
     snr_db: float
     centred_snr_db: float
@@ -45,14 +51,24 @@ class NoiseLevel:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
-    """A network's own noise: eager `fp32` against fp64, and eager arithmetic rounded to `fp16` after each operation against fp32.
+    """What was measured on one network. A level is None where it says nothing, and then `problems` has its reason by its name.
 
-    `fp16` is None where the network is not finite in fp16; `fp16_reason` then says where it first is not.
+    `images` and `classes`: how many numbers the levels rest on; with few of them a tolerance must leave more room.
     """
 
-    fp32: NoiseLevel
+    images: int
+    classes: int
+    fp32: NoiseLevel | None
     fp16: NoiseLevel | None
-    fp16_reason: str | None = None
+    fp16_stored: NoiseLevel | None
+    problems: tuple[tuple[Floored, str], ...] = ()
+
+    def level(self, name: Floored) -> NoiseLevel:
+        """Raises ValueError, with the reason, where it was not measured."""
+        found = {"fp32": self.fp32, "fp16": self.fp16, "fp16-stored": self.fp16_stored}[name]
+        if found is None:
+            raise ValueError(f"this network has no noise floor for {name}: {dict(self.problems).get(name, 'not measured')}")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

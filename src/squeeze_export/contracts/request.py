@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Starter = Literal["android", "ios"]
 STARTERS: Final[tuple[Starter, ...]] = ("android", "ios")
+OWN_WEIGHTS: Final = "module"  # of a network that brings its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,10 @@ class ExportRequest:
     The fields are the options of the command line, in docs/reference/options.md with their values. Size of the input, resize,
     mean and deviation are in `preprocessing`: `spec_for("torchvision", input_size=160)` makes one; None takes torchvision's at
     224 pixels.
+
+    `model`: a SqueezeNet by its name, or any other network: "timm:NAME", "torchvision:NAME", "package.module:factory" with
+    `model_arguments`, or "FILE.pt2". `weights` "demo" then means those that the network comes with. `preprocessing_changes`:
+    arguments of spec_for that replace numbers of what such a network says of its own preprocessing.
 
     `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones before
     others. `weights`: a file, or "imagenet", "random" or "demo"; paths may be strings. `precisions` names only the targets
@@ -48,7 +53,7 @@ class ExportRequest:
     targets: tuple[Target, ...]
     preprocessing: PreprocessingSpec | None = None
     model: str = "squeezenet1_1"
-    weights: Path | Literal["imagenet", "random", "demo"] = "demo"
+    weights: Path | Literal["imagenet", "random", "demo", "module"] = "demo"
     checkpoint_key: str | None = None
     seed: int = 0
     labels: Path | None = None
@@ -87,7 +92,7 @@ class ExportRequest:
             value = getattr(self, name)
             if isinstance(value, str):
                 object.__setattr__(self, name, Path(value))
-        if isinstance(self.weights, str) and self.weights not in ("imagenet", "random", "demo"):
+        if isinstance(self.weights, str) and self.weights not in ("imagenet", "random", "demo", OWN_WEIGHTS):
             object.__setattr__(self, "weights", Path(self.weights))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.contracts.signature import Head, PreprocessingSpec
 
@@ -57,7 +57,8 @@ class SourceModel:
     always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
     `head_relu`: whether a ReLU stands behind the classifier's convolution: weights alone do not tell.
     `model`: one of MODELS, or how the user named another network; then `module` is that network captured by torch.export, and
-    `kernels` names the weights of its convolutions and linear layers.
+    `kernels` names the weights of its convolutions and linear layers. `program`: the capture, by which it travels; `eager`: the
+    network as it was given, whose answers are the reference; it does not travel, and a program that was read has none.
     `notes`: what the user must know of how weights and labels were read, a sentence each; they do not travel to workers.
     """
 
@@ -72,6 +73,8 @@ class SourceModel:
     notes: tuple[str, ...] = ()
     head_relu: bool = True
     kernels: tuple[str, ...] = ()
+    program: Any = None
+    eager: torch.nn.Module | None = None
 
     @property
     def width(self) -> int:

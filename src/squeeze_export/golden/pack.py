@@ -33,13 +33,14 @@ def make_golden(source: SourceModel, pictures: Sequence[tuple[str, PixelArray]])
         raise UsageError(f"a golden pack has 1 to {MAX_IMAGES} images, not {len(pictures)}")
     crops = np.stack([_crop(name, Image.fromarray(picture), source.preprocessing) for name, picture in pictures])
     answers, probabilities = [], []
+    network = source.module if source.eager is None else source.eager
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of additions, and with it the last bits, would follow the number of threads
     try:
         with torch.inference_mode():
             for crop in crops:
                 # One image at a time, as an app asks: a larger batch may be computed by other kernels.
-                answer = source.module(torch.from_numpy(normalise(crop[None], source.preprocessing)))
+                answer = network(torch.from_numpy(normalise(crop[None], source.preprocessing)))
                 answers.append(answer.numpy()[0].copy())
                 if source.head == "classifier":
                     probabilities.append(torch.softmax(answer, dim=1).numpy()[0].copy())

@@ -13,15 +13,16 @@ from squeeze_export.contracts.artifact import (
     IosTarget,
     TfliteRoute,
 )
-from squeeze_export.contracts.request import STARTERS, ExportRequest, Starter
+from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
 from squeeze_export.contracts.signature import Head, InputKind, OutputKind, ScoreKind
-from squeeze_export.contracts.source import MODELS
+from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.exporters.coreml.rungs import check_target
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.golden.calibration import find_pictures
 from squeeze_export.pipeline import accuracy_gate, own_reference
+from squeeze_export.sources.networks.names import parse_model
 from squeeze_export.sources.source import check_name
 from squeeze_export.starters.template import fed_targets, targets_of
 from squeeze_export.validation.runners import RUNNERS
@@ -47,6 +48,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
                     f"--starter {starter} feeds float32, and {PIXELS_IN} takes uint8. Write --precision tflite={PIXELS_IN},fp32."
                 )
             raise UsageError(f"--starter {starter} needs {needed} among the targets. Add --target {needed.split()[0]}.")
+    _check_network(request)
     if lacking := _lacking(request):
         raise TargetUnavailableError("\n".join(lacking))
     settings: dict[ArtifactKey, ExportSettings] = {}
@@ -76,12 +78,32 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
     return settings
 
 
+def _check_network(request: ExportRequest) -> None:
+    """What only SqueezeNet can be asked for yet, refused for other networks with what they can."""
+    parse_model(request.model)
+    if is_squeezenet(request.model):
+        if request.model_arguments or request.weights == OWN_WEIGHTS:
+            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {request.model} has no arguments. Leave it out.")
+        return
+    for told, wrong in (("--head features", request.head != "classifier"), ("--head-relu no", not request.head_relu)):
+        if wrong:
+            raise UsageError(f"{told} is for SqueezeNet so far, not for {request.model}. Leave it out.")
+    if request.reference is not None or request.weights == "imagenet":
+        raise UsageError("--reference and --weights imagenet are for SqueezeNet so far. Leave them out.")
+    for key in request.keys:
+        known = EXPORTERS[key.target].CAPTURED
+        if key.precision not in known:
+            which = ", ".join(
+                f"{target}={','.join(EXPORTERS[target].CAPTURED)}" for target in TARGETS if EXPORTERS[target].CAPTURED
+            )
+            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {request.model}. Other networks have {which}.")
+
+
 def _check_words(request: ExportRequest) -> None:
     """The same closed sets that the command line has, for a request that a program made."""
     if request.name is not None:
         check_name(request.name)
     closed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
-        ("model", request.model, MODELS),
         ("input_kind", request.input_kind, get_args(InputKind)),
         ("head", request.head, get_args(Head)),
         ("output_kind", request.output_kind, (None, *get_args(ScoreKind))),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from squeeze_export import signals, torch_state
 from squeeze_export.bundle import folder as bundle
@@ -29,7 +30,13 @@ from squeeze_export.preprocessing.pixels import normalise
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.processes.workers import workers
+from squeeze_export.sources.captured import load_captured
+from squeeze_export.sources.networks import capture
+from squeeze_export.sources.networks.names import parse_model
 from squeeze_export.sources.source import default_name, load_source, save_source
+
+if TYPE_CHECKING:
+    from squeeze_export.sources.weights import WeightsChoice
 
 
 @torch_state.usual()
@@ -90,10 +97,23 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
 
 def source_of(request: ExportRequest, name: str) -> SourceModel:
     """The source model that a request asks for. Raises SourceError for weights or labels that cannot be used."""
+    model = request.model
+    if not is_squeezenet(model):
+        return load_captured(
+            parse_model(model),
+            name=name,
+            weights=request.weights,
+            arguments=request.model_arguments,
+            labels=request.labels,
+            preprocessing=request.preprocessing,
+            changes=request.preprocessing_changes,
+            seed=request.seed,
+            checkpoint_key=request.checkpoint_key,
+        )
     return load_source(
         name=name,
-        model=request.model,
-        weights=request.weights,
+        model=model,
+        weights=cast("WeightsChoice", request.weights),
         checkpoint_key=request.checkpoint_key,
         seed=request.seed,
         labels=request.labels,
@@ -135,6 +155,8 @@ def prepare(
     from squeeze_export.golden.files import write_golden
     from squeeze_export.golden.images import demo_images, read_folder
     from squeeze_export.golden.pack import make_golden
+    import torch
+
     from squeeze_export.validation import noise
     from squeeze_export.validation.judgement import tolerance_of
 
@@ -160,7 +182,10 @@ def prepare(
     kind = _output_kind(request)
     if not is_squeezenet(source.model):
         progress.stage("source", "noise floor")
-        floor = noise.measure(source.module, normalise(pack.pixels, pack.preprocessing))
+        tensors = normalise(pack.pixels, pack.preprocessing)
+        if source.eager is not None:
+            capture.compare(source.program, source.eager, torch.from_numpy(tensors))
+        floor = noise.measure(source.module, tensors)
         pack = replace(pack, noise_floor=floor, kernels=source.kernels)
     tolerances = {key.name: tolerance_of(pack, key.target, key.precision, kind) for key in request.keys}
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)

@@ -46,7 +46,7 @@ LARGEST_SIDE: Final = 2048  # activations beyond this fill the memory of a phone
 
 
 def spec_for(
-    preset: Preset,
+    preset: Preset | PreprocessingSpec,
     *,
     model: str = "squeezenet1_1",
     input_size: int | tuple[int, int] | None = None,
@@ -69,9 +69,12 @@ def spec_for(
     the crop itself. `pad_color` is RGB; without it the mean's colour, which the network sees as 0. Given mean and std follow the
     resulting colour order; the preset's own stay with their colours. `channels`: of the network.
     """
-    if preset not in PRESETS:
+    if isinstance(preset, PreprocessingSpec):
+        base = preset
+    elif preset not in PRESETS:
         raise UsageError(f"unknown preprocessing {preset!r}: choose one of {', '.join(get_args(Preset))}")
-    base = PRESETS[preset]
+    else:
+        base = PRESETS[preset]
     if isinstance(input_size, int):
         input_size = (input_size, input_size)
     height, width = (base.height, base.width) if input_size is None else input_size

@@ -11,12 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from squeeze_export.contracts.request import OWN_WEIGHTS
 from squeeze_export.contracts.signature import Head, PreprocessingSpec
-from squeeze_export.contracts.source import ModelName, SourceModel, WeightDigest, WeightsOrigin
+from squeeze_export.contracts.source import ModelName, SourceModel, WeightDigest, WeightsOrigin, is_squeezenet
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources import weights as weight_files
 from squeeze_export.sources.labels import claims as label_claims
+from squeeze_export.sources.networks import files
 
 if TYPE_CHECKING:
     import torch
@@ -24,20 +26,34 @@ if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import Array
 
 _WEIGHTS: Final = "weights.safetensors"
+_PROGRAM: Final = "program.pt2"  # of a captured network, in place of the weights
 _DESCRIPTION: Final = "source.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _LONGEST_NAME: Final = 100  # leaves room for prefixes and endings below the 255 bytes of a file name
 
 
-def default_name(model: ModelName, weights: weight_files.WeightsChoice, head: Head = "classifier") -> str:
+def default_name(model: str, weights: Path | str, head: Head = "classifier") -> str:
     """What the source model is called where the user says nothing: the model's name, the stem of the weights' file, "features".
 
     Safe as a file name: letters, digits, dot, underscore, hyphen; every other character becomes an underscore.
     """
     stem = weights.stem if isinstance(weights, Path) else weights
+    if not is_squeezenet(model):
+        stem = stem if stem not in (OWN_WEIGHTS, "demo") else ""
+        model = re.sub(r"[^A-Za-z0-9._-]", "_", _short(model))
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", stem)
     ending = "" if head == "classifier" else f"-{head}"
-    return (safe if safe.startswith(model) else f"{model}-{safe}")[: _LONGEST_NAME - len(ending)] + ending
+    return (safe if safe.startswith(model) else f"{model}-{safe}" if safe else model)[: _LONGEST_NAME - len(ending)] + ending
+
+
+def _short(model: str) -> str:
+    """A captured network in one word: timm's and torchvision's name, a factory with its module, the stem of a file."""
+    head, colon, name = model.partition(":")
+    if model.endswith(".pt2"):
+        return Path(model).stem
+    if colon and head in ("timm", "torchvision", "hf"):
+        return Path(name).name
+    return f"{head.rpartition('.')[2]}-{name}"
 
 
 def check_name(name: str) -> str:
@@ -128,8 +144,13 @@ def _source(
 
 def weight_digests(source: SourceModel) -> tuple[WeightDigest, ...]:
     """The digests of every weight of the source, in the module's order."""
-    state = source.module.state_dict()
+    state = _floats(source.module)
     return tuple(weight_digest(name, value.detach().cpu().contiguous().numpy()) for name, value in state.items())
+
+
+def _floats(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights and statistics by name; indices and counters, which captured networks may hold as well, are none."""
+    return {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
 
 
 def weight_digest(name: str, values: Array) -> WeightDigest:
@@ -152,9 +173,12 @@ def save_source(source: SourceModel, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in source.module.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in _floats(source.module).items()}
     try:
-        save_file(state, folder / _WEIGHTS)
+        if source.program is not None:
+            files.save(source.program, folder / _PROGRAM)
+        else:
+            save_file(state, folder / _WEIGHTS)
     except SafetensorError as error:
         # It wraps the system's own error without its number; a full disk is what it meets here.
         number = errno.ENOSPC if "No space left" in str(error) else errno.EIO
@@ -168,6 +192,7 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "weights": asdict(source.weights),
         "head": source.head,
         "head_relu": source.head_relu,
+        "kernels": source.kernels,
         # Not always that of `weights`, which is the whole checkpoint's.
         "state_sha256": weight_files.canonical_sha256(state),
     }
@@ -181,15 +206,21 @@ def restore_source(folder: Path) -> SourceModel:
 
     try:
         description: dict[str, Any] = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-        state = load_file(folder / _WEIGHTS)
         preprocessing = dict(description["preprocessing"])
         preprocessing |= {key: tuple(preprocessing[key]) for key in ("mean", "std")}
+        model, program = description["model"], None
+        if is_squeezenet(model):
+            state = load_file(folder / _WEIGHTS)
+            module = _module(model, description["num_classes"], state, description["head"], description["head_relu"])
+        else:
+            program = files.load(folder / _PROGRAM)
+            module = program.module()
         source = SourceModel(
             name=description["name"],
-            model=description["model"],
-            module=_module(
-                description["model"], description["num_classes"], state, description["head"], description["head_relu"]
-            ),
+            model=model,
+            module=module,
+            program=program,
+            kernels=tuple(description["kernels"]),
             num_classes=description["num_classes"],
             labels=None if description["labels"] is None else tuple(description["labels"]),
             preprocessing=PreprocessingSpec(**preprocessing),
@@ -202,7 +233,7 @@ def restore_source(folder: Path) -> SourceModel:
         raise SourceError(
             f"the saved source model in {folder} cannot be read ({type(error).__name__}: {error}): save it again"
         ) from error
-    found = weight_files.canonical_sha256(source.module.state_dict())
+    found = weight_files.canonical_sha256(_floats(source.module))
     if found != saved:
         raise SourceError(f"the saved source model in {folder} has other weights than were saved (sha256 {found}): save it again")
     return source

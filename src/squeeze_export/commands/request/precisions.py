@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from squeeze_export.contracts.artifact import AUTO, PIXELS_IN, TARGETS, IosTarget, Precision, Target
-from squeeze_export.contracts.source import ModelName
+from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
 
@@ -40,7 +40,7 @@ def asked_for(
     *,
     ios: IosTarget,
     no_pixels: str | None,
-    model: ModelName,
+    model: str,
     weights: Path | None,
     checkpoint_key: str | None = None,
 ) -> Asked:
@@ -157,9 +157,9 @@ def _rungs(target: Target, ios: IosTarget, pixels: bool, kernels: Kernels) -> li
     return [rung for rung in rungs if serves(rung, found)]
 
 
-def _kernels(model: ModelName, weights: Path | None, checkpoint_key: str | None) -> list[torch.Tensor]:
+def _kernels(model: str, weights: Path | None, checkpoint_key: str | None) -> list[torch.Tensor]:
     """The kernels of weights in a file; of others none, because none of those were pruned."""
-    if weights is None:
+    if weights is None or not is_squeezenet(model):
         return []
     from squeeze_export.sources.weights import load_weights
 

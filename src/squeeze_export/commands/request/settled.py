@@ -11,19 +11,21 @@ from squeeze_export.commands.request.precisions import asked_for, one_of
 from squeeze_export.commands.request.written import Options, settable
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.artifact import PHONE_TARGETS, TARGETS, IosTarget, Target, TfliteRoute
-from squeeze_export.contracts.request import STARTERS, ExportRequest, Starter
+from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
 from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, Interpolation, ResizeMode, ScoreKind
-from squeeze_export.contracts.source import ModelName
+from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.limit import check_floor, check_limit
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.preprocessing.spec import PRESETS, Preset, spec_for
+from squeeze_export.sources.networks.factories import parse_arguments
+from squeeze_export.sources.networks.names import parse_model
 from squeeze_export.sources.source import check_name
 
 _SIZE: Final = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?", re.ASCII)
 
 
-_SPECIAL_WEIGHTS: Final = table.SPECIAL_WEIGHTS
+_SPECIAL_WEIGHTS: Final = (*table.SPECIAL_WEIGHTS, OWN_WEIGHTS)
 
 
 def build_request(options: Options, config: Path | None = None, *, into: type[ExportRequest] = ExportRequest) -> ExportRequest:
@@ -46,8 +48,8 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
     if not options.target:
         raise UsageError(f"No target was named. Pass --target with one of {', '.join(TARGETS)}, all (repeatable).")
     targets = _targets(options.target)
-    model = cast("ModelName", one_of("--model", options.model or "squeezenet1_1", get_args(ModelName)))
-    weights = options.weights or _DEFAULT_WEIGHTS
+    model = parse_model(options.model or "squeezenet1_1").shown
+    weights = options.weights or (_DEFAULT_WEIGHTS if is_squeezenet(model) else OWN_WEIGHTS)
     if options.name is not None:
         check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
@@ -75,33 +77,14 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         check_limit(options.max_accuracy_drop)
     if options.min_accuracy is not None:
         check_floor(options.min_accuracy)
-    order = (
-        cast("ColorOrder", one_of("--color-order", options.color_order, get_args(ColorOrder))) if options.color_order else None
-    )
-    of = 1 if order == "GRAY" else 3
-    preset = one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS))
     settled = {
         "targets": targets,
         "model": model,
         "weights": weights if weights in _SPECIAL_WEIGHTS else Path(weights),
         "precisions": asked.precisions,
         "size_budgets": asked.sizes,
-        "preprocessing": spec_for(
-            cast("Preset", preset),
-            model=model,
-            input_size=_both_sides(_size("--input-size", options.input_size)),
-            resize=_size("--resize", options.resize),
-            crop_pct=options.crop_pct,
-            resize_mode=cast("ResizeMode", one_of("--resize-mode", options.resize_mode or "short-side", get_args(ResizeMode))),
-            interpolation=cast(
-                "Interpolation", one_of("--interpolation", options.interpolation or "bilinear", get_args(Interpolation))
-            ),
-            pad_color=_levels(options.pad_color),
-            mean=_numbers("--mean", options.mean, of),
-            std=_numbers("--std", options.std, of),
-            scale=options.scale,
-            color_order=order,
-        ),
+        **_preprocessing(options, model),
+        "model_arguments": parse_arguments(options.model_arg),
         "input_kind": input_kind,
         "head": one_of("--head", options.head or "classifier", get_args(Head)),
         "output_kind": one_of("--output-kind", options.output_kind, get_args(ScoreKind)) if options.output_kind else None,
@@ -112,6 +95,32 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         "notes": (*asked.notes, *_without_effect(options, targets, weights, calibrated=calibrated)),
     }
     return into(**{**_as_written(options), **settled})
+
+
+def _preprocessing(options: Options, model: str) -> dict[str, Any]:
+    """The preprocessing, or, of a network that may tell its own, what is to be changed in that."""
+    order = (
+        cast("ColorOrder", one_of("--color-order", options.color_order, get_args(ColorOrder))) if options.color_order else None
+    )
+    of = 1 if order == "GRAY" else 3
+    mode, filtered = options.resize_mode, options.interpolation
+    given = {
+        "input_size": _both_sides(_size("--input-size", options.input_size)),
+        "resize": _size("--resize", options.resize),
+        "crop_pct": options.crop_pct,
+        "resize_mode": None if mode is None else one_of("--resize-mode", mode, get_args(ResizeMode)),
+        "interpolation": None if filtered is None else one_of("--interpolation", filtered, get_args(Interpolation)),
+        "pad_color": _levels(options.pad_color),
+        "mean": _numbers("--mean", options.mean, of),
+        "std": _numbers("--std", options.std, of),
+        "scale": options.scale,
+        "color_order": order,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if options.preprocessing is None and not is_squeezenet(model):
+        return {"preprocessing": None, "preprocessing_changes": changes}
+    preset = cast("Preset", one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS)))
+    return {"preprocessing": spec_for(preset, model=model, **changes)}
 
 
 def _as_written(options: Options) -> dict[str, Any]:

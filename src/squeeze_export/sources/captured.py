@@ -1,0 +1,179 @@
+"""A source model that is none of our own networks: built or read, given its weights, captured by torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.errors import SourceError, UsageError
+from squeeze_export.preprocessing.spec import spec_for
+from squeeze_export.sources import labels as label_files
+from squeeze_export.sources.checkpoints.digests import combined_sha256
+from squeeze_export.sources.labels import claims as label_claims
+from squeeze_export.sources.networks import building, capture, files, weights_of
+from squeeze_export.sources.networks.capture import Captured
+from squeeze_export.sources.source import check_name, weight_digests
+
+if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.contracts.signature import PreprocessingSpec
+    from squeeze_export.sources.networks.building import PreprocessingHint
+    from squeeze_export.sources.networks.names import Wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A network with its weights: the eager `module`, or the `program` that was read; `origin` without its digest."""
+
+    module: torch.nn.Module | None
+    program: Captured | None
+    hint: PreprocessingHint | None
+    origin: WeightsOrigin
+    claims: Mapping[str, object]
+    notes: tuple[str, ...]
+
+
+def load_captured(
+    wanted: Wanted,
+    *,
+    name: str,
+    weights: Path | str,
+    arguments: Mapping[str, object],
+    labels: Path | None,
+    preprocessing: PreprocessingSpec | None,
+    changes: Mapping[str, Any],
+    seed: int,
+    checkpoint_key: str | None = None,
+) -> SourceModel:
+    """Make the source model that `wanted` names.
+
+    `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`: None
+    takes what the network's library says of it, or else torchvision's, with `changes` (arguments of spec_for). SourceError where
+    the network cannot be built, captured or given these weights; UsageError for options that cannot go together.
+    """
+    check_name(name)
+    found = _found(wanted, weights, arguments, seed, checkpoint_key)
+    spec = preprocessing or _preprocessing(found, changes)
+    if found.program is not None:
+        captured, eager = found.program, None
+        _check_size(captured, spec, wanted)
+    else:
+        assert found.module is not None
+        eager = found.module
+        captured = capture.capture(eager, spec.height, spec.width, spec.channels, what=wanted.shown)
+    folded, norms = capture.fold_batch_norms(captured)
+    module = folded.module().requires_grad_(False)
+    classes = _classes(folded)
+    if classes < 2:
+        raise SourceError(f"{wanted.shown} gives one score per image: with fewer than 2 classes there is nothing to tell apart")
+    given = None if labels is None else label_files.read_labels(labels, classes)
+    names, told = label_claims.settle(found.claims, classes, given)
+    notes = (*found.notes, *captured.notes, *told)
+    if norms:
+        notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
+    if preprocessing is None and found.hint is not None:
+        notes += (f"the preprocessing is {found.hint.origin}'s: {spec.told()}.",)
+    source = SourceModel(
+        name=name,
+        model=wanted.shown,
+        module=module,
+        num_classes=classes,
+        labels=names,
+        preprocessing=spec,
+        weights=found.origin,
+        notes=notes,
+        kernels=kernels_of(module),
+        program=folded,
+        eager=eager,
+    )
+    digest = combined_sha256((weight.name, weight.shape, weight.fp32) for weight in weight_digests(source))
+    return replace(source, weights=replace(found.origin, sha256=digest))
+
+
+def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object], seed: int, checkpoint_key: str | None) -> _Found:
+    if arguments and wanted.kind != "factory":
+        raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {wanted.shown} is none. Leave it out.")
+    if wanted.kind == "program":
+        path = Path(wanted.name)
+        if isinstance(weights, Path) or weights == "random":
+            raise UsageError(f"{path.name} holds its weights. Leave --weights out.")
+        origin = WeightsOrigin(kind="module", sha256="", file_name=path.name, seed=None)
+        return _Found(module=None, program=files.load(path), hint=None, origin=origin, claims={}, notes=())
+    if isinstance(weights, Path):
+        loaded = weights_of.load(wanted, weights, arguments=arguments, checkpoint_key=checkpoint_key)
+        origin = WeightsOrigin(kind="file", sha256="", file_name=weights.name, seed=None)
+        return _Found(
+            module=loaded.module, program=None, hint=loaded.preprocessing, origin=origin, claims=loaded.claims, notes=loaded.notes
+        )
+    if weights != "random" and wanted.kind != "factory":
+        raise UsageError(
+            f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours or of the library's, or "
+            "--weights random to try it out."
+        )
+    with seeded(seed):  # whatever a constructor draws: the same command gives the same bytes
+        built = building.build(wanted, arguments=arguments, num_classes=None)
+    kind, number = ("random", seed) if weights == "random" else ("module", None)
+    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=number)  # type: ignore[arg-type]
+    return _Found(module=built.module, program=None, hint=built.preprocessing, origin=origin, claims={}, notes=built.notes)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` for the time of the block; torch's own generator is as before behind it."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def kernels_of(module: Any) -> tuple[str, ...]:
+    """The weights of the convolutions and linear layers of a captured module, by name, each once, in the order of computation."""
+    import torch
+
+    layers = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
+    nodes = [node.args[1] for node in module.graph.nodes if node.op == "call_function" and node.target in layers]
+    names = [str(node.target) for node in nodes if getattr(node, "op", None) == "get_attr"]
+    return tuple(dict.fromkeys(names))
+
+
+def _classes(captured: Captured) -> int:
+    import torch
+
+    with torch.no_grad():
+        scores: torch.Tensor = captured.module()(torch.zeros(captured.input_shape))
+    return int(scores.shape[-1])
+
+
+def _preprocessing(found: _Found, changes: Mapping[str, Any]) -> PreprocessingSpec:
+    given: dict[str, Any] = dict(changes)
+    if found.program is not None:
+        _, channels, height, width = found.program.input_shape
+        given = {"input_size": (height, width), "channels": channels, **given}
+    if found.hint is not None:
+        hint = found.hint
+        own = {
+            "input_size": (hint.height, hint.width),
+            "crop_pct": None if "resize" in given else hint.crop_pct,
+            "resize_mode": hint.resize_mode,
+            "interpolation": hint.interpolation,
+            "mean": hint.mean,
+            "std": hint.std,
+        }
+        given = {**own, **given}
+    return spec_for("torchvision", model="", **given)
+
+
+def _check_size(captured: Captured, spec: PreprocessingSpec, wanted: Wanted) -> None:
+    """A program has the size of its input fixed."""
+    _, channels, height, width = captured.input_shape
+    if (height, width, channels) != (spec.height, spec.width, spec.channels):
+        raise SourceError(
+            f"{Path(wanted.name).name} takes {channels} channels of {height}x{width}, and the preprocessing gives {spec.channels} "
+            f"of {spec.height}x{spec.width}. Leave --input-size out, or capture the network at that size"
+        )

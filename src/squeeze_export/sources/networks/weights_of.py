@@ -1,0 +1,5 @@
+"""temp"""
+
+
+def load(*a, **k):
+    raise NotImplementedError
