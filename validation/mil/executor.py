@@ -40,7 +40,7 @@ class Executor:
 
     program: Program
     arithmetic: Arithmetic
-    steps: tuple[tuple[Step, Mapping[str, Any]], ...]
+    steps: tuple[tuple[Step, Mapping[str, Any], tuple[str, ...]], ...]  # with its arguments and the values it is the last to read
 
     def run(self, inputs: Mapping[str, Array], wanted: tuple[str, ...]) -> dict[str, Array]:
         """Execute once and return the values named in `wanted` (inner ones too), fp32 or integer.
@@ -51,10 +51,11 @@ class Executor:
         import torch
 
         computed: dict[str, torch.Tensor] = {}
+        kept = frozenset(wanted)
         for value in self.program.inputs:
             computed[value.name] = self._rounded(torch.from_numpy(np.array(inputs[value.name], np.float32)), value)
         with torch.inference_mode():
-            for step, arguments in self.steps:
+            for step, arguments, spent in self.steps:
                 results = _call(step, Arguments({key: _resolve(item, computed) for key, item in arguments.items()}))
                 for value, result in zip(step.outputs, results, strict=True):
                     if step.operation != "classify" and tuple(result.shape) != value.shape:
@@ -63,6 +64,9 @@ class Executor:
                             "Export the package again."
                         )
                     computed[value.name] = result if step.operation in _SELECTING else self._rounded(result, value)
+                for name in spent:  # memory that is still warm is used again: large images run faster, not only smaller
+                    if name not in kept:
+                        del computed[name]
         return {name: computed[name].numpy() for name in wanted}
 
     def _rounded(self, tensor: torch.Tensor, value: Value) -> torch.Tensor:
@@ -71,8 +75,25 @@ class Executor:
 
 def prepare(program: Program, arithmetic: Arithmetic) -> Executor:
     """Turn the constants of a program into tensors, once."""
-    steps = tuple((step, {key: _tensor(value) for key, value in step.inputs.items()}) for step in program.steps)
+    last: dict[str, int] = {}  # of each value, the step after which it is not read again
+    for index, step in enumerate(program.steps):
+        last |= {value.name: index for value in step.outputs}
+        last |= dict.fromkeys(_names(tuple(step.inputs.values())), index)
+    spent: dict[int, tuple[str, ...]] = {}
+    for name, index in last.items():
+        spent[index] = (*spent.get(index, ()), name)
+    steps = tuple(
+        (step, {key: _tensor(value) for key, value in step.inputs.items()}, spent.get(index, ()))
+        for index, step in enumerate(program.steps)
+    )
     return Executor(program=program, arithmetic=arithmetic, steps=steps)
+
+
+def _names(item: Any) -> list[str]:
+    """The computed values that an argument, or a tuple of them, refers to."""
+    if isinstance(item, Reference):
+        return [item.name]
+    return [name for part in item for name in _names(part)] if isinstance(item, tuple) else []
 
 
 def _tensor(value: Any) -> Any:
