@@ -120,9 +120,10 @@ def test_extra_files_hold_labels_and_record(tmp_path):
         labels = archive.read("archive/extra/labels.txt").decode()
         record = json.loads(archive.read("archive/extra/squeeze_export.json"))
     assert labels == "".join(f"{label}\n" for label in LABELS)
-    as_json = json.loads(json.dumps({"s": dataclasses.asdict(artifact.signature), "p": dataclasses.asdict(source.preprocessing)}))
+    as_json = json.loads(json.dumps({"s": dataclasses.asdict(artifact.signature), "p": source.preprocessing.record()}))
     assert record["signature"] == as_json["s"]
     assert record["preprocessing"] == as_json["p"]
+    assert record["preprocessing"].keys() == {"resize", "height", "width", "color_order", "scale", "mean", "std"}  # as ever
     assert (record["precision"], record["model"], record["num_classes"]) == ("fp16", "squeezenet1_1", 7)
 
 
