@@ -12,6 +12,6 @@ floor a sound artifact may end was measured by benchmarks/noise; docs/explanatio
 """
 
 from squeeze_export.validation.noise.bars import tolerance
-from squeeze_export.validation.noise.floor import Level, NoiseFloor, measure
+from squeeze_export.validation.noise.floor import measure
 
-__all__ = ["Level", "NoiseFloor", "measure", "tolerance"]
+__all__ = ["measure", "tolerance"]

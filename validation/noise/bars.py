@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from squeeze_export.contracts.artifact import Precision
-from squeeze_export.contracts.parity import Tolerance
-from squeeze_export.validation.noise.floor import Floored, NoiseFloor
+from squeeze_export.contracts.parity import Floored, NoiseFloor, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)

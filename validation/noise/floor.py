@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from squeeze_export.contracts.parity import Floored, NoiseFloor, NoiseLevel
 from squeeze_export.torch_state import usual
 from squeeze_export.validation import metrics
 from squeeze_export.validation.noise import arithmetic
@@ -18,49 +18,12 @@ if TYPE_CHECKING:
 
     from squeeze_export.contracts.arrays import Array
 
-Floored = Literal["fp32", "fp16", "fp16-stored"]
 
 # Where an answer that is the same for every image comes this near to a floor, rounding hides what differs between the images.
 _HIDDEN_DB: Final[Mapping[Floored, float]] = {"fp32": 20.0, "fp16": 6.0, "fp16-stored": 6.0}
 # Files fold batch norms and the normalisation into weights before they round them. So weights that are fp16 already, which would
 # round without any error, are rounded as if they had been multiplied by something; this is as good as any.
 _FOLDED: Final = 1.37
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """The error of one kind of rounding, over all images: SNRs in dB, the largest error over the largest reference logit.
-
-    An SNR is infinite where rounding changes nothing; the centred one is NaN where there is one logit only.
-    """
-
-    snr_db: float
-    centred_snr_db: float
-    max_error_of_peak: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseFloor:
-    """What was measured on one network. A level is None where it says nothing, and then `problems` has its reason by its name.
-
-    `images` and `classes`: how many numbers the levels rest on; with few of them a bar must leave more room. `constant_db`: the
-    centred SNR (of one class: the SNR) that an answer which is the same for every image would have; no bar may be as low.
-    """
-
-    images: int
-    classes: int
-    constant_db: float
-    fp32: Level | None
-    fp16: Level | None
-    fp16_stored: Level | None
-    problems: tuple[tuple[Floored, str], ...] = ()
-
-    def level(self, name: Floored) -> Level:
-        """Raises ValueError, with the reason, where it was not measured."""
-        found = {"fp32": self.fp32, "fp16": self.fp16, "fp16-stored": self.fp16_stored}[name]
-        if found is None:
-            raise ValueError(f"this network has no noise floor for {name}: {dict(self.problems).get(name, 'not measured')}")
-        return found
 
 
 def measure(module: torch.nn.Module, inputs: Array | torch.Tensor) -> NoiseFloor:
@@ -94,7 +57,7 @@ def measure(module: torch.nn.Module, inputs: Array | torch.Tensor) -> NoiseFloor
             rounded = _rows(halved, arithmetic.half(images))
         stored = _rows(arithmetic.converted(module, lambda tensor: arithmetic.half(tensor * _FOLDED) / _FOLDED), images)
     constant = _decisive(shown, np.broadcast_to(shown.mean(axis=0), shown.shape))
-    levels: dict[Floored, Level | None] = {}
+    levels: dict[Floored, NoiseLevel | None] = {}
     problems: list[tuple[Floored, str]] = []
     compared: tuple[tuple[Floored, Array, Array], ...] = (
         ("fp32", exact, plain),
@@ -152,10 +115,10 @@ def _decisive(reference: Array, target: Array) -> float:
     return metrics.snr_db(reference, target) if reference.shape[1] == 1 else metrics.centred_snr_db(reference, target)
 
 
-def _level(reference: Array, target: Array) -> Level:
+def _level(reference: Array, target: Array) -> NoiseLevel:
     peak = float(np.abs(reference).max())
     error = metrics.max_abs_error(reference, target)
-    return Level(
+    return NoiseLevel(
         snr_db=metrics.snr_db(reference, target),
         centred_snr_db=metrics.centred_snr_db(reference, target),
         max_error_of_peak=error / peak if peak else (0.0 if error == 0 else math.inf),

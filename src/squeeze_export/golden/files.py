@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -101,7 +102,7 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
         "arrays": described,
         "tolerances": {name: _bar(tolerance) for name, tolerance in sorted(tolerances.items())},
         "weights": [asdict(digest) for digest in pack.weights],
-        **({} if pack.noise_floor is None else {_NOISE_FLOOR: asdict(pack.noise_floor), _KERNELS: list(pack.kernels)}),
+        **({} if pack.noise_floor is None else {_NOISE_FLOOR: _plain(asdict(pack.noise_floor)), _KERNELS: list(pack.kernels)}),
     }
     _write_description(folder, description)
 
@@ -168,7 +169,7 @@ def _floor(folder: Path, value: object) -> NoiseFloor | None:
     if value is None:
         return None
     try:
-        return msgspec.convert(value, NoiseFloor, strict=True)
+        return msgspec.convert(_with_infinities(value), NoiseFloor, strict=True)
     except msgspec.ValidationError as error:
         raise _bad(folder, f"{_NOISE_FLOOR} is not what it must be: {error}") from error
 
@@ -179,6 +180,19 @@ def _kernels(folder: Path, content: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(named, list) or not {*map(str, named)} <= known:
         raise _bad(folder, f"{_KERNELS} are not names of weights")
     return tuple(map(str, named))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they are written as text."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_infinities(inner) for key, inner in value.items()}
+    return float(value) if value in ("inf", "-inf", "nan") else value
 
 
 def read_tolerances(folder: Path) -> dict[str, Tolerance]:

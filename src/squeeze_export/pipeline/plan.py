@@ -82,14 +82,22 @@ def _check_network(request: ExportRequest) -> None:
     """What only SqueezeNet can be asked for yet, refused for other networks with what they can."""
     parse_model(request.model)
     if is_squeezenet(request.model):
-        if request.model_arguments or request.weights == OWN_WEIGHTS:
+        if request.model_arguments:
             raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {request.model} has no arguments. Leave it out.")
+        if request.weights == OWN_WEIGHTS:
+            raise UsageError(f"{request.model} has no weights of its own: pass a file, imagenet, random or demo.")
         return
     for told, wrong in (("--head features", request.head != "classifier"), ("--head-relu no", not request.head_relu)):
         if wrong:
             raise UsageError(f"{told} is for SqueezeNet so far, not for {request.model}. Leave it out.")
-    if request.reference is not None or request.weights == "imagenet":
-        raise UsageError("--reference and --weights imagenet are for SqueezeNet so far. Leave them out.")
+    for option, given in (
+        ("--reference", request.reference is not None),
+        ("--weights imagenet", request.weights == "imagenet"),
+        ("--max-accuracy-drop", request.max_accuracy_drop is not None),
+        ("--min-accuracy", request.min_accuracy is not None),
+    ):
+        if given:
+            raise UsageError(f"{option} is for SqueezeNet so far, not for {request.model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:

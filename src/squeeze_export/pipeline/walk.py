@@ -14,7 +14,7 @@ from squeeze_export.bundle import folder as bundle
 from squeeze_export.bundle import manifest
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import SourceModel, is_squeezenet
-from squeeze_export.errors import TargetUnavailableError
+from squeeze_export.errors import SourceError, TargetUnavailableError
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.files import pictures as image_files
@@ -185,9 +185,11 @@ def prepare(
         tensors = normalise(pack.pixels, pack.preprocessing)
         if source.eager is not None:
             capture.compare(source.program, source.eager, torch.from_numpy(tensors))
-        floor = noise.measure(source.module, tensors)
-        pack = replace(pack, noise_floor=floor, kernels=source.kernels)
-    tolerances = {key.name: tolerance_of(pack, key.target, key.precision, kind) for key in request.keys}
+        pack = replace(pack, noise_floor=noise.measure(source.module, tensors), kernels=source.kernels)
+    try:
+        tolerances = {key.name: tolerance_of(pack, key.target, key.precision, kind) for key in request.keys}
+    except ValueError as error:
+        raise SourceError(f"{source.model}: {error}") from error
     write_golden(pack, folder / GOLDEN, tolerances=tolerances)
     save_source(source, folder / SOURCE)
     images = None

@@ -105,10 +105,22 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
         origin = WeightsOrigin(kind="module", sha256="", file_name=path.name, seed=None)
         return _Found(module=None, program=files.load(path), hint=None, origin=origin, claims={}, notes=())
     if isinstance(weights, Path):
-        loaded = weights_of.load(wanted, weights, arguments=arguments, checkpoint_key=checkpoint_key)
-        origin = WeightsOrigin(kind="file", sha256="", file_name=weights.name, seed=None)
+        with seeded(seed):
+            built = building.build(wanted, arguments=arguments, num_classes=None)
+            fitted = weights_of.fit(
+                built.module,
+                weights,
+                checkpoint_key=checkpoint_key,
+                name=wanted.shown,
+                rebuild=lambda classes: building.build(wanted, arguments=arguments, num_classes=classes).module,
+            )
         return _Found(
-            module=loaded.module, program=None, hint=loaded.preprocessing, origin=origin, claims=loaded.claims, notes=loaded.notes
+            module=fitted.module,
+            program=None,
+            hint=built.preprocessing,
+            origin=fitted.origin,
+            claims=fitted.label_claims,
+            notes=(*built.notes, *fitted.notes),
         )
     if weights != "random" and wanted.kind != "factory":
         raise UsageError(

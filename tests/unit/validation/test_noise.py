@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from squeeze_export.validation import metrics
-from squeeze_export.validation.noise import Level, NoiseFloor, measure, tolerance
+from squeeze_export.contracts.parity import NoiseFloor, NoiseLevel
+from squeeze_export.validation.noise import measure, tolerance
 
 
 def images(count=4, side=16, channels=3):
@@ -115,12 +116,12 @@ def test_a_linear_layer_rounds_as_can_be_worked_out():
     floor = measure(Product().eval(), pixels)
     exact = np.array([[1024.5, 1023.5, 3074.5], [512.25, 511.75, 1537.25]])
     rounded = np.array([[1024.0, 1023.5, 3074.0], [512.0, 511.75, 1537.0]])  # steps of 1, 1/2 and 2; of 1/2, 1/4 and 1; to even
-    assert floor.fp16 == Level(
+    assert floor.fp16 == NoiseLevel(
         snr_db=pytest.approx(metrics.snr_db(exact, rounded)),
         centred_snr_db=pytest.approx(metrics.centred_snr_db(exact, rounded)),
         max_error_of_peak=pytest.approx(0.5 / 3074.5),
     )
-    assert floor.fp32 == Level(snr_db=math.inf, centred_snr_db=math.inf, max_error_of_peak=0.0)  # every sum is exact in fp32
+    assert floor.fp32 == NoiseLevel(snr_db=math.inf, centred_snr_db=math.inf, max_error_of_peak=0.0)  # every sum is exact in fp32
 
 
 def test_the_fp32_level_is_that_of_fp64():
@@ -315,7 +316,7 @@ def test_other_forms_are_refused(network, pixels, said):
 
 
 def floor_of(snr=100.0, centred=98.0, error=1e-6, *, images=8, classes=1000, constant=3.0):
-    level = Level(snr_db=snr, centred_snr_db=centred, max_error_of_peak=error)
+    level = NoiseLevel(snr_db=snr, centred_snr_db=centred, max_error_of_peak=error)
     return NoiseFloor(images=images, classes=classes, constant_db=constant, fp32=level, fp16=level, fp16_stored=level)
 
 
