@@ -14,7 +14,7 @@ from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
-from squeeze_export.sources.networks import building, capture, files, weights_of
+from squeeze_export.sources.networks import building, capture, factories, files, weights_of
 from squeeze_export.sources.networks.capture import Captured
 from squeeze_export.sources.source import check_name, weight_digests
 
@@ -105,6 +105,10 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
         origin = WeightsOrigin(kind="module", sha256="", file_name=path.name, seed=None)
         return _Found(module=None, program=files.load(path), hint=None, origin=origin, claims={}, notes=())
     if isinstance(weights, Path):
+
+        def rebuild(classes: int) -> torch.nn.Module:
+            return building.build(wanted, arguments=arguments, num_classes=classes).module
+
         with seeded(seed):
             built = building.build(wanted, arguments=arguments, num_classes=None)
             fitted = weights_of.fit(
@@ -112,7 +116,7 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
                 weights,
                 checkpoint_key=checkpoint_key,
                 name=wanted.shown,
-                rebuild=lambda classes: building.build(wanted, arguments=arguments, num_classes=classes).module,
+                rebuild=rebuild if wanted.kind != "factory" or factories.takes_classes(wanted.name) else None,
             )
         return _Found(
             module=fitted.module,

@@ -1,1 +1,0 @@
-"""Programs of torch.export: their graphs, and the archives that they are saved in."""

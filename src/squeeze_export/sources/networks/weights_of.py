@@ -1,5 +1,0 @@
-"""temp"""
-
-
-def load(*a, **k):
-    raise NotImplementedError

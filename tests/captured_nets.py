@@ -1,0 +1,33 @@
+"""Networks of nobody, tiny and each with what classifiers are made of: for tests of captured sources."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Mixed(nn.Module):
+    """Convolution and norm, depthwise, squeeze and excite, layer norm, gelu, a linear head: 7 classes."""
+
+    def __init__(self, width: int = 16, classes: int = 7) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.Hardswish())
+        self.depthwise = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False), nn.BatchNorm2d(width))
+        self.pointwise = nn.Conv2d(width, 32, 1)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(32, 8, 1), nn.ReLU(), nn.Conv2d(8, 32, 1), nn.Hardsigmoid()
+        )
+        self.norm = nn.LayerNorm(32)
+        self.head = nn.Linear(32, classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found = self.pointwise(nn.functional.silu(self.depthwise(self.stem(image))))
+        found = (found * self.gate(found)).mean((2, 3))
+        return 4 * self.head(nn.functional.gelu(self.norm(found)))
+
+
+def mixed(width: int = 16, classes: int = 7) -> nn.Module:
+    """A factory, as `--model tests.captured_nets:mixed` calls it: the same weights on every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Mixed(width, classes).eval()
