@@ -62,9 +62,10 @@ def choose(
     if sha256 is not None:
         taken = next((way for way in fitting if _digest(way[1], where) == sha256), taken)
     fit = taken[1]
-    if fit.num_classes < 2:
+    if fit.num_classes < network.fewest:
         raise SourceError(
-            f"{where} classifies into {'1 class' if fit.num_classes else 'no classes'}: with fewer than 2 there is nothing "
+            f"{where} classifies into {'1 class' if fit.num_classes else 'no classes'}: with fewer than {network.fewest} "
+            "there is nothing "
             "to tell apart"
         )
     return Chosen(
@@ -149,10 +150,12 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
         )
     at = f" under {item.key}" if item.key else ""
     takes = f"squeeze-export takes {', '.join(network.name for network in networks)}, with torchvision's names"
+    if network.own:
+        takes = f"{network.name} has names such as {_some(list(names), 3)}"
     shapes = {name: tuple(value.shape) for name, value in item.tensors.items()}
     alike = looks_like(shapes) if fit.matched * 2 < len(names) else None
     if alike is not None:
-        renamed = ". Rename its entries to torchvision's first" if alike.startswith("SqueezeNet") else ""
+        renamed = ". Rename its entries to torchvision's first" if alike.startswith("SqueezeNet") and not network.own else ""
         some = _some([f"{name} {shape}" for name, shape in shapes.items()], 3)
         return f"{wrong}: its names{at} look like {alike}: {some}. {takes}{renamed}"
     strangers = [f"{name} is no tensor ({kind})" for name, kind in item.others.items() if name in names]
@@ -162,6 +165,8 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
             f"{_some(fit.unexpected)}. If the trained model computes with them, it is another network. If not, save the state "
             "dict without them"
         )
+    if network.own:
+        return f"{wrong}{at}. {_differing(fit, strangers)}. Give the --model that these weights were trained with"
     others = [other.name for other in networks if other is not network]
     return f"{wrong}, nor any of {', '.join(others)}{at}. {_differing(fit, strangers)}. {_GIVE}"
 

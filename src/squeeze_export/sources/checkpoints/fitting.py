@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.sources.checkpoints import batchnorm, reparametrised
@@ -31,11 +31,19 @@ _MOST_PREFIXES: Final = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network's names and shapes, by the number of classes. `head`: the name of the weight whose first dimension that is."""
+    """A network's names and shapes, by the number of classes. `head`: the name of the weight whose first dimension that is.
+
+    `own`: a network that the user named, and none of the SqueezeNets: messages then advise by its own names. `fixed`: tensors
+    that it computes itself, such as tables of places; a file need not hold them, and where it does they must be the same.
+    `fewest`: how many classes weights must have at least.
+    """
 
     name: str
     head: str
     shapes: Callable[[int], Mapping[str, tuple[int, ...]]]
+    own: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fewest: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +105,14 @@ def _fit(network: Network, merged: reparametrised.Merged, prefix: str) -> Fit:
     expected = network.shapes(_RANDOM_CLASSES)
     notes = list(merged.notes)
     problems = [problem for problem in merged.problems if problem.startswith(prefix)]
-    counters = [name for name in inside if _COUNTERS.search(name) and name not in expected]
+    counters = [name for name in inside if (_COUNTERS.search(name) or name in network.fixed) and name not in expected]
+    problems += [
+        f"{prefix}{name} is not the network's own" for name in counters if not _same(inside[name], network.fixed.get(name))
+    ]
     kept = {name: value for name, value in inside.items() if name not in counters}
     if any(name.endswith(".n_averaged") or name == "n_averaged" for name in (*inside, *outside)):
         notes.append("These are averaged weights (SWA): n_averaged, their counter, was left out.")
-    if not any(name.endswith("running_mean") for name in expected):
+    if not network.own and not any(name.endswith("running_mean") for name in expected):
         folded = batchnorm.fold(kept, list(expected))
         kept, notes, problems = folded.tensors, [*notes, *folded.notes], [*problems, *folded.problems]
     head = kept.get(network.head)
@@ -141,6 +152,13 @@ def _fit(network: Network, merged: reparametrised.Merged, prefix: str) -> Fit:
         matched=sum(name in found for name in shapes),
         notes=tuple(notes),
     )
+
+
+def _same(found: Any, fixed: Any) -> bool:
+    """Whether a tensor is the one that the network computes itself; of others, such as counters, anything is right."""
+    if fixed is None:
+        return True
+    return not isinstance(found, Unusable) and tuple(found.shape) == tuple(fixed.shape) and bool((found == fixed).all())
 
 
 def _expected(network: Network, name: str, shape: tuple[int, ...], head: Any) -> str:

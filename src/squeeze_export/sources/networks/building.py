@@ -1,0 +1,229 @@
+"""The eager network that a user named, made ready to be captured: eval mode, CPU, fp32; and how it wants its images."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from squeeze_export import sdks
+from squeeze_export.errors import SourceError, TargetUnavailableError, UsageError
+from squeeze_export.sources.networks import factories, faults
+from squeeze_export.sources.networks.factories import parse_arguments as parse_arguments
+from squeeze_export.sources.networks.names import Wanted
+
+if TYPE_CHECKING:
+    import torch
+
+ResizeMode = Literal["short-side", "squash", "pad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingHint:
+    """How a source says that its images are to be prepared; `origin` is where it says so, for one line on the screen.
+
+    `mean`, `std`: per channel, of pixels in 0..1. `interpolation`: nearest, bilinear, bicubic or lanczos. `crop_pct`: the share
+    of the resized image that the crop keeps, so the resized side is int(side / crop_pct). `resize_mode`: the short side to that
+    length and a centre crop, both sides to the exact size, or padded to a square.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    resize_mode: ResizeMode
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """An eval-mode fp32 CPU module without gradients; `notes`: what had to be done for that, a sentence each."""
+
+    module: torch.nn.Module
+    preprocessing: PreprocessingHint | None
+    notes: tuple[str, ...]
+
+
+def build(wanted: Wanted, *, arguments: Mapping[str, object], num_classes: int | None) -> Built:
+    """Build the network with random weights; SourceError where it cannot be, TargetUnavailableError where an extra is missing.
+
+    `num_classes` None: as many as the library's or the factory's own default. A factory without such a parameter ignores it.
+    """
+    match wanted.kind:
+        case "timm":
+            return _timm(wanted.name, arguments, num_classes)
+        case "torchvision":
+            return _torchvision(wanted.name, arguments, num_classes)
+        case "factory":
+            return ready(factories.make(wanted.name, arguments, num_classes), what=f"The network of {wanted.name}")
+        case "squeezenet" | "hf" | "program":
+            raise UsageError(f"--model {wanted.shown} is not built by name: it is read from its own files.")
+
+
+def of_module(module: object, *, what: str = "The module") -> Built:
+    """A network in memory, copied, so that the caller's own stays as it is; SourceError where it is none or has no copy."""
+    from torch import nn
+
+    if not isinstance(module, nn.Module):
+        raise SourceError(f"{what} is no torch.nn.Module, but a {type(module).__name__}: pass the network itself")
+    try:
+        copied = copy.deepcopy(module)
+    except Exception as error:
+        raise SourceError(f"{what} cannot be copied: {faults.told(error)}. Pass a factory, package.module:factory") from error
+    return ready(copied, what=what)
+
+
+def ready(module: torch.nn.Module, *, what: str, fresh: bool = False) -> Built:
+    """Put a module into eval mode, on the CPU, in fp32 and without gradients, in place; what had to change is in the notes.
+
+    `fresh`: just built by a library, which is in training mode by nature: not worth a note. Raises SourceError where parameters
+    have no values.
+    """
+    import torch
+
+    notes = []
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    empty = [name for name, value in tensors if torch.nn.parameter.is_lazy(value) or value.device.type == "meta"]
+    if empty:
+        raise SourceError(
+            f"{what} has parameters without values ({_few(empty)}): run it once on an image where it is made, or load its "
+            "weights there"
+        )
+    if not fresh and any(part.training for part in module.modules()):
+        notes.append(f"{what} was in training mode: it was put into eval mode.")
+    devices = sorted({str(value.device) for _, value in tensors if value.device.type != "cpu"})
+    if devices:
+        notes.append(f"{what} was on {', '.join(devices)}: it was moved to the CPU.")
+    kinds = sorted({str(value.dtype).removeprefix("torch.") for _, value in tensors if _is_other_float(value)})
+    if kinds:
+        notes.append(f"{what} had parameters in {', '.join(kinds)}: they were converted to fp32.")
+    try:
+        made = module.eval().requires_grad_(False).to(device="cpu", dtype=torch.float32)
+    except Exception as error:
+        raise SourceError(f"{what} cannot be put into eval mode on the CPU: {faults.told(error)}") from error
+    return Built(module=made, preprocessing=None, notes=tuple(notes))
+
+
+def _is_other_float(value: Any) -> bool:
+    import torch
+
+    return bool(value.is_floating_point() and value.dtype != torch.float32)
+
+
+def load_extra(module: str, extra: str, wanted: str) -> Any:
+    """Import what an extra brings; TargetUnavailableError with the pip command where it is missing or does not fit."""
+    if told := sdks.missing((module,), extra=extra):
+        raise TargetUnavailableError(f"--model {wanted} needs {module}: {told}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside third-party packages, at their import
+            return importlib.import_module(module)
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        import torch
+
+        raise TargetUnavailableError(
+            f"--model {wanted} needs {module}, which is installed but does not load ({faults.one_line(error)}). It must be "
+            "made for "
+            f"torch {torch.__version__}: pip install --force-reinstall 'squeeze-export[{extra}]'"
+        ) from error
+
+
+def _timm(name: str, arguments: Mapping[str, object], num_classes: int | None) -> Built:
+    timm = load_extra("timm", "timm", f"timm:{name}")
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        raise SourceError(f"timm {timm.__version__} has no model {name}.{_meant(architecture, timm.list_models(), 'timm')}")
+    tags = [known.partition(".")[2] for known in timm.list_models(f"{architecture}.*", pretrained=True)]
+    tag = name.partition(".")[2]
+    if tag and tag not in tags:
+        have = f"It has {_few(tags)}" if tags else "It has none"
+        raise SourceError(f"timm {timm.__version__} knows no weights {tag} of {architecture}. {have}")
+    module = _made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **_with_classes(arguments, num_classes)))
+    built = ready(module, what=f"timm:{name}", fresh=True)
+    return Built(module=built.module, preprocessing=timm_hint(module, name), notes=built.notes)
+
+
+def timm_hint(module: torch.nn.Module, name: str) -> PreprocessingHint | None:
+    """What timm's own configuration of a model says of its images; None where it has none."""
+    resolve_data_config = importlib.import_module("timm.data").resolve_data_config
+
+    if not getattr(module, "pretrained_cfg", None):
+        return None
+    with faults.quiet():
+        found = resolve_data_config({}, model=module)
+    modes: dict[str, ResizeMode] = {"squash": "squash", "border": "pad"}
+    return PreprocessingHint(
+        height=int(found["input_size"][-2]),
+        width=int(found["input_size"][-1]),
+        mean=tuple(map(float, found["mean"])),
+        std=tuple(map(float, found["std"])),
+        interpolation=str(found["interpolation"]),
+        crop_pct=float(found["crop_pct"]),
+        resize_mode=modes.get(str(found.get("crop_mode")), "short-side"),
+        origin=f"timm's pretrained_cfg of {name}",
+    )
+
+
+def _torchvision(name: str, arguments: Mapping[str, object], num_classes: int | None) -> Built:
+    torchvision = load_extra("torchvision", "torchvision", f"torchvision:{name}")
+    models = importlib.import_module("torchvision.models")
+    known = models.list_models(module=models)
+    if name not in known:
+        if name in models.list_models():
+            raise SourceError(f"torchvision's {name} is no image classifier: those are {_few(known)}")
+        raise SourceError(f"torchvision {torchvision.__version__} has no model {name}.{_meant(name, known, 'torchvision')}")
+    given = _with_classes(arguments, num_classes)
+    if name in ("googlenet", "inception_v3"):
+        given.setdefault("init_weights", False)  # it draws for a minute, and warns that it will do so no longer
+    module = _made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **given))
+    built = ready(module, what=f"torchvision:{name}", fresh=True)
+    return Built(module=built.module, preprocessing=_torchvision_hint(models, name), notes=built.notes)
+
+
+def _torchvision_hint(models: Any, name: str) -> PreprocessingHint | None:
+    weights = next(iter(models.get_model_weights(name)), None)
+    default = getattr(models.get_model_weights(name), "DEFAULT", weights)
+    if default is None:
+        return None
+    preset = default.transforms()
+    crop, resize = int(preset.crop_size[0]), int(preset.resize_size[0])
+    return PreprocessingHint(
+        height=crop,
+        width=crop,
+        mean=tuple(map(float, preset.mean)),
+        std=tuple(map(float, preset.std)),
+        interpolation=str(preset.interpolation.value),
+        crop_pct=crop / resize,
+        resize_mode="short-side",
+        origin=f"torchvision's {type(default).__name__}.{default.name}",
+    )
+
+
+def _with_classes(arguments: Mapping[str, object], num_classes: int | None) -> dict[str, Any]:
+    given = dict(arguments)
+    if num_classes is not None:
+        given.setdefault("num_classes", num_classes)
+    return given
+
+
+def _made(shown: str, make: Any) -> Any:
+    try:
+        with faults.quiet():
+            return make()
+    except Exception as error:
+        raise SourceError(f"{shown} cannot be built: {faults.told(error)}") from error
+
+
+def _meant(name: str, known: Sequence[str], library: str) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(f'{library}:{one}' for one in close)}?" if close else ""
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

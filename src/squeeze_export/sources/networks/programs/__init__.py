@@ -1,0 +1,1 @@
+"""Programs of torch.export: their graphs, and the archives that they are saved in."""

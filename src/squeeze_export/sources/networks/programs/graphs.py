@@ -1,0 +1,129 @@
+"""Programs of torch.export as plain graphs: nodes that change no number are taken out, and what is left is a module again."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, cast
+
+from squeeze_export.errors import SourceError
+from squeeze_export.sources.networks import faults
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule, Node
+
+
+def user_inputs(program: ExportedProgram) -> list[Any]:
+    """What the program takes, as the tensors' descriptions (shape, dtype), in their order."""
+    names = set(program.graph_signature.user_inputs)
+    return [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+
+
+def check_input(program: ExportedProgram) -> None:
+    """SourceError unless the program takes one fp32 batch of images and nothing else."""
+    import torch
+
+    found = user_inputs(program)
+    if len(found) != 1 or not isinstance(found[0], torch.Tensor) or found[0].dim() != 4:
+        shown = ", ".join(str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__ for value in found)
+        raise SourceError(
+            f"the program takes {shown or 'nothing'}: a classifier takes one batch of images, (1, channels, height, width)"
+        )
+    if found[0].dtype != torch.float32:
+        raise SourceError(f"the program takes numbers of {str(found[0].dtype).removeprefix('torch.')}: export it for fp32")
+
+
+def input_shape(program: ExportedProgram) -> tuple[int, int, int, int]:
+    """The shape of the one image that a program takes; SourceError where it takes something else."""
+    check_input(program)
+    batch, channels, height, width = (int(size) for size in user_inputs(program)[0].shape)
+    return batch, channels, height, width
+
+
+def exported(module: torch.nn.Module, sample: torch.Tensor) -> ExportedProgram:
+    """torch.export of a module for exactly this input; raises whatever torch.export does."""
+    import torch
+
+    with torch.no_grad(), faults.quiet():
+        return torch.export.export(module, (sample.contiguous(),), strict=False)
+
+
+def in_training(node: Node) -> bool:
+    """Whether a node computes as in training: a batch norm by the batch's own statistics, or a dropout that drops."""
+    import torch
+
+    aten = torch.ops.aten
+    if node.op != "call_function" or len(node.args) < 3:
+        return False
+    if node.target == aten.batch_norm.default:
+        return len(node.args) > 5 and node.args[5] is True
+    return node.target in (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default) and node.args[2] is True
+
+
+def tidied(program: ExportedProgram) -> ExportedProgram:
+    """Take out, in place, nodes that change no number (alias, detach, dropout in eval mode, checks of dtypes)."""
+    results = set(program.graph_signature.user_outputs)
+    for node in list(program.graph.nodes):
+        if _is_check(node) and not node.users:
+            program.graph.erase_node(node)
+        elif _changes_nothing(node) and node.name not in results:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
+
+
+def _changes_nothing(node: Node) -> bool:
+    import torch
+
+    aten = torch.ops.aten
+    if node.op != "call_function":
+        return False
+    if node.target in (aten.alias.default, aten.detach.default, aten.detach_.default):
+        return True
+    dropouts = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.alpha_dropout.default)
+    return bool(node.target in dropouts and len(node.args) > 2 and node.args[2] is False)
+
+
+def _is_check(node: Node) -> bool:
+    import torch
+
+    return bool(node.op == "call_function" and node.target == torch.ops.aten._assert_tensor_metadata.default)
+
+
+def module_of(program: ExportedProgram, output: int = 0) -> GraphModule:
+    """A program as a plain module: one tensor in, one out (the output at that place); weights that no node uses are left out."""
+    import torch
+    from torch.fx.graph import CodeGen
+
+    unlifted = cast(Any, program.module(check_guards=False))
+    graph = unlifted.graph
+    graph.set_codegen(CodeGen())  # inputs and outputs as they are, instead of trees
+    (end,) = [node for node in graph.nodes if node.op == "output"]
+    results = torch.utils._pytree.tree_leaves(end.args[0])
+    end.args = (results[output],)
+    for node in list(graph.nodes):
+        if node.op == "call_module" and not node.users:
+            graph.erase_node(node)
+    return plain(unlifted)
+
+
+def plain(module: Any) -> GraphModule:
+    """A module of the same graph with only the weights that the graph uses, in eval mode and without gradients."""
+    from torch.fx import GraphModule
+
+    for node in list(module.graph.nodes):
+        if node.op == "get_attr" and not node.users:
+            module.graph.erase_node(node)
+    made = GraphModule(module, module.graph)
+    for part in made.modules():
+        part.training = False
+    return made.requires_grad_(False)
+
+
+def weight(module: Any, node: object) -> Any:
+    """The tensor that a node reads from the module; None where it is no such node."""
+    if getattr(node, "op", None) != "get_attr":
+        return None
+    return operator.attrgetter(str(cast(Any, node).target))(module)
