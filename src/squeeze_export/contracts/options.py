@@ -117,8 +117,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
         heading=MODEL,
         form='model="squeezenet1_1"',
         help=both(
-            "squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass.",
-            "squeezenet1_1 (default), or another as in an export.",
+            "squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass. Any other network: "
+            "timm:NAME, torchvision:NAME, MODULE:FACTORY or FILE.pt2, in fp32 and, for Core ML, fp16.",
+            "squeezenet1_1 (default), or another SqueezeNet as in an export.",
         ),
     ),
     Option(
@@ -127,7 +128,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="NAME=VALUE",
         heading=MODEL,
         request_field="model_arguments",
-        help=same("An argument of a MODULE:FACTORY, repeatable; a Python literal, or else text."),
+        help={"export": "An argument of a MODULE:FACTORY, repeatable; a Python literal, or else text."},
     ),
     Option(
         name="weights",

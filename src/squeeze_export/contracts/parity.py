@@ -54,7 +54,7 @@ class NoiseFloor:
     """What was measured on one network. A level is None where it says nothing, and then `problems` has its reason by its name.
 
     `images` and `classes`: how many numbers the levels rest on; with few of them a tolerance must leave more room. `constant_db`:
-    the centred SNR (of one class: the SNR) that an answer which is the same for every image would have; no tolerance may be as low.
+    the centred SNR (of one class: the SNR) of an answer that is the same for every image; no tolerance may be as low.
     """
 
     images: int

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from squeeze_export import signals, torch_state
 from squeeze_export.bundle import folder as bundle
@@ -36,6 +37,7 @@ from squeeze_export.sources.networks.names import parse_model
 from squeeze_export.sources.source import default_name, load_source, save_source
 
 if TYPE_CHECKING:
+    from squeeze_export.contracts.signature import PreprocessingSpec
     from squeeze_export.sources.weights import WeightsChoice
 
 
@@ -105,8 +107,7 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
             weights=request.weights,
             arguments=request.model_arguments,
             labels=request.labels,
-            preprocessing=request.preprocessing,
-            changes=request.preprocessing_changes,
+            preprocessing=partial(_spec_of, request),
             seed=request.seed,
             checkpoint_key=request.checkpoint_key,
         )
@@ -121,6 +122,15 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
         head=request.head,
         head_relu=request.head_relu,
     )
+
+
+def _spec_of(request: ExportRequest, own: Mapping[str, Any]) -> PreprocessingSpec:
+    """The preprocessing of a captured network: what was given whole, or its `own` with what was given to change in it."""
+    if request.preprocessing is not None:
+        return request.preprocessing
+    changes = request.preprocessing_changes
+    kept = {name: value for name, value in own.items() if name != "crop_pct" or "resize" not in changes}
+    return spec_for("torchvision", model="", **{**kept, **changes})
 
 
 def leave_out_failed(
@@ -152,11 +162,11 @@ def prepare(
 
     Beside them the calibration images, where a precision needs some, and what comparing with the user's own scores found.
     """
+    import torch
+
     from squeeze_export.golden.files import write_golden
     from squeeze_export.golden.images import demo_images, read_folder
     from squeeze_export.golden.pack import make_golden
-    import torch
-
     from squeeze_export.validation import noise
     from squeeze_export.validation.judgement import tolerance_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from squeeze_export.contracts.source import SourceModel, WeightsOrigin
 from squeeze_export.errors import SourceError, UsageError
-from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
@@ -45,20 +44,20 @@ def load_captured(
     weights: Path | str,
     arguments: Mapping[str, object],
     labels: Path | None,
-    preprocessing: PreprocessingSpec | None,
-    changes: Mapping[str, Any],
+    preprocessing: Callable[[Mapping[str, Any]], PreprocessingSpec],
     seed: int,
     checkpoint_key: str | None = None,
 ) -> SourceModel:
     """Make the source model that `wanted` names.
 
-    `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`: None
-    takes what the network's library says of it, or else torchvision's, with `changes` (arguments of spec_for). SourceError where
-    the network cannot be built, captured or given these weights; UsageError for options that cannot go together.
+    `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`
+    makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. SourceError where the network
+    cannot be built, captured or given these weights; UsageError for options that cannot go together.
     """
     check_name(name)
     found = _found(wanted, weights, arguments, seed, checkpoint_key)
-    spec = preprocessing or _preprocessing(found, changes)
+    own = _own_preprocessing(found)
+    spec = preprocessing(own)
     if found.program is not None:
         captured, eager = found.program, None
         _check_size(captured, spec, wanted)
@@ -76,8 +75,8 @@ def load_captured(
     notes = (*found.notes, *captured.notes, *told)
     if norms:
         notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
-    if preprocessing is None and found.hint is not None:
-        notes += (f"the preprocessing is {found.hint.origin}'s: {spec.told()}.",)
+    if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
+        notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
     source = SourceModel(
         name=name,
         model=wanted.shown,
@@ -166,23 +165,22 @@ def _classes(captured: Captured) -> int:
     return int(scores.shape[-1])
 
 
-def _preprocessing(found: _Found, changes: Mapping[str, Any]) -> PreprocessingSpec:
-    given: dict[str, Any] = dict(changes)
+def _own_preprocessing(found: _Found) -> dict[str, Any]:
+    """What a network or its library says of its preprocessing, as arguments of spec_for."""
     if found.program is not None:
         _, channels, height, width = found.program.input_shape
-        given = {"input_size": (height, width), "channels": channels, **given}
-    if found.hint is not None:
-        hint = found.hint
-        own = {
-            "input_size": (hint.height, hint.width),
-            "crop_pct": None if "resize" in given else hint.crop_pct,
-            "resize_mode": hint.resize_mode,
-            "interpolation": hint.interpolation,
-            "mean": hint.mean,
-            "std": hint.std,
-        }
-        given = {**own, **given}
-    return spec_for("torchvision", model="", **given)
+        return {"input_size": (height, width), "channels": channels}
+    if found.hint is None:
+        return {}
+    hint = found.hint
+    return {
+        "input_size": (hint.height, hint.width),
+        "crop_pct": hint.crop_pct,
+        "resize_mode": hint.resize_mode,
+        "interpolation": hint.interpolation,
+        "mean": hint.mean,
+        "std": hint.std,
+    }
 
 
 def _check_size(captured: Captured, spec: PreprocessingSpec, wanted: Wanted) -> None:
@@ -190,6 +188,6 @@ def _check_size(captured: Captured, spec: PreprocessingSpec, wanted: Wanted) -> 
     _, channels, height, width = captured.input_shape
     if (height, width, channels) != (spec.height, spec.width, spec.channels):
         raise SourceError(
-            f"{Path(wanted.name).name} takes {channels} channels of {height}x{width}, and the preprocessing gives {spec.channels} "
-            f"of {spec.height}x{spec.width}. Leave --input-size out, or capture the network at that size"
+            f"{Path(wanted.name).name} takes {channels} channels of {height}x{width}, and the preprocessing gives "
+            f"{spec.channels} of {spec.height}x{spec.width}. Leave --input-size out, or capture the network at that size"
         )

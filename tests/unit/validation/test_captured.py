@@ -38,7 +38,7 @@ def settings(precision):
 
 
 def load(model="tests.captured_nets:mixed", **changes):
-    given = {"weights": "module", "arguments": {}, "labels": None, "preprocessing": SPEC, "changes": {}, "seed": 0}
+    given = {"weights": "module", "arguments": {}, "labels": None, "preprocessing": lambda own: SPEC, "seed": 0}
     return load_captured(parse_model(model), name="net", **{**given, **changes})
 
 
@@ -112,7 +112,9 @@ def test_planted_faults_fail(source, pack, tmp_path, target, precision, fault, t
 
 
 @pytest.mark.parametrize(("target", "precision"), WAYS)
-@pytest.mark.parametrize("spec", [{"color_order": "BGR"}, {"mean": (0.485, 0.456, -0.406)}, {"std": (0.229, 0.224, 0.23)}], ids=str)
+@pytest.mark.parametrize(
+    "spec", [{"color_order": "BGR"}, {"mean": (0.485, 0.456, -0.406)}, {"std": (0.229, 0.224, 0.23)}], ids=str
+)
 def test_a_wrong_normalisation_fails(source, pack, tmp_path, target, precision, spec):
     skip_without(target)
     wrong = replace(source, preprocessing=spec_for("torchvision", model="", input_size=48, **spec))
@@ -164,13 +166,13 @@ def test_weights_from_a_checkpoint_bring_the_number_of_classes_and_their_names(t
 def test_a_program_is_taken_with_its_size_and_weights(source, tmp_path):
     program = torch.export.export(source.eager, (torch.zeros(1, 3, 48, 48),), strict=False)
     torch.export.save(program, tmp_path / "net.pt2")
-    found = load(str(tmp_path / "net.pt2"), preprocessing=None)
+    found = load(str(tmp_path / "net.pt2"), preprocessing=lambda own: spec_for("torchvision", model="", **own))
     assert (found.preprocessing.height, found.preprocessing.width) == (48, 48)
     assert found.weights.sha256 == source.weights.sha256 and found.weights.file_name == "net.pt2"
     with pytest.raises(UsageError, match="holds its weights"):
         load(str(tmp_path / "net.pt2"), weights=tmp_path / "x.pth")
     with pytest.raises(SourceError, match="takes 3 channels of 48x48"):
-        load(str(tmp_path / "net.pt2"), preprocessing=spec_for("torchvision", model="", input_size=64))
+        load(str(tmp_path / "net.pt2"), preprocessing=lambda own: spec_for("torchvision", model="", input_size=64))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from squeeze_export.validation import metrics
 from squeeze_export.contracts.parity import NoiseFloor, NoiseLevel
+from squeeze_export.validation import metrics
 from squeeze_export.validation.noise import measure, tolerance
 
 

@@ -148,7 +148,6 @@ def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
 
     `type_as` keeps its first argument, so that a half constant widened at run time is still that constant.
     """
-    import numpy as np
 
     operators, constants = table["operators"], table["constants"]
     stack: list[Any] = [None, None]  # self, image
