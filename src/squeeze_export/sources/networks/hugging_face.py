@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts.source import WeightsOrigin
-from squeeze_export.errors import SourceError
+from squeeze_export.errors import SourceError, TargetUnavailableError
 from squeeze_export.sources.checkpoints.digests import canonical_sha256
 from squeeze_export.sources.networks import building, faults, weights_of
 from squeeze_export.sources.networks.building import PreprocessingHint, ResizeMode
@@ -160,7 +160,16 @@ def _of_transformers(folder: Path, config: Mapping[str, Any], kind: str, weights
             f"{_shown(folder)} is a {kind}, which classifies no images: config.json must name a ...ForImageClassification"
         )
     transformers = building.load_extra("transformers", "transformers", f"hf:{folder}")
-    found = getattr(transformers, kind, None)
+    try:
+        with faults.quiet():  # it imports what it names only now
+            found = getattr(transformers, kind, None)
+    except (ImportError, RuntimeError, OSError) as error:
+        cause = error.__cause__ or error
+        raise TargetUnavailableError(
+            f"{_shown(folder)}: transformers {transformers.__version__} cannot import {kind} ({faults.one_line(cause)}). "
+            "Install what "
+            "it names, in a build for this torch"
+        ) from error
     if found is None:
         raise SourceError(f"{_shown(folder)}: transformers {transformers.__version__} has no {kind}")
     try:

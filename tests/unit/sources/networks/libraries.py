@@ -34,25 +34,27 @@ def _declared():
 
 
 @functools.cache
-def _reason(name):
+def _reason(name, *things):
     if find_spec(name) is None:
         return f"{name} is not installed: pip install 'squeeze-export[{name}]'"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             importlib.import_module("torchvision")
-        except ImportError as error:
-            return str(error)
+        except ImportError:  # transformers does without
+            pass
         except RuntimeError:
             _declared()
         try:
-            importlib.import_module(name)
+            module = importlib.import_module(name)
+            for thing in things:
+                getattr(module, thing)
         except (ImportError, RuntimeError) as error:
             return f"{name} does not load beside this torch: {error}"
     return None
 
 
-def needed(name):
-    """Skip the test, saying why, where the library cannot be imported."""
-    if told := _reason(name):
+def needed(name, *things):
+    """Skip the test, saying why, where the library, or these things in it, cannot be imported."""
+    if told := _reason(name, *things):
         pytest.skip(told)

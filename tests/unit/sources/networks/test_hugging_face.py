@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from squeeze_export.errors import SourceError
+from squeeze_export.sources.networks import hugging_face
 from squeeze_export.sources.networks.building import build
 from squeeze_export.sources.networks.capture import capture, compare
 from squeeze_export.sources.networks.hugging_face import open_folder
@@ -62,8 +64,6 @@ def test_folders_that_are_no_classifiers(tmp_path):
 
 
 def _raised(name):
-    from pathlib import Path
-
     with pytest.raises(SourceError) as caught:
         open_folder(Path(name))
     return caught.value
@@ -97,10 +97,12 @@ def test_timms_layout(tmp_path):
 
 
 def test_transformers_layout(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="pip install 'squeeze-export[transformers]'")
+    libraries.needed("transformers", "ViTConfig", "ViTForImageClassification")
+    from transformers import ViTConfig, ViTForImageClassification
+
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
-    config = transformers.ViTConfig(**sizes, image_size=32, patch_size=8, id2label={0: "cat", 1: "dog", 2: "hen"})
-    mine = transformers.ViTForImageClassification(config).eval()
+    config = ViTConfig(**sizes, image_size=32, patch_size=8, id2label={0: "cat", 1: "dog", 2: "hen"})
+    mine = ViTForImageClassification(config).eval()
     mine.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR), encoding="utf-8")
     found = open_folder(tmp_path)
@@ -130,8 +132,6 @@ def test_transformers_layout(tmp_path):
     ],
 )
 def test_what_a_preprocessor_says(tmp_path, change, expected):
-    from squeeze_export.sources.networks import hugging_face
-
     folder_of(tmp_path, VIT, preprocessor_config={**PREPROCESSOR, **change})
     hint, notes = hugging_face._preprocessing(tmp_path)
     if expected is None:

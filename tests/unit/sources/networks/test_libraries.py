@@ -77,3 +77,16 @@ def test_an_auxiliary_head_is_not_the_head(tmp_path):
         rebuild=lambda classes: built("torchvision:googlenet", classes).module,
     )
     assert fitted.num_classes == 7
+
+
+@pytest.mark.realdata
+def test_real_weights_of_timm(real_data):
+    path = real_data / "weights" / "tf_efficientnet_lite0.safetensors"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    found = built("timm:tf_efficientnet_lite0")
+    fitted = fit(found.module, path, name="timm:tf_efficientnet_lite0", classes=1000)
+    assert (fitted.num_classes, fitted.notes) == (1000, ())
+    taken, names = fold_batch_norms(capture(fitted.module, 224, 224))
+    assert len(names) == 49
+    assert compare(taken, fitted.module, torch.randn(1, 3, 224, 224)) > 90
