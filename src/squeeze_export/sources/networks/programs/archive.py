@@ -83,6 +83,8 @@ def _members(data: bytes, where: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
+            if not any(member.header_offset == 0 for member in archive.infolist()):
+                raise zipfile.BadZipFile("its directory is missing")  # and that of an archive inside it was taken for its own
             roots = {name.partition("/")[0] for name in names}
             root = f"{roots.pop()}/" if len(roots) == 1 and all("/" in name for name in names) else ""
             if len(set(names)) != len(names):
