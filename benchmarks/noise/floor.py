@@ -14,9 +14,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from benchmarks.marked import write_between
+from benchmarks.noise.table import caught, floors, read, shortfalls
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "parity.md"
 
 
 def measured(name: str, options: argparse.Namespace) -> None:
@@ -31,7 +35,7 @@ def measured(name: str, options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     began = time.monotonic()
     module, side = build(name, options.calibration)
-    images = photographs(options.evaluation, side, options.images)
+    images = photographs(options.evaluation, side, options.images, options.shift)
     path = kept(name, options)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     notes: dict[str, Any] = {"side": side}
@@ -103,6 +107,7 @@ def main() -> int:
     parser.add_argument("--evaluation", type=Path, required=True)
     parser.add_argument("--kept", type=Path, required=True)
     parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--shift", type=int, default=0, help="take other photographs, into another --kept")
     parser.add_argument("--coreml", action="store_true")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -122,7 +127,16 @@ def main() -> int:
             finally:
                 os._exit(code)
         os.waitpid(child, 0)
-    return 0
+    networks = [read(kept(name, options)) for name in names if kept(name, options).exists()]
+    first, second = floors(networks), caught(networks)
+    found = shortfalls(networks)
+    print(first, "", second, "", sep="\n")
+    for label, (below, ratio, alarms, count) in found.items():
+        print(f"{label}: at most {below:.1f} dB below the floor, {ratio:.1f} times its error; {alarms} of {count} refused")
+    if options.write:
+        write_between(PAGE, "floors", first)
+        write_between(PAGE, "floor faults", second)
+    return int(any(alarms for _, _, alarms, _ in found.values()))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ SIDE: Final = 96
 SIDES: Final = {
     **dict.fromkeys(("levit_128s", "tiny_vit_5m_224", "swin_tiny_patch4_window7_224", "efficientformerv2_s0"), 224),
     **dict.fromkeys(("mobilenetv4_hybrid_medium", "efficientvit_m0"), 128),
+    **dict.fromkeys(("squeezenet1_0", "squeezenet1_1"), 98),  # where their first pool rounds up
     "inception_v3": 128,
 }
 ASKED: Final = {
@@ -56,11 +57,14 @@ def declare_operators() -> None:
             _DECLARED[0].define(f"{name}({given}) -> ({', '.join(['Tensor'] * count)})")
 
 
-def photographs(folder: Path, side: int, count: int) -> torch.Tensor:
-    """`count` of the folder's photographs, evenly chosen: the middle square, normalised as for torchvision's weights, NCHW."""
+def photographs(folder: Path, side: int, count: int, shift: int = 0) -> torch.Tensor:
+    """`count` of the folder's photographs, evenly chosen from the one at `shift` on: NCHW, normalised as for torchvision's weights.
+
+    The middle square of each.
+    """
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     rows: list[Array] = []
-    for path in files[:: max(1, len(files) // count)][:count]:
+    for path in files[shift :: max(1, len(files) // count)][:count]:
         picture = Image.open(path).convert("RGB")
         least = min(picture.size)
         left, top = ((length - least) // 2 for length in picture.size)

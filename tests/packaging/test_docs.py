@@ -230,7 +230,7 @@ def test_a_command_that_does_not_exist_is_seen():
 def test_every_option_that_a_page_names_exists():
     every = [GROUP, *GROUP.commands.values()]  # type: ignore[attr-defined]
     known = {flag for command in every for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").rglob("*.py"))
     known |= {"--help", *FOREIGN, *re.findall(r"\"(--[a-z-]+)\"", scripts)}
     strange = []
     for page in PAGES:

@@ -13,23 +13,34 @@ from squeeze_export.contracts.parity import Floored, NoiseFloor, Tolerance
 
 @dataclass(frozen=True, kw_only=True)
 class _Room:
-    """How far below its floor an artifact may be, in dB, and how good a floor may count as: `best_db`, `least_error` of the peak.
+    """How far below its floor an artifact may be, in dB, and how many times as large its largest error, which swings by more.
 
-    The best is what no kernel can be asked to exceed, by luck or because a network is shallow.
+    `best_db`, and `least_error` of the peak: how good a floor may count as. No kernel can be asked for more, whatever luck the
+    eager one had, or however shallow the network is.
     """
 
     below_db: float
+    times: float
     best_db: float
     least_error: float
     why: str
 
 
+# Measured by benchmarks/noise: the worst sound files were ... dB and ... times (fp32), ... (fp16) and ... (stored).
 _ROOMS: Final[Mapping[Floored, _Room]] = {
     "fp32": _Room(
-        below_db=10.0, best_db=125.0, least_error=1e-6, why="kernels differ from eager PyTorch in the order of summation only"
+        below_db=10.0,
+        times=4.0,
+        best_db=125.0,
+        least_error=1e-6,
+        why="kernels differ from eager PyTorch in the order of summation",
     ),
-    "fp16": _Room(below_db=8.0, best_db=66.0, least_error=5e-4, why="a runtime rounds at other places and joins operations"),
-    "fp16-stored": _Room(below_db=8.0, best_db=72.0, least_error=3e-4, why="a converter folds weights before it rounds them"),
+    "fp16": _Room(
+        below_db=8.0, times=4.0, best_db=66.0, least_error=5e-4, why="a runtime joins operations and rounds at other places"
+    ),
+    "fp16-stored": _Room(
+        below_db=6.0, times=3.0, best_db=72.0, least_error=3e-4, why="a converter folds weights before it rounds them"
+    ),
 }
 _MEASURED: Final[Mapping[Floored, str]] = {
     "fp32": "eager fp32 against fp64",
@@ -49,11 +60,11 @@ def tolerance(floor: NoiseFloor, precision: Precision, *, stored: bool = False) 
         raise ValueError(f"a noise floor gives tolerances for fp32 and fp16, not for {precision}")
     name: Floored = "fp32" if precision == "fp32" else "fp16-stored" if stored else "fp16"
     level, room = floor.level(name), _ROOMS[name]
-    below = room.below_db + _few_db(floor.images * max(1, floor.classes - 1))
-    factor = 10 ** (below / 20)
+    chance = _few_db(floor.images * max(1, floor.classes - 1))
+    below, times = room.below_db + chance, room.times * 10 ** (chance / 20)
     centred = level.snr_db if math.isnan(level.centred_snr_db) else level.centred_snr_db
     lowest = floor.constant_db + 3  # an answer that is the same for every image must not pass
-    error = max(level.max_error_of_peak, room.least_error) * factor
+    error = max(level.max_error_of_peak, room.least_error) * times
     return Tolerance(
         precision=precision,
         max_error_of_peak=float(f"{error:.2g}"),
@@ -63,7 +74,7 @@ def tolerance(floor: NoiseFloor, precision: Precision, *, stored: bool = False) 
         reason=(
             f"What rounding alone costs this network ({_MEASURED[name]}, {floor.images} images): {_db(level.snr_db)}, "
             f"{_db(centred)} centred and {level.max_error_of_peak:.1g} of the peak. A file may be {below:.0f} dB below that, "
-            f"{factor:.1f} times the error, for {room.why}."
+            f"with {times:.1f} times the error, for {room.why}."
         ),
     )
 
