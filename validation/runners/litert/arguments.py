@@ -47,7 +47,7 @@ def check(file: TfliteFile, operation: Operation, widened: Mapping[int, int]) ->
         begin, size = _constant(file, operation, 1), _constant(file, operation, 2)
         fits = begin is None or size is None or len(begin) == len(size) == len(given)
         if fits and begin is not None and size is not None:
-            fits = all(0 <= b and s >= -1 and b + max(s, 0) <= g for b, s, g in zip(begin, size, given, strict=True))
+            fits = all(b >= 0 and s >= -1 and b + max(s, 0) <= g for b, s, g in zip(begin, size, given, strict=True))
         require(fits, f"SLICE of {given} from {begin} by {size}")
 
 

@@ -25,72 +25,15 @@ RECORD: Final = "squeeze_export"
 
 # What inference of a classifier is made of; none takes a branch, keeps a state or is anybody's own.
 _OPERATORS: Final = frozenset(
-    {
-        "ABS",
-        "ADD",
-        "ARG_MAX",
-        "AVERAGE_POOL_2D",
-        "BATCH_MATMUL",
-        "BROADCAST_TO",
-        "CAST",
-        "CONCATENATION",
-        "CONV_2D",
-        "DEPTH_TO_SPACE",
-    }
-    | {
-        "DEPTHWISE_CONV_2D",
-        "DIV",
-        "ELU",
-        "EQUAL",
-        "EXP",
-        "EXPAND_DIMS",
-        "FULLY_CONNECTED",
-        "GATHER",
-        "GATHER_ND",
-        "GELU",
-        "GREATER",
-    }
-    | {"GREATER_EQUAL", "HARD_SWISH", "L2_NORMALIZATION", "LEAKY_RELU", "LESS", "LESS_EQUAL", "LOG", "LOGICAL_AND", "LOGICAL_NOT"}
-    | {
-        "LOGISTIC",
-        "LOG_SOFTMAX",
-        "MAXIMUM",
-        "MAX_POOL_2D",
-        "MEAN",
-        "MINIMUM",
-        "MIRROR_PAD",
-        "MUL",
-        "NEG",
-        "NOT_EQUAL",
-        "PACK",
-        "PAD",
-    }
-    | {
-        "PADV2",
-        "POW",
-        "PRELU",
-        "REDUCE_MAX",
-        "REDUCE_MIN",
-        "REDUCE_PROD",
-        "RELU",
-        "RELU6",
-        "RELU_0_TO_1",
-        "RELU_N1_TO_1",
-        "RESHAPE",
-    }
-    | {
-        "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "RSQRT",
-        "SELECT",
-        "SELECT_V2",
-        "SLICE",
-        "SOFTMAX",
-        "SPACE_TO_DEPTH",
-        "SPLIT",
-    }
-    | {"SPLIT_V", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TRANSPOSE"}
-    | {"TRANSPOSE_CONV", "UNPACK"}
+    {"ABS", "ADD", "ARG_MAX", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BROADCAST_TO", "CAST", "CONCATENATION", "CONV_2D"}
+    | {"DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DIV", "ELU", "EQUAL", "EXP", "EXPAND_DIMS", "FULLY_CONNECTED", "GATHER"}
+    | {"GATHER_ND", "GELU", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "L2_NORMALIZATION", "LEAKY_RELU", "LESS"}
+    | {"LESS_EQUAL", "LOG", "LOGICAL_AND", "LOGICAL_NOT", "LOGISTIC", "LOG_SOFTMAX", "MAXIMUM", "MAX_POOL_2D", "MEAN"}
+    | {"MINIMUM", "MIRROR_PAD", "MUL", "NEG", "NOT_EQUAL", "PACK", "PAD", "PADV2", "POW", "PRELU", "REDUCE_MAX"}
+    | {"REDUCE_MIN", "REDUCE_PROD", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR"}
+    | {"RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SELECT", "SELECT_V2", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT"}
+    | {"SPLIT_V", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE"}
+    | {"TRANSPOSE", "TRANSPOSE_CONV", "UNPACK"}
 )
 _FILTERS: Final[Mapping[Precision, str]] = {"fp32": "FLOAT32", "fp16": "FLOAT16"}
 _LAYERS: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
