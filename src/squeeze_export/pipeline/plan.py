@@ -90,6 +90,8 @@ def _check_network(request: ExportRequest) -> None:
             raise UsageError(f"{told} is for SqueezeNet so far, not for {request.model}. Leave it out.")
     if request.reference is not None or request.weights == "imagenet":
         raise UsageError("--reference and --weights imagenet are for SqueezeNet so far. Leave them out.")
+    if request.tflite_route != "litert-torch" and "tflite" in request.targets:
+        raise UsageError(f"--tflite-route {request.tflite_route} is for SqueezeNet, not for {request.model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:

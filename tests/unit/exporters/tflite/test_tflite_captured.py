@@ -84,7 +84,8 @@ def test_nothing_is_left_that_no_operation_needs(model):
 
 def test_another_process_writes_the_same_bytes(artifact, tmp_path):
     script = (
-        "import sys; from pathlib import Path; from tests.captured_cases import flowers; from tests.tflite_cases import settings\n"
+        "import sys; from pathlib import Path\n"
+        "from tests.captured_cases import flowers; from tests.tflite_cases import settings\n"
         "from squeeze_export.exporters.tflite import exporter\nexporter.export(flowers(), settings(), Path(sys.argv[1]))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "4242"}

@@ -1,4 +1,4 @@
-"""The LiteRT runner on files of networks other than SqueezeNet: weights as PyTorch has them, damage refused, nothing let through."""
+"""The LiteRT runner on files of networks other than SqueezeNet: weights as PyTorch has them, damage refused."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def other_code(number):
         (recorded(lambda data: b"[]"), "cannot be read"),
         (
             recorded(lambda data: json.dumps({"model": "squeezenet1_1"}).encode()),
-            "says in 'squeeze_export' that it is 'squeezenet1_1'",
+            "metadata 'squeeze_export' that it is 'squeezenet1_1'",
         ),
         (say_nothing, "damaged or not of this tool's making"),
         (other_code(118), "operations that no classifier needs: IF"),
@@ -148,7 +148,7 @@ def test_a_changed_file_is_refused(content, opened, change, says):
 def test_another_precision_than_the_declared_one_is_refused(content, opened):
     with pytest.raises(ArtifactError, match="declared fp16, but stores its filters as float32"):
         opened(content, "fp16")
-    with pytest.raises(ArtifactError, match="of nets.flowers:build there is fp32, fp16 only"):
+    with pytest.raises(ArtifactError, match=r"of nets\.flowers:build there is fp32, fp16 only"):
         opened(content, "int8")
 
 
