@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts.artifact import PIXELS_IN, Artifact, ExportSettings, Precision, TfliteRoute
 from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
-from squeeze_export.contracts.source import SourceModel, WeightDigest
+from squeeze_export.contracts.source import SourceModel, WeightDigest, is_squeezenet
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters.deployed import check_fits_fp16, input_spec, output_spec
 from squeeze_export.exporters.tflite import flatbuffer, int4, layout, onnx_tf, onnx_tf_compat, products
 from squeeze_export.exporters.tflite import metadata as tflite_metadata
 from squeeze_export.exporters.tflite import network as tflite_network
 from squeeze_export.exporters.tflite import quantized as tflite_quantized
+from squeeze_export.exporters.tflite.captured import making as captured
 from squeeze_export.sdks import missing
 from squeeze_export.sources.source import weight_digest
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".tflite"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int8-uint8", "int8-dynamic", "int8-weights", "int4-mixed")
-CAPTURED: Final[tuple[Precision, ...]] = ()  # of networks other than SqueezeNet
+CAPTURED: Final[tuple[Precision, ...]] = ("fp32", "fp16")  # of networks other than SqueezeNet
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "int8-uint8", "int4-mixed")
 NOTICE: Final = (
     "TFLite int8-uint8 takes pixels and gives scores as uint8; what a level of the output stands for is in the manifest. No "
@@ -73,7 +74,10 @@ def export(
     output = output_spec(source, settings.output_kind)
     with _quiet() as said:
         try:
-            made = _make(source, settings, spec, output, calibration, told)
+            if is_squeezenet(source.model):
+                made = _make(source, settings, spec, output, calibration, told)
+            else:
+                made = _make_captured(source, settings, spec, output)
         except ConversionError:
             raise
         except Exception as error:
@@ -155,14 +159,31 @@ def _make(
         layout.pair_pixels(model)
     if chosen:
         operators = flatbuffer.operators(model)
-    labels = None if output.kind == "features" else source.labels
-    card = tflite_metadata.model_card(source, spec)
-    metadata = tflite_metadata.encode(card, spec, output, labels)
-    written = flatbuffer.serialise(model, description=card.description, metadata={tflite_metadata.BUFFER_NAME: metadata})
-    if labels:
-        written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})
+    written = _finished(model, source, spec, output, {})
     digests = tuple(weight_digest(name, chosen[name]) for name in network.state_dict() if name in chosen)
     return _Made(content=written, output=output, operators=tuple(operators), folded=folded, chosen=digests)
+
+
+def _make_captured(source: SourceModel, settings: ExportSettings, spec: InputSpec, output: OutputSpec) -> _Made:
+    """A network other than SqueezeNet, as it was captured: the normalisation in front of it, no weight changed."""
+    if settings.precision not in CAPTURED:
+        raise ConversionError(f"TFLite {settings.precision} is made of SqueezeNet only; others have {', '.join(CAPTURED)}.")
+    model = captured.make(source, settings, spec, output.kind, _convert)
+    operators = tuple(flatbuffer.operators(model))
+    said = {captured.RECORD: captured.record(source, settings.precision)}
+    written = _finished(model, source, spec, output, said)
+    return _Made(content=written, output=output, operators=operators, folded=(), chosen=())
+
+
+def _finished(model: Any, source: SourceModel, spec: InputSpec, output: OutputSpec, said: Mapping[str, bytes]) -> bytes:
+    """The whole file: the model, its metadata with `said` beside them, and the labels behind; the model is used up."""
+    labels = None if output.kind == "features" else source.labels
+    card = tflite_metadata.model_card(source, spec)
+    metadata = {tflite_metadata.BUFFER_NAME: tflite_metadata.encode(card, spec, output, labels), **said}
+    written = flatbuffer.serialise(model, description=card.description, metadata=metadata)
+    if labels:
+        written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})
+    return written
 
 
 def _coded(

@@ -98,6 +98,8 @@ def _check_network(request: ExportRequest) -> None:
     ):
         if given:
             raise UsageError(f"{option} is for SqueezeNet so far, not for {request.model}. Leave it out.")
+    if request.tflite_route != "litert-torch" and "tflite" in request.targets:
+        raise UsageError(f"--tflite-route {request.tflite_route} is for SqueezeNet, not for {request.model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:

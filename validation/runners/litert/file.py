@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from squeeze_export.contracts.artifact import Precision
 from squeeze_export.contracts.signature import OutputKind, Signature
 from squeeze_export.errors import ArtifactError
-from squeeze_export.validation.runners.litert import patches
+from squeeze_export.validation.runners.litert import networks, patches
 from squeeze_export.validation.runners.litert.model import _CONVOLUTIONS, Operation, Scale, TfliteFile
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _OPERATORS: Final = frozenset({"CONV_2D", "MAX_POOL_2D", "CONCATENATION", "ADD",
 _INTEGERS: Final = ("INT4", "INT8", "INT32")
 _BITS: Final = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "INT8": 8, "UINT8": 8, "INT4": 4}
 _NUMPY_TYPES: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT8": "<i1", "UINT8": "<u1"}
+_BITS_OF_OTHERS: Final = {"FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "INT64": 64, "BOOL": 8}  # in networks other than SqueezeNet
+_NUMPY_TYPES_OF_OTHERS: Final = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT64": "<i8", "BOOL": "?"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,9 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
     """Hold the file's signature, operations and weight types against what is declared; ArtifactError names the difference."""
     _check_ports("input", file, file.inputs, [(signature.input.name, signature.input.shape, signature.input.dtype)])
     _check_ports("output", file, file.outputs, [(o.name, o.shape, o.dtype) for o in signature.outputs])
+    if file.network is not None:
+        networks.check_declared(file, signature, precision)
+        return
     allowed = set(_OPERATORS)
     kinds: set[OutputKind] = {output.kind for output in signature.outputs}
     if "probabilities" in kinds:
@@ -170,13 +175,16 @@ def _checked(model: Any) -> TfliteFile:
     tensors = graph.tensors or []
     for index, buffer in enumerate(buffers):
         _require(not buffer.offset and not buffer.size, f"buffer {index} lies outside the flatbuffer, where repacking loses it")
+    metadata = _metadata(model, buffers)
+    network = networks.network_of(metadata)
+    bits = _BITS if network is None else _BITS_OF_OTHERS
     tensor_types = tuple(types.get(tensor.type, str(tensor.type)) for tensor in tensors)
     shapes = tuple(_indices(tensor.shape) for tensor in tensors)
     constants: dict[int, Array] = {}
     quantised: dict[int, Scale] = {}
     for index, tensor in enumerate(tensors):
         _require(all(side > 0 for side in shapes[index]), f"tensor {index} has shape {shapes[index]}")
-        _require(tensor_types[index] in _BITS, f"tensor {index} has type {tensor_types[index]}")
+        _require(tensor_types[index] in bits, f"tensor {index} has type {tensor_types[index]}")
         _require(0 <= tensor.buffer < len(buffers), f"tensor {index} names buffer {tensor.buffer} of {len(buffers)}")
         _text(tensor.name)  # the interpreter's own listing dies of a name that is not UTF-8
         _require(not tensor.isVariable and tensor.sparsity is None, f"tensor {index} is variable or sparse")
@@ -193,7 +201,8 @@ def _checked(model: Any) -> TfliteFile:
         inputs, outputs = _indices(operator.inputs), _indices(operator.outputs)
         _require(all(-1 <= i < len(tensors) for i in inputs), f"{name} (operation {index}) reads tensors {inputs}")
         _require(bool(outputs) and all(0 <= i < len(tensors) for i in outputs), f"{name} (operation {index}) writes {outputs}")
-        operations.append(Operation(name=name, inputs=inputs, outputs=outputs))
+        turned = name == "BATCH_MATMUL" and bool(getattr(operator.builtinOptions, "adjY", False))
+        operations.append(Operation(name=name, inputs=inputs, outputs=outputs, turned=turned))
     _require(bool(operations), "no operations")
     signatures = model.signatureDefs or []
     keys = [_text(signature.signatureKey) for signature in signatures]
@@ -212,7 +221,8 @@ def _checked(model: Any) -> TfliteFile:
         shapes=shapes,
         constants=constants,
         quantised=quantised,
-        metadata=_metadata(model, buffers),
+        metadata=metadata,
+        network=network,
     )
     _check_dataflow(file)
     return file
@@ -253,6 +263,8 @@ def _check_dataflow(file: TfliteFile) -> None:
         _require(set(operation.inputs) <= ready, f"{operation.name} reads {operation.inputs} before it is written")
         _require(not set(operation.outputs) & ready, f"{operation.name} writes {operation.outputs} again")
         ready.update(operation.outputs)
+        if file.network is not None:
+            continue
         if operation.name == "DEQUANTIZE":
             if operation.inputs[0] in file.constants:
                 widened[operation.outputs[0]] = operation.inputs[0]
@@ -263,7 +275,10 @@ def _check_dataflow(file: TfliteFile) -> None:
         if operation.name in _CONVOLUTIONS:
             _check_convolution(file, operation, widened)
     _require(set(file.outputs.values()) <= ready, f"outputs {file.outputs} are never written")
-    patches.check_moves(file)
+    if file.network is None:
+        patches.check_moves(file)
+    else:
+        networks.check(file)
 
 
 def _check_convolution(file: TfliteFile, operation: Operation, widened: Mapping[int, int]) -> None:
@@ -300,13 +315,13 @@ def _ports(ports: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
 def _constant(index: int, data: bytes, kind: str, shape: tuple[int, ...]) -> Array:
     import numpy as np
 
-    wanted = (math.prod(shape) * _BITS[kind] + 7) // 8
+    wanted = (math.prod(shape) * (_BITS | _BITS_OF_OTHERS)[kind] + 7) // 8
     _require(len(data) == wanted, f"constant {index} of {kind} {shape} has {len(data)} bytes instead of {wanted}")
     if kind == "INT4":  # two to a byte, the first in the low half; int8 from here on
         pairs = np.frombuffer(data, np.uint8)
         halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)[: math.prod(shape)]
         return ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
-    return np.frombuffer(data, _NUMPY_TYPES[kind]).reshape(shape)
+    return np.frombuffer(data, (_NUMPY_TYPES | _NUMPY_TYPES_OF_OTHERS)[kind]).reshape(shape)
 
 
 def _indices(values: Any) -> tuple[int, ...]:

@@ -14,11 +14,15 @@ _CONVOLUTIONS: Final = {"CONV_2D": 4, "FULLY_CONNECTED": 2}  # and the axes of t
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One node of the graph: its name in the schema and the tensors it reads and writes (-1: an optional input left out)."""
+    """One node of the graph: its name in the schema and the tensors it reads and writes (-1: an optional input left out).
+
+    `turned`: a BATCH_MATMUL takes its second operand transposed.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class TfliteFile:
     """A checked file: one graph, one signature, every index in range, every constant as large as its shape says.
 
     `inputs`, `outputs`: signature names -> tensor index. `constants`: tensor index -> values as stored; `quantised`: what
-    integers stand for. `metadata`: raw, by name.
+    integers stand for. `metadata`: raw, by name. `network`: what the file says it is, None for SqueezeNet.
     """
 
     operations: tuple[Operation, ...]
@@ -46,6 +50,7 @@ class TfliteFile:
     constants: dict[int, Array]
     quantised: dict[int, Scale]
     metadata: dict[str, bytes]
+    network: str | None = None
 
     def convolutions(self) -> tuple[tuple[int, int, int], ...]:
         """The tensors that each convolution reads, in execution order: data, filter and bias as stored.

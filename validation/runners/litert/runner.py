@@ -19,7 +19,7 @@ from squeeze_export.contracts.signature import LOGITS_TAP, Signature
 from squeeze_export.errors import ArtifactError
 from squeeze_export.validation.runners.litert import file as litert_file
 from squeeze_export.validation.runners.litert import metadata as litert_metadata
-from squeeze_export.validation.runners.litert import model
+from squeeze_export.validation.runners.litert import model, networks
 from squeeze_export.validation.runners.litert import tap as litert_tap
 from squeeze_export.validation.runners.litert.weights import stored_weights
 
@@ -40,6 +40,7 @@ def unavailable() -> str | None:
 def open(path: Path, signature: Signature, precision: Precision) -> Runner:
     """Open the file at `path`, hold it against what is declared, and make ready to execute it in one XNNPACK partition.
 
+    Of networks other than SqueezeNet XNNPACK need not take all: the executor's name says what it leaves to others.
     Raises ArtifactError where the file is damaged, differs from what is declared, or would not run in XNNPACK as a whole.
     """
     try:
@@ -68,9 +69,13 @@ def open(path: Path, signature: Signature, precision: Precision) -> Runner:
             raise ArtifactError(
                 f"LiteRT refuses {path.name}: {words}. The file is damaged, or holds what this LiteRT cannot run."
             ) from error
-    _require_one_partition(interpreter, file)
+    if file.network is None:
+        _require_one_partition(interpreter, file)
+        taken = "XNNPACK"
+    else:
+        taken = networks.taken(interpreter._get_ops_details(), file)
     return _LiteRtRunner(
-        executor=f"LiteRT {version('ai-edge-litert')} (XNNPACK)",
+        executor=f"LiteRT {version('ai-edge-litert')} ({taken})",
         labels=metadata.labels,
         interpreter=interpreter,
         file=file,

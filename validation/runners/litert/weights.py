@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from squeeze_export.validation.runners.litert import patches
+from squeeze_export.validation.runners.litert import networks, patches
 
 if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import Array
@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
 
 def stored_weights(file: TfliteFile) -> tuple[Array, ...]:
-    """Filter (O, I, H, W) and bias (O,) of every convolution in execution order; integers decoded to float32."""
+    """Filter (O, I, H, W) and bias (O,) of every convolution in execution order; integers decoded to float32.
+
+    Of networks other than SqueezeNet linear weights (O, I) as well.
+    """
     import numpy as np
+
+    if file.network is not None:
+        return networks.stored_weights(file)
 
     weights: list[Array] = []
     for data, weight, bias in file.convolutions():
