@@ -118,7 +118,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         form='model="squeezenet1_1"',
         help=both(
             "squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass. Any other network: "
-            "timm:NAME, torchvision:NAME, MODULE:FACTORY or FILE.pt2, in fp32 and, for Core ML, fp16.",
+            "timm:NAME, torchvision:NAME, hf:FOLDER, MODULE:FACTORY or FILE.pt2, in fp32 and fp16.",
             "squeezenet1_1 (default), or another SqueezeNet as in an export.",
         ),
     ),

@@ -13,7 +13,7 @@ from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
-from squeeze_export.sources.networks import building, capture, factories, files, weights_of
+from squeeze_export.sources.networks import building, capture, factories, files, hugging_face, weights_of
 from squeeze_export.sources.networks.capture import Captured
 from squeeze_export.sources.source import check_name, weight_digests
 
@@ -103,6 +103,18 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
             raise UsageError(f"{path.name} holds its weights. Leave --weights out.")
         origin = WeightsOrigin(kind="module", sha256="", file_name=path.name, seed=None)
         return _Found(module=None, program=files.load(path), hint=None, origin=origin, claims={}, notes=())
+    if wanted.kind == "hf":
+        if isinstance(weights, Path) or weights == "random":
+            raise UsageError(f"{wanted.shown} has its weights beside it. Leave --weights out.")
+        opened = hugging_face.open_folder(Path(wanted.name))
+        return _Found(
+            module=opened.module,
+            program=None,
+            hint=opened.preprocessing,
+            origin=opened.origin,
+            claims=opened.label_claims,
+            notes=opened.notes,
+        )
     if isinstance(weights, Path):
 
         def rebuild(classes: int) -> torch.nn.Module:

@@ -32,7 +32,7 @@ EXPORT = ("--model", "nets.flowers:mixed", "--input-size", "48", "--model-arg", 
 
 @pytest.fixture(scope="module")
 def bundle(place):
-    done = run(place, *EXPORT, "--target", "coreml,torchscript", "--output", "dist")
+    done = run(place, *EXPORT, "--target", "all", "--output", "dist")
     assert done.returncode == 0, done.stderr
     assert "2 batch norms were folded" in done.stderr
     return place / "dist" / "flowers-mixed"
@@ -42,7 +42,7 @@ def test_the_bundle_says_what_it_was_made_of_and_has_both_apps(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["source"]["model"] == "nets.flowers:mixed" and manifest["source"]["weights_kind"] == "module"
     assert {artifact["parity"]["verdict"] for artifact in manifest["artifacts"]} == {"PASSED"}
-    assert (bundle / "ios").is_dir() and (bundle / "android-torchscript").is_dir()
+    assert (bundle / "ios").is_dir() and (bundle / "android-tflite").is_dir()
     contract = json.loads(next((bundle / "ios").rglob("contract.json")).read_text())
     assert contract["model"] == "nets.flowers:mixed"
 
@@ -59,9 +59,9 @@ def test_it_verifies_also_where_the_users_code_is_not(bundle, tmp_path):
 
 
 def test_the_same_command_gives_the_same_files(place, bundle):
-    done = run(place, *EXPORT, "--target", "coreml,torchscript", "--output", "again")
+    done = run(place, *EXPORT, "--target", "all", "--output", "again")
     assert done.returncode == 0, done.stderr
-    for file in ("coreml/flowers-mixed.mlpackage", "torchscript/flowers-mixed.ptl", "golden"):
+    for file in ("coreml/flowers-mixed.mlpackage", "tflite/flowers-mixed.tflite", "torchscript/flowers-mixed.ptl", "golden"):
         first, second = bundle / file, place / "again" / "flowers-mixed" / file
         files = [first] if first.is_file() else [path for path in first.rglob("*") if path.is_file()]
         assert files and all(
