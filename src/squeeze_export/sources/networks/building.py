@@ -88,6 +88,8 @@ def ready(module: torch.nn.Module, *, what: str, fresh: bool = False) -> Built:
     import torch
 
     notes = []
+    if written := _without_parametrizations(module):
+        notes.append(f"{what} computes weights from others ({_few(written)}): they were computed once, for good.")
     tensors = [*module.named_parameters(), *module.named_buffers()]
     empty = [name for name, value in tensors if torch.nn.parameter.is_lazy(value) or value.device.type == "meta"]
     if empty:
@@ -108,6 +110,27 @@ def ready(module: torch.nn.Module, *, what: str, fresh: bool = False) -> Built:
     except Exception as error:
         raise SourceError(f"{what} cannot be put into eval mode on the CPU: {faults.told(error)}") from error
     return Built(module=made, preprocessing=None, notes=tuple(notes))
+
+
+def _without_parametrizations(module: torch.nn.Module) -> list[str]:
+    """Write out what torch.nn.utils.parametrize computes, such as a weight norm, in place; the weights' names.
+
+    Not by remove_parametrizations: that changes the class, which a copy shares with its original.
+    """
+    import torch
+    from torch.nn.utils import parametrize
+
+    names = []
+    for path, part in list(module.named_modules()):
+        if not parametrize.is_parametrized(part):
+            continue
+        values = {name: getattr(part, name).detach().clone() for name in part.parametrizations}
+        part.__class__ = type(part).__bases__[0]
+        del part._modules["parametrizations"]
+        for name, value in values.items():
+            part.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
+            names.append(f"{path}.{name}" if path else name)
+    return names
 
 
 def _is_other_float(value: Any) -> bool:

@@ -81,6 +81,13 @@ def capture(
             "one way "
             "through the code. It was compared with the module on three images."
         )
+    program = _without_blocks(program, samples[0])
+    if strange := graphs.strangers(program):
+        raise SourceError(
+            f"{what} uses {', '.join(strange[:3])}, and exporters take PyTorch's own operations (torch.ops.aten) alone. Leave "
+            "it out "
+            "of the module's forward"
+        )
     captured = Captured(program=graphs.tidied(program), how=how, output=name or None, notes=tuple(notes))
     found = captured.answers(torch.cat(samples))
     snr = _least_snr(expected, found)
@@ -212,6 +219,11 @@ def _traced(module: torch.nn.Module, sample: torch.Tensor, before: Exception, wh
             f"({faults.told(error)}). "
             "Rewrite what is named, or capture it where it is made: torch.export.save(program, 'model.pt2')"
         ) from error
+
+
+def _without_blocks(program: ExportedProgram, sample: torch.Tensor) -> ExportedProgram:
+    module = graphs.module_of(program)
+    return graphs.exported(graphs.plain(module), sample) if graphs.inline(module) else program
 
 
 def _depends_on_data(error: BaseException) -> bool:

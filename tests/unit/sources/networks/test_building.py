@@ -195,3 +195,11 @@ def test_an_extra_that_does_not_load_is_told(monkeypatch):
 def test_what_is_read_from_files_is_not_built(kind):
     with pytest.raises(UsageError, match="is not built by name"):
         build(Wanted(kind=kind, name="x"), arguments={}, num_classes=None)
+
+
+def test_weights_computed_from_others_are_written_out():
+    mine = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))).eval()
+    found = of_module(mine)
+    assert set(found.module.state_dict()) == {"0.weight", "0.bias"}
+    assert torch.equal(found.module(torch.ones(1, 3)), mine(torch.ones(1, 3)))
+    assert found.notes == ("The module computes weights from others (0.weight): they were computed once, for good.",)

@@ -192,3 +192,29 @@ def test_the_snr_is_that_of_centred_scores():
     assert centred_snr(expected, expected + 7) == math.inf
     assert centred_snr(expected, expected + torch.tensor([[0.1, -0.1]])) == pytest.approx(20, abs=0.01)
     assert centred_snr(expected[:, :1], expected[:, :1] * 1.1) == pytest.approx(20, abs=0.01)
+
+
+def test_blocks_without_gradients_stand_in_the_graph_itself():
+    class Blocks(nets.Plain):
+        def forward(self, x):
+            with torch.no_grad():
+                x = self.features(x)
+                with torch.enable_grad():
+                    pooled = x.mean((2, 3))
+            with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+                return self.head(pooled) + x.amax((1, 2, 3), keepdim=True).flatten(1)
+
+    module = nets.settled(Blocks())
+    found = captured(module)
+    assert compare(found, module, images()) == math.inf
+    assert "higher_order" not in found.program.graph_module.code
+    assert fold_batch_norms(found)[1] == ("features.0",)
+
+
+def test_operations_that_no_exporter_takes_are_named():
+    class Lower(nets.Plain):
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return super().forward(x).float()
+
+    refused(nets.settled(Lower()), "wrap_with_autocast", "PyTorch's own operations")

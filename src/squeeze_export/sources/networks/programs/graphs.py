@@ -122,6 +122,56 @@ def plain(module: Any) -> GraphModule:
     return made.requires_grad_(False)
 
 
+def inline(module: Any) -> bool:
+    """Put what stands under `with torch.no_grad()`, or under an autocast that is off, into the graph itself; whether any did.
+
+    In place. Neither changes a number here; torch.export keeps such blocks as graphs of their own, which no exporter takes.
+    """
+    found = False
+    for node in list(module.graph.nodes):
+        block = _block(node)
+        if block is None:
+            continue
+        inner, operands = block
+        part = getattr(module, inner.target)
+        inline(part)
+        places = [one for one in part.graph.nodes if one.op == "placeholder"]
+        with module.graph.inserting_before(node):
+            results = module.graph.graph_copy(part.graph, dict(zip(places, operands, strict=True)))
+        for user in list(node.users):
+            user.replace_all_uses_with(results[user.args[1]])
+            module.graph.erase_node(user)
+        module.graph.erase_node(node)
+        found = True
+    if found:
+        module.recompile()
+    return found
+
+
+def _block(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
+    """The graph that a node runs as it is, and what it is given; None where a node is something else."""
+    named = str(node.target) if node.op == "call_function" else ""
+    if named.endswith("wrap_with_set_grad_enabled"):
+        return node.args[1], node.args[2:]
+    if named.endswith("wrap_with_autocast") and node.args[2] is False:
+        return node.args[4], node.args[5:]
+    return None
+
+
+def strangers(program: ExportedProgram) -> list[str]:
+    """The operations in a program that are none of PyTorch's own, such as an autocast, a branch or another library's."""
+    targets = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    return list(dict.fromkeys(f"torch.ops.{target}" for target in targets if _is_strange(target)))
+
+
+def _is_strange(target: Any) -> bool:
+    import torch
+
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return True
+    return isinstance(target, torch._ops.OpOverload) and target.namespace not in ("aten", "prim", "prims")
+
+
 def weight(module: Any, node: object) -> Any:
     """The tensor that a node reads from the module; None where it is no such node."""
     if getattr(node, "op", None) != "get_attr":
