@@ -58,7 +58,7 @@ def declare_operators() -> None:
 
 
 def photographs(folder: Path, side: int, count: int, shift: int = 0) -> torch.Tensor:
-    """`count` of the folder's photographs, evenly chosen from the one at `shift` on: NCHW, normalised as for torchvision's weights.
+    """`count` of the folder's photographs, evenly chosen from the one at `shift` on: NCHW, normalised as torchvision does.
 
     The middle square of each.
     """

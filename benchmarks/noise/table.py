@@ -82,7 +82,7 @@ def read(path: Path) -> Measured:
         return {key.removeprefix(kind): rows for key, rows in arrays.items() if key.startswith(kind)}
 
     return Measured(
-        name=path.stem,
+        name=path.stem.replace("-", ":", 1),
         side=notes["side"],
         floor=floor,
         reference=reference,

@@ -26,7 +26,8 @@ class _Room:
     why: str
 
 
-# Measured by benchmarks/noise: the worst sound files were ... dB and ... times (fp32), ... (fp16) and ... (stored).
+# Measured by benchmarks/noise. The worst sound files: 4.9 dB and 1.7 times the error (fp32; LiteRT once 6.4 dB), 4.4 dB and
+# 2.1 times (fp16), 1.5 dB and 1.4 times (stored).
 _ROOMS: Final[Mapping[Floored, _Room]] = {
     "fp32": _Room(
         below_db=10.0,
