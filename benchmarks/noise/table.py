@@ -13,8 +13,9 @@ import numpy as np
 from benchmarks.noise.artifacts import ARTIFACTS, Kind
 from benchmarks.noise.faults import FAULTS
 
+from squeeze_export.contracts.parity import NoiseFloor, NoiseLevel
 from squeeze_export.validation import metrics
-from squeeze_export.validation.noise import Level, NoiseFloor, tolerance
+from squeeze_export.validation.noise import tolerance
 
 if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import Array
@@ -60,11 +61,11 @@ def read(path: Path) -> Measured:
     notes = json.loads(str(arrays.pop("notes")))
     found: dict[str, Any] = notes["floor"]
 
-    def level(name: str) -> Level | None:
+    def level(name: str) -> NoiseLevel | None:
         if found[name] is None:
             return None
         snr, centred, error = found[name]
-        return Level(snr_db=snr, centred_snr_db=centred, max_error_of_peak=error)
+        return NoiseLevel(snr_db=snr, centred_snr_db=centred, max_error_of_peak=error)
 
     reference = arrays["reference"]
     mean = np.broadcast_to(reference.mean(axis=0), reference.shape)
