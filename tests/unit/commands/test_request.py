@@ -236,6 +236,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     text = """
         target = ["coreml", "tflite"]
         model = "squeezenet1_0"
+        model-arg = ["width=24"]
         weights = "w.safetensors"
         checkpoint-key = "ema"
         labels = "labels.txt"

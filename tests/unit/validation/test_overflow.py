@@ -71,7 +71,7 @@ def test_a_weight_that_fp16_cannot_hold_is_named(tmp_path, monkeypatch, layer):
         judged(source, tmp_path, "tflite", tflite, FP16)
     monkeypatch.setattr(tflite, "check_fits_fp16", lambda module: None)  # a file that another exporter wrote
     report = judged(source, tmp_path, "tflite", tflite, FP16)
-    assert report.verdict == "FAILED" and report.reason.startswith("probabilities: holds NaN or infinity")
+    assert report.verdict == "FAILED" and report.reason.startswith("logits: holds NaN or infinity")
     assert f"{layer}.weight has numbers beyond 65504" in report.reason
 
 

@@ -22,7 +22,7 @@ from squeeze_export.sources.checkpoints.arrays import Storage, StorageType
 from squeeze_export.sources.checkpoints.pickles import HostilePickle, InertUnpickler, is_pickle
 
 # Training checkpoints with optimizer state reach a few times the weights; this bounds what a file may fill memory with.
-_LARGEST_FILE: Final = 512 * 1024 * 1024
+_LARGEST_FILE: Final = 2 * 1024 * 1024 * 1024
 _MAGIC: Final = 0x1950A86A20F9469CFC6C  # of torch's older stream of pickles
 _STREAM_VERSION: Final = 1001
 
@@ -71,8 +71,8 @@ def _start(path: Path) -> bytes:
         raise SourceError(f"weights file {path} is empty (0 bytes): download or copy it again")
     if size > _LARGEST_FILE:
         raise SourceError(
-            f"weights file {path} has {size:,} bytes; no SqueezeNet checkpoint is larger than {_LARGEST_FILE:,}. "
-            "Save the state dict alone"
+            f"weights file {path} has {size:,} bytes; more than {_LARGEST_FILE:,} are not read, and no classifier for a phone "
+            "has as many. Save the state dict alone"
         )
     try:
         with path.open("rb") as file:
