@@ -52,7 +52,8 @@ def as_signature(source: SourceModel, spec: InputSpec, kind: OutputKind, kept: C
             if kept:
                 outputs, *values = outputs
                 shown = {f"kept_{place}": value for place, value in enumerate(values)}
-                shown |= {"kept_image": image}
+                if reverse or scaled or moved:  # otherwise it is the input itself
+                    shown["kept_image"] = image
             return {kind: torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs, **shown}
 
     return Network().eval()

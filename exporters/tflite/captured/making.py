@@ -43,13 +43,13 @@ def make(
     model = flatbuffer.parse(convert(graph.as_signature(source, spec, kind), spec))
     _require_builtin(model)
     found = naming.kernels(model, expected)
-    changed = [name for name in expected if name not in set(found.values())]
+    changed = naming.changed(expected, found)
     if changed:
         model = flatbuffer.parse(convert(graph.as_signature(source, spec, kind, kept=changed), spec))
         _require_builtin(model)
         trimming.keep_outputs(model, (kind,))
         found = naming.kernels(model, expected)
-        changed = [name for name in expected if name not in set(found.values())]
+        changed = naming.changed(expected, found)
     if changed:
         rest = len(changed) - _NAMED_AT_MOST
         raise ConversionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,19 +19,29 @@ def kernels(model: Any, expected: Mapping[str, Array]) -> dict[int, str]:
     `expected`: filters (O, I / groups, H, W) and linear weights (out, in) by name. A kernel that several layers use is there as
     often as the converter wrote it.
     """
-    by_content: dict[tuple[tuple[int, ...], bytes], list[str]] = defaultdict(list)
+    by_content: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for name, kernel in expected.items():
-        by_content[kernel.shape, kernel.tobytes()].append(name)
+        by_content[_content(kernel)].append(name)
     found: dict[int, str] = {}
     for kind, operator in zip(flatbuffer.operators(model), model.subgraphs[0].operators, strict=True):
         index = _kernel_of(model, kind, operator)
         if index is None or index in found:
             continue
         values = as_in_source(kind, operator, flatbuffer.constant(model, index))
-        names = by_content.get((values.shape, values.tobytes()))
+        names = by_content.get(_content(values))
         if names:
             found[index] = names.pop(0) if len(names) > 1 else names[0]
     return found
+
+
+def changed(expected: Mapping[str, Array], found: Mapping[int, str]) -> list[str]:
+    """The kernels that are not among those found; of equal ones the converter may write one for all."""
+    held = {_content(expected[name]) for name in found.values()}
+    return [name for name, kernel in expected.items() if _content(kernel) not in held]
+
+
+def _content(kernel: Array) -> tuple[object, ...]:
+    return kernel.shape, kernel.dtype.name, hashlib.sha256(kernel.tobytes()).digest()
 
 
 def _kernel_of(model: Any, kind: str, operator: Any) -> int | None:

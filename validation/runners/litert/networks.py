@@ -133,6 +133,8 @@ def taken(details: Sequence[Mapping[str, Any]], file: TfliteFile) -> str:
     if not outside and len(partitions) == 1:
         return "XNNPACK"
     parts = {0: "nothing", 1: "1 part"}.get(len(partitions), f"{len(partitions)} parts")
+    if not outside:
+        return f"XNNPACK takes the graph in {parts}"
     return f"XNNPACK takes {parts} of the graph, not {_listed(operation.name for operation in outside)}"
 
 
@@ -142,4 +144,4 @@ def _folded(operation: Operation, file: TfliteFile) -> bool:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(names).items())) or "what joins them"
+    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(names).items()))

@@ -16,7 +16,7 @@ from squeeze_export.errors import ConversionError
 from squeeze_export.exporters.deployed import input_spec
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.exporters.tflite import flatbuffer
-from squeeze_export.exporters.tflite.captured import graph, making
+from squeeze_export.exporters.tflite.captured import graph, making, naming
 from squeeze_export.validation.judgement import judge_file
 from squeeze_export.validation.runners.litert import networks
 from tests.captured_cases import SIDE, flowers, golden
@@ -57,6 +57,15 @@ def test_fp16_stores_every_kernel_as_such_and_passes(tmp_path):
     report = judged(artifact)
     assert report.verdict == "PASSED", report.reason
     assert report.weights.compared == 6 and "DEQUANTIZE" in artifact.operators
+
+
+def test_logits_of_a_normalised_tensor_pass_as_well(tmp_path):
+    wanted = settings(input_kind="tensor", output_kind="logits")
+    artifact = tflite.export(flowers(), wanted, tmp_path / "tensor.tflite")
+    report = judge_file("tflite", artifact.path, declared(flowers(), wanted), "fp32", golden(), labels=LABELS, folded=())[0]
+    assert report.verdict == "PASSED", report.reason
+    kinds = flatbuffer.operators(flatbuffer.parse(artifact.path.read_bytes()))
+    assert kinds[:2] == ["PAD", "CONV_2D"] and kinds[-2:] == ["FULLY_CONNECTED", "MUL"]
 
 
 def test_tensors_have_short_names_that_say_what_they_are(model):
@@ -151,6 +160,12 @@ def test_what_the_converter_does_to_a_network_is_found(artifact, fault):
     says = "changed 1 of 6 kernels: depthwise.weight" if fault == "kernel" else "wrote FlexErf"
     with pytest.raises(ConversionError, match=says):
         making.make(flowers(), settings(), artifact.signature.input, "probabilities", convert)
+
+
+def test_of_equal_kernels_one_may_stand_for_all():
+    kernel = np.ones((2, 3), np.float32)
+    expected = {"first.weight": kernel, "second.weight": kernel.copy(), "third.weight": kernel * 2}
+    assert naming.changed(expected, {4: "first.weight"}) == ["third.weight"]
 
 
 def test_exporter_and_runner_mean_the_same_record():

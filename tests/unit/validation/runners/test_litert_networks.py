@@ -214,6 +214,7 @@ def delegate(read, written):
     ("nodes", "says"),
     [
         ([delegate(0, 4)], "XNNPACK"),
+        ([delegate(0, 2), delegate(2, 4)], "XNNPACK takes the graph in 2 parts"),
         ([delegate(0, 1), delegate(2, 4)], "XNNPACK takes 2 parts of the graph, not 1 PADV2"),
         ([delegate(2, 4)], "XNNPACK takes 1 part of the graph, not 1 CONV_2D, 1 PADV2"),
         ([], "XNNPACK takes nothing of the graph, not 1 CONV_2D, 1 MEAN, 1 PADV2, 1 SOFTMAX"),
