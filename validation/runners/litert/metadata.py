@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,9 @@ _IMAGE_PROPERTIES: Final = 2
 _NORMALIZATION_OPTIONS: Final = 1
 _TENSOR_AXIS_LABELS: Final = 2
 _NORMALISATION_ACCURACY: Final = 1e-5  # of a level: mean and std are stored as float32
+_OF_DAMAGE: Final = (struct.error, UnicodeDecodeError, KeyError, ValueError)
+# RuntimeError: what a flipped bit calls encrypted, or compressed in a way that nobody knows.
+_OF_A_DAMAGED_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ def read(metadata: bytes, content: bytes) -> Metadata:
     """Decode the metadata flatbuffer and the label file it names inside `content`, the whole file; ArtifactError if damaged."""
     try:
         return _decode(metadata, content)
-    except (struct.error, UnicodeDecodeError, KeyError, zipfile.BadZipFile, ValueError) as error:
+    except (*_OF_DAMAGE, *_OF_A_DAMAGED_ZIP) as error:
         raise ArtifactError(f"The TFLite Metadata is damaged: {type(error).__name__}: {error}. Export the file again.") from error
 
 

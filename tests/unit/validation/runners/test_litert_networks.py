@@ -14,6 +14,8 @@ from squeeze_export.errors import ArtifactError
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.exporters.tflite import flatbuffer
 from squeeze_export.exporters.tflite import metadata as tflite_metadata
+from squeeze_export.validation.runners.litert import file as litert_file
+from squeeze_export.validation.runners.litert import metadata as litert_metadata
 from squeeze_export.validation.runners.litert import model as litert_model
 from squeeze_export.validation.runners.litert import networks
 from squeeze_export.validation.runners.litert import runner as litert
@@ -188,6 +190,21 @@ print(refused)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 0, ended.stdout[-40:] + ended.stderr
     assert int(ended.stdout.split()[-1]) > 40
+
+
+def test_every_flipped_bit_of_the_label_archive_is_refused_or_harmless(content):
+    """Zip raises errors of many kinds: of checksums, of an end too early, of ways to compress or encrypt."""
+    metadata = litert_file.read(content).metadata[litert_metadata.BUFFER_NAME]
+    start, refused = content.rindex(b"PK\x03\x04"), 0
+    for at in range(start, len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[at] ^= 1 << bit
+            try:
+                litert_metadata.read(metadata, bytes(flipped))
+            except ArtifactError:
+                refused += 1
+    assert refused > 700
 
 
 def chain(*names):
