@@ -110,7 +110,7 @@ def test_a_broken_onnx_runtime_leaves_the_file_not_run(monkeypatch, tmp_path):
         tmp_path / "net.onnx",
         SimpleNamespace(outputs=()),
         "fp32",
-        SimpleNamespace(reference=None),
+        SimpleNamespace(reference=None, noise_floor=None),
         labels=None,
         folded=(),
     )

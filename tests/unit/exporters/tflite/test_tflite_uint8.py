@@ -202,7 +202,7 @@ def test_what_a_file_and_its_declaration_have_wrong_together_fails(artifact, pac
         path = rewritten(artifact, tmp_path / f"{number}.tflite", scaled(given.name, scale=wrong.scale, zero=wrong.zero_point))
         signature = replace(artifact.signature, outputs=(replace(given, quantisation=wrong),))
         report = judged(replace(artifact, path=path), pack, signature)
-        assert report.verdict == "FAILED" and f"{given.name} as {given.name}: " in report.reason
+        assert report.verdict == "FAILED" and f"{given.name}: " in report.reason
 
     report = judged(replace(artifact, path=rewritten(artifact, tmp_path / "inside.tflite", clipped)), pack)
     assert report.verdict == "FAILED" and {output.name for output in report.outputs if output.problems} == {given.name}
