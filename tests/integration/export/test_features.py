@@ -95,7 +95,7 @@ def test_swapped_weights_fail(target, image_folder, tmp_path):
     report = judged(artifact, make_golden(source, read_folder(image_folder)[0][:3]))
     assert report.verdict == "FAILED"
     assert report.weights.problems == ()
-    assert "features as features: max abs error" in report.reason
+    assert "features: max abs error" in report.reason
 
 
 @pytest.mark.parametrize("target", TARGETS)
