@@ -95,11 +95,10 @@ def _check_network(request: ExportRequest) -> None:
         ("--weights imagenet", request.weights == "imagenet"),
         ("--max-accuracy-drop", request.max_accuracy_drop is not None),
         ("--min-accuracy", request.min_accuracy is not None),
+        (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),
     ):
         if given:
             raise UsageError(f"{option} is for SqueezeNet so far, not for {request.model}. Leave it out.")
-    if request.tflite_route != "litert-torch" and "tflite" in request.targets:
-        raise UsageError(f"--tflite-route {request.tflite_route} is for SqueezeNet, not for {request.model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:
