@@ -229,7 +229,7 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
         ("squeeze_export.weights_sha256", origin.sha256),
         ("squeeze_export.precision", settings.precision),
         ("squeeze_export.output_kind", settings.output_kind),
-        ("squeeze_export.preprocessing", json.dumps(_plain(source), sort_keys=True)),
+        ("squeeze_export.preprocessing", json.dumps(source.preprocessing.record(), sort_keys=True)),
     ):
         metadata.userDefined[key] = value
 
@@ -248,10 +248,6 @@ def _output_texts(source: SourceModel, signature: Signature) -> Iterator[tuple[s
         )
     else:
         yield output.name, f"The logits of {source.num_classes} classes in index order, before softmax."
-
-
-def _plain(source: SourceModel) -> dict[str, object]:
-    return source.preprocessing.record()
 
 
 def _triple(values: tuple[float, ...]) -> str:

@@ -163,8 +163,8 @@ def _check_record(
 ) -> tuple[tuple[str, ...] | None, str]:
     """The labels in the metadata, and the network that the file says it is."""
     try:
-        network = str(json.loads(properties[RECORD])["model"])
         record = json.loads(properties[RECORD])
+        network = str(record["model"])
         found = {"signature": record["signature"], "precision": record["precision"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{name} has no readable property {RECORD!r}: it was not written by squeeze-export.") from error

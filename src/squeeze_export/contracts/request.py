@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
 from squeeze_export.contracts.request_types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
-from squeeze_export.errors import UsageError
 
 if TYPE_CHECKING:
     pass
@@ -83,11 +82,6 @@ class ExportRequest:
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""
         check_types(self)
-        if self.preprocessing is not None and not isinstance(self.preprocessing, PreprocessingSpec):
-            raise UsageError(
-                f"preprocessing is {self.preprocessing!r}, a {type(self.preprocessing).__name__}. Write "
-                'preprocessing=spec_for("torchvision", input_size=160), from squeeze_export.'
-            )
         for name in ("labels", "images", "output", "calibration", "reference"):
             value = getattr(self, name)
             if isinstance(value, str):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.option import Kind
+from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.errors import UsageError
 
 # What is taken for an option of a kind; the field's default says whether None is.
@@ -25,6 +26,7 @@ _TUPLES: Final[Mapping[str, tuple[type, bool, str]]] = {
     "size_budgets": (int, False, "size_budgets=(490_000,)"),
     "notes": (str, False, 'notes=("…",)'),
 }
+_PREPROCESSING: Final = 'preprocessing=spec_for("torchvision", input_size=160), from squeeze_export'
 _PRECISIONS: Final = 'precisions={"tflite": ("fp16", "int8")}'
 
 
@@ -35,6 +37,7 @@ def check_types(request: Any) -> None:
         request,
         {option.request_field or option.name: (_TYPES[option.python or option.kind], str(option.form)) for option in known},
     )
+    check_forms(request, {"preprocessing": ((PreprocessingSpec,), _PREPROCESSING)})
     for name, (kind, unset, form) in _TUPLES.items():
         value = getattr(request, name)
         if unset and value is None:

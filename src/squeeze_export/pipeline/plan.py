@@ -87,10 +87,9 @@ def _check_network(request: ExportRequest) -> None:
         if request.weights == OWN_WEIGHTS:
             raise UsageError(f"{request.model} has no weights of its own: pass a file, imagenet, random or demo.")
         return
-    for told, wrong in (("--head features", request.head != "classifier"), ("--head-relu no", not request.head_relu)):
-        if wrong:
-            raise UsageError(f"{told} is for SqueezeNet so far, not for {request.model}. Leave it out.")
     for option, given in (
+        ("--head features", request.head != "classifier"),
+        ("--head-relu no", not request.head_relu),
         ("--reference", request.reference is not None),
         ("--weights imagenet", request.weights == "imagenet"),
         ("--max-accuracy-drop", request.max_accuracy_drop is not None),

@@ -54,6 +54,8 @@ def load_captured(
     makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. SourceError where the network
     cannot be built, captured or given these weights; UsageError for options that cannot go together.
     """
+    import torch
+
     check_name(name)
     found = _found(wanted, weights, arguments, seed, checkpoint_key)
     own = _own_preprocessing(found)
@@ -67,7 +69,8 @@ def load_captured(
         captured = capture.capture(eager, spec.height, spec.width, spec.channels, what=wanted.shown)
     folded, norms = capture.fold_batch_norms(captured)
     module = folded.module().requires_grad_(False)
-    classes = _classes(folded)
+    with torch.no_grad():
+        classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
     if classes < 2:
         raise SourceError(f"{wanted.shown} gives one score per image: with fewer than 2 classes there is nothing to tell apart")
     given = None if labels is None else label_files.read_labels(labels, classes)
@@ -120,7 +123,7 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
         def rebuild(classes: int) -> torch.nn.Module:
             return building.build(wanted, arguments=arguments, num_classes=classes).module
 
-        with seeded(seed):
+        with _seeded(seed):
             built = building.build(wanted, arguments=arguments, num_classes=None)
             fitted = weights_of.fit(
                 built.module,
@@ -142,7 +145,7 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
             f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours or of the library's, or "
             "--weights random to try it out."
         )
-    with seeded(seed):  # whatever a constructor draws: the same command gives the same bytes
+    with _seeded(seed):  # whatever a constructor draws: the same command gives the same bytes
         built = building.build(wanted, arguments=arguments, num_classes=None)
     kind, number = ("random", seed) if weights == "random" else ("module", None)
     origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=number)  # type: ignore[arg-type]
@@ -150,7 +153,7 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """Draw from `seed` for the time of the block; torch's own generator is as before behind it."""
     import torch
 
@@ -167,14 +170,6 @@ def kernels_of(module: Any) -> tuple[str, ...]:
     nodes = [node.args[1] for node in module.graph.nodes if node.op == "call_function" and node.target in layers]
     names = [str(node.target) for node in nodes if getattr(node, "op", None) == "get_attr"]
     return tuple(dict.fromkeys(names))
-
-
-def _classes(captured: Captured) -> int:
-    import torch
-
-    with torch.no_grad():
-        scores: torch.Tensor = captured.module()(torch.zeros(captured.input_shape))
-    return int(scores.shape[-1])
 
 
 def _own_preprocessing(found: _Found) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _preprocessing(options: Options, model: str) -> dict[str, Any]:
     of = 1 if order == "GRAY" else 3
     mode, filtered = options.resize_mode, options.interpolation
     given = {
-        "input_size": _both_sides(_size("--input-size", options.input_size)),
+        "input_size": _size("--input-size", options.input_size),
         "resize": _size("--resize", options.resize),
         "crop_pct": options.crop_pct,
         "resize_mode": None if mode is None else one_of("--resize-mode", mode, get_args(ResizeMode)),
@@ -181,10 +181,6 @@ def _size(option: str, written: str | None) -> int | tuple[int, int] | None:
     if match is None:
         raise UsageError(f"{option} {written!r} is no size: write 224, or HEIGHTxWIDTH such as 227x224.")
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
-
-
-def _both_sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (size, size) if isinstance(size, int) else size
 
 
 def _no_pixels(options: Options, input_kind: InputKind, weights: str) -> str | None:

@@ -8,9 +8,10 @@ import importlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from squeeze_export import sdks
+from squeeze_export.contracts.signature import ResizeMode
 from squeeze_export.errors import SourceError, TargetUnavailableError, UsageError
 from squeeze_export.sources.networks import factories, faults
 from squeeze_export.sources.networks.factories import parse_arguments as parse_arguments
@@ -18,8 +19,6 @@ from squeeze_export.sources.networks.names import Wanted
 
 if TYPE_CHECKING:
     import torch
-
-ResizeMode = Literal["short-side", "squash", "pad"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from squeeze_export.contracts.signature import ResizeMode
 from squeeze_export.contracts.source import WeightsOrigin
 from squeeze_export.errors import SourceError, TargetUnavailableError
 from squeeze_export.sources.checkpoints.digests import canonical_sha256
 from squeeze_export.sources.networks import building, faults, weights_of
-from squeeze_export.sources.networks.building import PreprocessingHint, ResizeMode
+from squeeze_export.sources.networks.building import PreprocessingHint
 from squeeze_export.sources.networks.names import parse_model
 
 if TYPE_CHECKING:

@@ -8,29 +8,7 @@ import warnings
 from importlib.util import find_spec
 
 import pytest
-
-# Operators of torchvision's compiled part, which its import asks for. Users have matching builds and need none of this.
-_OPERATORS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    *(f"{name}(Tensor input) -> Tensor" for name in ("roi_align", "_roi_align_backward", "qroi_align")),
-    *(
-        f"{name}(Tensor input) -> Tensor"
-        for name in ("roi_pool", "_roi_pool_backward", "deform_conv2d", "_deform_conv2d_backward")
-    ),
-    *(f"{name}(Tensor input) -> Tensor" for name in ("ps_roi_align", "_ps_roi_align_backward")),
-    *(f"{name}(Tensor input) -> Tensor" for name in ("ps_roi_pool", "_ps_roi_pool_backward", "box_iou_rotated")),
-)
-
-
-@functools.cache
-def _declared():
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in _OPERATORS:
-        library.define(operator)
-    return library  # they are gone with it
+from benchmarks.noise.networks import declare_operators
 
 
 @functools.cache
@@ -44,7 +22,7 @@ def _reason(name, *things):
         except ImportError:  # transformers does without
             pass
         except RuntimeError:
-            _declared()
+            declare_operators()
         try:
             module = importlib.import_module(name)
             for thing in things:

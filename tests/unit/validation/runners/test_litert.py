@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from squeeze_export.exporters.tflite import flatbuffer as tflite_flatbuffer
 from squeeze_export.exporters.tflite import metadata as tflite_metadata
 from squeeze_export.validation.runners.litert import file as litert_file
 from squeeze_export.validation.runners.litert import runner as litert
+from tests.flips import refused_of_flips
 from tests.tflite_cases import (
     LABELS,
     HandPadded,
@@ -151,40 +149,8 @@ def test_other_files_are_refused(opened, tmp_path):
 
 def test_no_flipped_byte_outside_the_weights_kills_the_process(content, tmp_path):
     """80 flips, in a process of their own: each is refused by name or runs. (Flipped weights are parity's to find.)"""
-    path = tmp_path / "seven.tflite"
-    path.write_bytes(content)
-    script = f"""
-import random
-from pathlib import Path
-import numpy as np
-from squeeze_export.errors import ArtifactError
-from squeeze_export.validation.runners.litert import file as litert_file, runner as litert
-from tests.tflite_cases import declared, settings, seven_classes
-content = Path({str(path)!r}).read_bytes()
-weights = [w.tobytes() for w in litert_file.read(content).constants.values() if w.nbytes > 64]
-spans = [(content.index(w), content.index(w) + len(w)) for w in weights]
-choose = random.Random(5)
-signature = declared(seven_classes(), settings())
-path = Path({str(tmp_path / "flipped.tflite")!r})
-refused = 0
-for _ in range(80):
-    at = choose.randrange(len(content))
-    while any(a <= at < b for a, b in spans):
-        at = choose.randrange(len(content))
-    flipped = bytearray(content)
-    flipped[at] ^= 1 << choose.randrange(8)
-    path.write_bytes(flipped)
-    try:
-        litert.open(path, signature, "fp32").run({{"image": np.zeros((1, 64, 64, 3), np.float32)}})
-    except ArtifactError:
-        refused += 1
-print(refused)
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[4]
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout.split()[-1]) > 30
+    refused = refused_of_flips(content, tmp_path, module="tests.tflite_cases", source="seven_classes", side=64, count=80)
+    assert refused > 30
 
 
 def rename_output(model):

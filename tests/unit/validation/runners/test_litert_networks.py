@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from squeeze_export.validation.runners.litert import model as litert_model
 from squeeze_export.validation.runners.litert import networks
 from squeeze_export.validation.runners.litert import runner as litert
 from tests.captured_cases import SIDE, flowers
+from tests.flips import refused_of_flips
 from tests.tflite_cases import LABELS, declared, settings
 
 SIGNATURE = declared(flowers(), settings())
@@ -156,40 +155,8 @@ def test_another_precision_than_the_declared_one_is_refused(content, opened):
 
 def test_no_flipped_byte_outside_the_weights_kills_the_process(content, tmp_path):
     """120 flips, in a process of their own: each is refused by name or runs. (Flipped weights are parity's to find.)"""
-    path = tmp_path / "flowers.tflite"
-    path.write_bytes(content)
-    script = f"""
-import random
-from pathlib import Path
-import numpy as np
-from squeeze_export.errors import ArtifactError
-from squeeze_export.validation.runners.litert import file as litert_file, runner as litert
-from tests.captured_cases import flowers
-from tests.tflite_cases import declared, settings
-content = Path({str(path)!r}).read_bytes()
-weights = [w.tobytes() for w in litert_file.read(content).constants.values() if w.nbytes > 64]
-spans = [(content.index(w), content.index(w) + len(w)) for w in weights]
-choose = random.Random(5)
-signature = declared(flowers(), settings())
-path = Path({str(tmp_path / "flipped.tflite")!r})
-refused = 0
-for _ in range(120):
-    at = choose.randrange(len(content))
-    while any(a <= at < b for a, b in spans):
-        at = choose.randrange(len(content))
-    flipped = bytearray(content)
-    flipped[at] ^= 1 << choose.randrange(8)
-    path.write_bytes(flipped)
-    print(at, flipped[at], flush=True)
-    try:
-        litert.open(path, signature, "fp32").run({{"image": np.zeros((1, {SIDE}, {SIDE}, 3), np.float32)}})
-    except ArtifactError:
-        refused += 1
-print(refused)
-"""
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert ended.returncode == 0, ended.stdout[-40:] + ended.stderr
-    assert int(ended.stdout.split()[-1]) > 40
+    refused = refused_of_flips(content, tmp_path, module="tests.captured_cases", source="flowers", side=SIDE, count=120)
+    assert refused > 40
 
 
 def test_every_flipped_bit_of_the_label_archive_is_refused_or_harmless(content):
