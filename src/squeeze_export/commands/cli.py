@@ -21,7 +21,7 @@ from squeeze_export.commands import starter as starter_command
 from squeeze_export.commands import targets as targets_command
 from squeeze_export.commands import verify as verify_command
 from squeeze_export.commands.parameters import takes
-from squeeze_export.contracts.options import SCREEN
+from squeeze_export.contracts.options.headings import SCREEN
 from squeeze_export.errors import SqueezeExportError, UsageError
 from squeeze_export.streams import print_json
 
@@ -168,13 +168,17 @@ def _next_step(bundle: str, starters: Sequence[str], *, complete: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-app.command(cls=given_once.Command)(verify_command.verify)
-app.command(cls=given_once.Command, epilog=evaluate_command.EPILOG)(evaluate_command.evaluate)
-app.command(cls=given_once.Command, epilog=ladder_command.EPILOG)(ladder_command.ladder)
-app.command(cls=given_once.Command)(starter_command.starter)
-app.command(cls=given_once.Command)(compare_command.compare)
-app.command(cls=given_once.Command)(targets_command.targets)
-app.command(cls=given_once.Command)(schema_command.schema)
+app.command(cls=given_once.Command, short_help="Prove every artifact of a bundle again, from disk.")(verify_command.verify)
+app.command(cls=given_once.Command, short_help="Measure the accuracy of every artifact.", epilog=evaluate_command.EPILOG)(
+    evaluate_command.evaluate
+)
+app.command(cls=given_once.Command, short_help="Export every precision: bytes, accuracy, time.", epilog=ladder_command.EPILOG)(
+    ladder_command.ladder
+)
+app.command(cls=given_once.Command, short_help="Make an app project around an artifact.")(starter_command.starter)
+app.command(cls=given_once.Command, short_help="Compare all artifacts with each other.")(compare_command.compare)
+app.command(cls=given_once.Command, short_help="Show what can be exported and run here.")(targets_command.targets)
+app.command(cls=given_once.Command, short_help="Print a JSON schema of a file or report.")(schema_command.schema)
 
 
 def run(arguments: list[str] | None = None) -> int:

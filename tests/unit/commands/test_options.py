@@ -15,6 +15,7 @@ from squeeze_export.commands.request.settled import build_request
 from squeeze_export.commands.request.written import Options, read_config
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.option import Option
+from squeeze_export.contracts.options.headings import OUTPUT
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.errors import UsageError
 from tests.generate import options_table
@@ -23,7 +24,7 @@ COLOUR = Option(
     name="icon_folder",
     kind="path",
     metavar="DIR",
-    heading=table.OUTPUT,
+    heading=OUTPUT,
     form='icon_folder="icons", a folder',
     help={"export": "Icons of the apps.", "ladder": "As in an export."},
 )

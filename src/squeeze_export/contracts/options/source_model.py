@@ -1,0 +1,86 @@
+"""Options of the source model: which network, with which weights and labels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from squeeze_export.contracts.option import Option, both, same
+from squeeze_export.contracts.options.headings import AS, MODEL
+
+SOURCE_MODEL: Final[tuple[Option, ...]] = (
+    Option(
+        name="model",
+        kind="text",
+        metavar="MODEL",
+        heading=MODEL,
+        form='model="squeezenet1_1"',
+        help=both(
+            "squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass. Any other network: "
+            "timm:NAME, torchvision:NAME, hf:FOLDER, MODULE:FACTORY or FILE.pt2, in fp32 and fp16.",
+            "squeezenet1_1 (default), or another SqueezeNet as in an export.",
+        ),
+    ),
+    Option(
+        name="model_arg",
+        kind="list",
+        metavar="NAME=VALUE",
+        heading=MODEL,
+        request_field="model_arguments",
+        help={"export": "An argument of a MODULE:FACTORY, repeatable; a Python literal, or else text."},
+    ),
+    Option(
+        name="weights",
+        kind="path",
+        metavar="PATH|demo|imagenet|random",
+        heading=MODEL,
+        form='weights="my.safetensors", or "imagenet", "random" or "demo"',
+        help={
+            "export": "A PyTorch or safetensors checkpoint; the demo's printed characters (default); torchvision's; or random "
+            "ones.",
+            "ladder": f"{AS}; default demo.",
+            "evaluate": "The checkpoint that the bundle was exported from: needed where its weights came from a file.",
+        },
+    ),
+    Option(
+        name="checkpoint_key",
+        kind="text",
+        metavar="KEY",
+        heading=MODEL,
+        form='checkpoint_key="model_ema"',
+        help=both(
+            "Which state dict of the checkpoint, dotted where nested; default: averaged weights (EMA) before others.",
+            "Which state dict of the checkpoint, as in an export.",
+        ),
+    ),
+    Option(
+        name="seed",
+        kind="whole",
+        metavar="N",
+        heading=MODEL,
+        form="seed=0",
+        help=same("Seed of --weights random; default 0."),
+    ),
+    Option(
+        name="labels",
+        kind="path",
+        metavar="PATH",
+        heading=MODEL,
+        form='labels="labels.txt", a file with one name per class',
+        help=both(
+            "One name per class: a file (lines, a table, JSON, YAML), or a folder per class.",
+            "One name per class, as in an export.",
+        ),
+    ),
+    Option(
+        name="head_relu",
+        kind="text",
+        metavar="yes|no",
+        heading=MODEL,
+        form="head_relu=False",
+        python="switch",
+        help=both(
+            "Whether a ReLU stands behind the classifier's convolution (default yes, as torchvision). Weights do not tell.",
+            f"{AS}; default yes.",
+        ),
+    ),
+)
