@@ -172,9 +172,9 @@ def check(
         raise UsageError(
             f"A ladder holds classifiers against each other, and --head {request.head} has no classes. Leave it out."
         )
-    if not is_squeezenet(request.model):
-        raise UsageError(f"A ladder is made of SqueezeNet so far, not of {request.model}. Export its precisions one by one.")
-    name = request.name or default_name(request.model, request.weights, request.head)
+    if not is_squeezenet(request.model_name):
+        raise UsageError(f"A ladder is made of SqueezeNet so far, not of {request.model_name}. Export its precisions one by one.")
+    name = request.name or default_name(request.model_name, request.weights, request.head)
     if name in FILES:
         raise UsageError(f"--name {name} is the name of one of the ladder's own files. Choose another.")
     standing = [file for file in FILES if (request.output / file).exists()]

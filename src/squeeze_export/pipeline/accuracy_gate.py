@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.bundle.manifest import AccuracyFigure, AccuracyRecord, Manifest
+from squeeze_export.contracts.in_memory import GivenPictures
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import UsageError
@@ -34,6 +35,8 @@ def check(request: ExportRequest) -> None:
     if request.min_accuracy is not None:
         check_floor(request.min_accuracy)
     option = _asked(request)
+    if option is not None and isinstance(request.images, GivenPictures):
+        raise UsageError(f"{option} measures on files, and images holds {request.images}: pass the folder that they lie in.")
     if option is not None and request.head == "features":
         raise UsageError(
             f"{option.split()[0]} cannot be combined with --head features: features name no classes, so they have no accuracy. "
@@ -51,7 +54,7 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
     option = _asked(request)
     if option is None:
         return None
-    if request.images is not None:
+    if isinstance(request.images, Path):
         images = read_any_images(request.images, num_classes=source.num_classes, labels=source.labels)
     elif source.labels == characters.labels():
         images = demo_images(DEMO_COUNT, source.labels)
@@ -97,7 +100,7 @@ def measure(
     """
     evaluation = EvaluationRequest(
         bundle=prepared,
-        images="demo" if request.images is None else request.images,
+        images=request.images if isinstance(request.images, Path) else "demo",
         # Absolute, so that a file named "demo" stays a file; weights that are none are loaded again as the manifest says.
         weights=str(request.weights.absolute()) if isinstance(request.weights, Path) else None,
         cache=default_path(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from squeeze_export.bundle.manifest import ReferenceScoresRecord
@@ -25,7 +26,7 @@ def check_request(request: ExportRequest) -> None:
     """Raise UsageError where scores cannot be compared: no images, or features, which have no scores."""
     if request.reference is None:
         return
-    if request.images is None:
+    if not isinstance(request.images, Path):
         raise UsageError(f"{own_scores.OPTION} {request.reference} names images: pass their folder with --images DIR.")
     if request.head == "features":
         raise UsageError(f"{own_scores.OPTION} compares scores, and --head features has none. Leave one of them out.")
@@ -33,7 +34,7 @@ def check_request(request: ExportRequest) -> None:
 
 def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScoresRecord | None, tuple[str, ...]]:
     """Compare the source with the user's scores: what was found, and notes. SourceError where it is another model."""
-    if request.reference is None or request.images is None:
+    if request.reference is None or not isinstance(request.images, Path):
         return None, ()
     own = own_scores.read_scores(request.reference, source.num_classes, source.labels)
     files = own_scores.image_files(request.images, own.names, request.reference)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from squeeze_export.contracts.in_memory import MODULE
 from squeeze_export.contracts.request import OWN_WEIGHTS
 from squeeze_export.contracts.signature import Head, PreprocessingSpec
 from squeeze_export.contracts.source import ModelName, SourceModel, WeightDigest, WeightsOrigin, is_squeezenet
@@ -51,7 +52,7 @@ def _short(model: str) -> str:
     head, colon, name = model.partition(":")
     if model.endswith(".pt2"):
         return Path(model).stem
-    if colon and head in ("timm", "torchvision", "hf"):
+    if colon and head in ("timm", "torchvision", "hf", MODULE):
         return Path(name).name
     return f"{head.rpartition('.')[2]}-{name}"
 
@@ -72,7 +73,7 @@ def load_source(
     model: ModelName,
     weights: weight_files.WeightsChoice,
     seed: int,
-    labels: Path | None,
+    labels: Path | tuple[str, ...] | None,
     preprocessing: PreprocessingSpec,
     head: Head = "classifier",
     checkpoint_key: str | None = None,
@@ -90,7 +91,7 @@ def load_source(
     """
     check_name(name)
     if head == "features" and labels is not None:
-        raise UsageError(f"labels file {labels}: features are no classes, so nothing could be labelled; leave --labels out")
+        raise UsageError(f"labels {labels}: features are no classes, so nothing could be labelled; leave --labels out")
     if weights == "demo" and labels is None and head == "classifier":
         labels = weight_files.demo_labels()
     if unnamed_classes is not None:

@@ -13,7 +13,7 @@ SOURCE_MODEL: Final[tuple[Option, ...]] = (
         kind="text",
         metavar="MODEL",
         heading=MODEL,
-        form='model="squeezenet1_1"',
+        form='model="squeezenet1_1", or a torch.nn.Module',
         help=both(
             "squeezenet1_1 (default), squeezenet1_0, squeezenet1_0_bypass or squeezenet1_0_complex_bypass. Any other network: "
             "timm:NAME, torchvision:NAME, hf:FOLDER, MODULE:FACTORY or FILE.pt2, in fp32 and fp16.",
@@ -31,12 +31,12 @@ SOURCE_MODEL: Final[tuple[Option, ...]] = (
     Option(
         name="weights",
         kind="path",
-        metavar="PATH|demo|imagenet|random",
+        metavar="PATH|demo|imagenet|random|NAME",
         heading=MODEL,
-        form='weights="my.safetensors", or "imagenet", "random" or "demo"',
+        form='weights="my.safetensors", or "imagenet", "random", "demo" or a library\'s name for its own',
         help={
             "export": "A PyTorch or safetensors checkpoint; the demo's printed characters (default); torchvision's; or random "
-            "ones.",
+            "ones. Published ones: DEFAULT, IMAGENET1K_V1 and so on of torchvision:NAME, pretrained of timm:NAME.",
             "ladder": f"{AS}; default demo.",
             "evaluate": "The checkpoint that the bundle was exported from: needed where its weights came from a file.",
         },
@@ -65,7 +65,7 @@ SOURCE_MODEL: Final[tuple[Option, ...]] = (
         kind="path",
         metavar="PATH",
         heading=MODEL,
-        form='labels="labels.txt", a file with one name per class',
+        form='labels="labels.txt", a file with one name per class, or labels=["daisy", "tulip"]',
         help=both(
             "One name per class: a file (lines, a table, JSON, YAML), or a folder per class.",
             "One name per class, as in an export.",
