@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import PixelArray
 
 MODULE: Final = "in-memory"  # no name of a Python module, so that no factory is called so
+MODEL_FORM: Final = 'model="squeezenet1_1", or a torch.nn.Module'
 _FORM: Final = 'Write images="photos", a folder, or pictures before preprocessing: uint8 RGB, (N, H, W, 3) or a list of (H, W, 3)'
 
 

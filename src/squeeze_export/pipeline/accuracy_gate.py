@@ -92,9 +92,12 @@ def measure(
     request: ExportRequest,
     progress: Progress,
     *,
+    saved: Path | None = None,
     command: Sequence[str] = WORKER,
 ) -> Evaluation:
     """Run the artifacts in `prepared`, which `made` describes, and the reference over `images`; the judgement is in the report.
+
+    `saved`: the folder with the source model, as sources.source.save_source writes it; of a captured network it is the reference.
 
     Raises SourceError where the source's weights cannot be loaded again, UsageError where no picture can be read.
     """
@@ -109,7 +112,7 @@ def measure(
     )
     bundle = OpenBundle(folder=prepared.resolve(), manifest=made, labels=source.labels)
     names = {entry.path: str(entry.key) for entry in made.artifacts}
-    return evaluate_bundle(bundle, images, evaluation, _Told(progress, names), command=command)
+    return evaluate_bundle(bundle, images, evaluation, _Told(progress, names), command=command, saved=saved)
 
 
 def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:

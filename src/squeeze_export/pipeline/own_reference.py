@@ -1,4 +1,4 @@
-"""`--reference` for the networks of this package: what the source gives for the user's images, and what else it could be."""
+"""`--reference`: what the source gives for the user's images, and what else it could be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from squeeze_export.bundle.manifest import ReferenceScoresRecord
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.contracts.signature import Interpolation, PreprocessingSpec
-from squeeze_export.contracts.source import SourceModel
+from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.preprocessing.pixels import load_pixels, normalise
 from squeeze_export.preprocessing.spec import PRESETS
@@ -40,23 +40,24 @@ def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScore
     files = own_scores.image_files(request.images, own.names, request.reference)
     spec = source.preprocessing
     crops = [load_pixels(file, spec) for file in files]
+    module = source.module if source.eager is None else source.eager
 
     def of(spec: PreprocessingSpec, module: object, cut: Sequence[PixelArray]) -> Array:
         return own_scores.softmax(_logits(module, spec, cut))
 
     others: dict[str, Callable[[], Array]] = {}
-    if hasattr(source.module, "classifier"):
+    if is_squeezenet(source.model):
         word = "no" if source.head_relu else "yes"
         others[f"--head-relu {word}"] = lambda: of(spec, _other_head(source), crops[:_TRIED_ON])
     for words, other in _other_colours(spec).items():
-        others[words] = lambda other=other: of(other, source.module, crops[:_TRIED_ON])  # type: ignore[misc]
+        others[words] = lambda other=other: of(other, module, crops[:_TRIED_ON])  # type: ignore[misc]
     for words, other in _other_resizes(spec).items():
         others[words] = (
             lambda other=other: of(  # type: ignore[misc]
-                other, source.module, [load_pixels(file, other) for file in files[:_TRIED_ON]]
+                other, module, [load_pixels(file, other) for file in files[:_TRIED_ON]]
             )
         )
-    found, notes = own_scores.check(own, request.reference, of(spec, source.module, crops), others, source.labels)
+    found, notes = own_scores.check(own, request.reference, of(spec, module, crops), others, source.labels)
     record = ReferenceScoresRecord(
         sha256=own.sha256,
         kind=own.kind,

@@ -90,10 +90,7 @@ def _check_network(request: ExportRequest) -> None:
     for option, given in (
         ("--head features", request.head != "classifier"),
         ("--head-relu no", not request.head_relu),
-        ("--reference", request.reference is not None),
         ("--weights imagenet", request.weights == "imagenet"),
-        ("--max-accuracy-drop", request.max_accuracy_drop is not None),
-        ("--min-accuracy", request.min_accuracy is not None),
         (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),
     ):
         if given:

@@ -81,7 +81,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         made = assemble(prepared, stage / "job", source, results, request, images, lost)
         made = replace(made, reference_scores=compared)
         if pictures is not None:
-            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
+            saved = stage / "job" / SOURCE
+            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress, saved=saved)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
             dropped = incomplete.dropped_of(found)
             if request.keep_going and made.accuracy is not None and dropped and len(dropped) < len(made.artifacts):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_published
 from squeeze_export.errors import SourceError, UsageError
@@ -162,8 +162,9 @@ def _found(
         )
     with _seeded(seed):  # whatever a constructor draws: the same command gives the same bytes
         built = _built(wanted, arguments, given)
-    kind, number = ("random", seed) if weights == "random" else ("module", None)
-    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=number)  # type: ignore[arg-type]
+    kind: Literal["random", "module"] = "random" if weights == "random" else "module"
+    # What a factory's own code drew came from the seed as well.
+    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=None if given is not None else seed)
     return _Found(module=built.module, program=None, hint=built.preprocessing, origin=origin, claims={}, notes=built.notes)
 
 

@@ -200,6 +200,12 @@ def save_source(source: SourceModel, folder: Path) -> None:
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
+def program_digest(folder: Path) -> str:
+    """sha256 of the program of a captured network that save_source wrote into `folder`."""
+    with (folder / _PROGRAM).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def restore_source(folder: Path) -> SourceModel:
     """Read what save_source wrote; SourceError where a file is missing or the weights are not those that were saved."""
     from safetensors import SafetensorError

@@ -10,6 +10,7 @@ from squeeze_export.commands.request.settled import build_request
 from squeeze_export.commands.request.written import Options, read_config
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.errors import UsageError
+from squeeze_export.pipeline.plan import plan
 
 
 def request(**options):
@@ -50,3 +51,21 @@ def test_published_weights_are_words_and_files_are_files(tmp_path):
     assert ExportRequest(targets=("tflite",), model="timm:resnet18", weights="pretrained").weights == "pretrained"
     with pytest.raises(UsageError, match="--checkpoint-key ema is for weights from a file, and these are DEFAULT"):
         request(model="torchvision:resnet18", weights="DEFAULT", checkpoint_key="ema")
+
+
+def test_the_ladder_of_another_network_is_what_it_can_be_made_in():
+    made = request(model="nets:build", precision=("ladder",))
+    assert made.precisions == {"coreml": ("fp32", "fp16"), "tflite": ("fp32", "fp16"), "torchscript": ("fp32",)}
+    assert list(plan(made)) == list(made.keys) and made.notes == ()
+
+
+def test_limits_and_scores_are_for_any_network_and_the_rest_is_refused_by_name(tmp_path):
+    (tmp_path / "scores.csv").touch()
+    plan(request(model="nets:build", max_accuracy_drop=1.0, min_accuracy=50.0, reference="scores.csv", images=str(tmp_path)))
+    for option, told in (
+        ({"head_relu": "no"}, "--head-relu no is for SqueezeNet so far, not for nets:build"),
+        ({"weights": "imagenet"}, "--weights imagenet is for SqueezeNet so far"),
+        ({"precision": ("int8",)}, "is made of SqueezeNet only so far"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            plan(request(model="nets:build", **option))
