@@ -106,7 +106,7 @@ def render_bundle(
     """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
     manifest = open_bundle(bundle)
     if precision == PIXELS_IN:
-        raise UsageError(f"No starter is made for {precision}: the apps feed float32 pictures. Choose another --precision.")
+        raise UsageError(f"No starter is made for {precision}: the apps feed float32 images. Choose another --precision.")
     if target is None:
         possible = variants(manifest, template)
         if not possible:
@@ -223,7 +223,7 @@ def _check_classifies(manifest: Manifest, record: ArtifactRecord) -> None:
         )
     if taken.dtype != "float32" or pictures.get(taken.layout) != taken.shape:
         raise UsageError(
-            f"No starter is made for {record.path}: the app feeds float32 pictures of {crop.height} x {crop.width}; the input is "
+            f"No starter is made for {record.path}: the app feeds float32 images of {crop.height} x {crop.width}; the input is "
             f"{taken.dtype}, {' x '.join(map(str, taken.shape))} in {taken.layout}. Choose another artifact with --precision, or "
             "export it again."
         )
