@@ -107,8 +107,7 @@ def demo_images(count: int, labels: tuple[str, ...] | None) -> ImageSet:
     # Classes take turns in the demo set: the picture itself is drawn later, by a worker thread.
     return ImageSet(
         images=tuple(
-            LabelledImage(name=f"demo image {index}", label=index % len(drawn), path=None, index=index)
-            for index in range(count)
+            LabelledImage(name=f"demo image {index}", label=index % len(drawn), path=None, index=index) for index in range(count)
         )
     )
 
