@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODULE: Final = "in-memory"  # no name of a Python module, so that no factory is called so
 MODEL_FORM: Final = 'model="squeezenet1_1", or a torch.nn.Module'
-_FORM: Final = 'Write images="photos", a folder, or pictures before preprocessing: uint8 RGB, (N, H, W, 3) or a list of (H, W, 3)'
+_FORM: Final = 'Write images="photos", a folder, or images before preprocessing: uint8 RGB, (N, H, W, 3) or a list of (H, W, 3)'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -28,7 +28,7 @@ class GivenPictures:
 
     def __repr__(self) -> str:
         """How many there are."""
-        return f"{len(self.pictures)} pictures in memory"
+        return f"{len(self.pictures)} images in memory"
 
 
 def is_module(model: object) -> TypeIs[torch.nn.Module]:

@@ -65,7 +65,7 @@ def looked_at(
     Raises UsageError for images that show nothing, SourceError for answers that no artifact could be held to.
     """
     if (pack.pixels == pack.pixels[:, :1, :1]).all():
-        shown = folder if isinstance(folder, GivenPictures) else f"pictures in {folder}"
+        shown = folder if isinstance(folder, GivenPictures) else f"images in {folder}"
         raise UsageError(
             f"the {shown} show nothing: each is of one colour after resize and crop, and such inputs "
             "prove little. Add real photographs."
@@ -212,7 +212,7 @@ def _of_inputs(inputs: FloatArray, spec: PreprocessingSpec, cause: str | None, *
     if cause:
         return [f"{told}: {cause}"]
     if narrow and own_images and 255 * abs(spec.scale) / min(spec.std) >= _NARROWEST:
-        return [f"{told}, because the pictures are nearly of one colour: they prove little. Add real photographs."]
+        return [f"{told}, because the images are nearly of one colour: they prove little. Add real photographs."]
     if narrow or wide:
         return [f"{told}, where 2 to 5 are usual: check --scale, --mean and --std."]
     return []

@@ -63,7 +63,7 @@ PICTURES = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
 )
 def test_pictures_may_be_arrays_tensors_or_pil_images(images):
     found = wanted(images=images).images
-    assert isinstance(found, GivenPictures) and repr(found) == "3 pictures in memory"
+    assert isinstance(found, GivenPictures) and repr(found) == "3 images in memory"
     assert all(np.array_equal(one, other) for one, other in zip(found.pictures, PICTURES, strict=True))
 
 
@@ -100,7 +100,7 @@ def test_what_are_no_pictures_is_told(images, told):
 
 def test_what_needs_files_says_so():
     for fields in ({"max_accuracy_drop": 1.0}, {"min_accuracy": 50.0}):
-        with pytest.raises(UsageError, match="measures on files, and images holds 3 pictures in memory"):
+        with pytest.raises(UsageError, match="measures on files, and images holds 3 images in memory"):
             plan(wanted(images=PICTURES, **fields))
     with pytest.raises(UsageError, match="names images: pass their folder"):
         plan(wanted(images=PICTURES, reference="scores.csv"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from squeeze_export.contracts.in_memory import MODULE, is_module
@@ -32,10 +33,24 @@ class Wanted:
             return f"{MODULE}:{self.name}"
         return f"{self.kind}:{self.name}" if self.kind in ("timm", "torchvision", "hf") else self.name
 
+    @property
+    def short(self) -> str:
+        """In one word: the library's name, a folder's or a file's, a factory with its module."""
+        if self.kind == "factory":
+            module, _, factory = self.name.partition(":")
+            return f"{module.rpartition('.')[2]}-{factory}"
+        return Path(self.name).stem if self.kind == "program" else Path(self.name).name
+
 
 def wanted_of(model: object) -> Wanted:
     """What a request's `model` means: a name, as parse_model reads it, or a module in memory."""
     return Wanted(kind="memory", name=type(model).__name__) if is_module(model) else parse_model(str(model))
+
+
+def short_name(model: str) -> str:
+    """A model's name, of a module in memory as well, in one word."""
+    head, _, name = model.partition(":")
+    return name if head == MODULE else parse_model(model).short
 
 
 def parse_model(text: str) -> Wanted:
