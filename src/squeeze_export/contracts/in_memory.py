@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 MODULE: Final = "in-memory"  # no name of a Python module, so that no factory is called so
 MODEL_FORM: Final = 'model="squeezenet1_1", or a torch.nn.Module'
+# What wraps a network whose numbers stay the same, by the attribute that holds it: its weights have their own names there.
+_WRAPPERS: Final = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "AveragedModel": "module",
+}
 _FORM: Final = 'Write images="photos", a folder, or images before preprocessing: uint8 RGB, (N, H, W, 3) or a list of (H, W, 3)'
 
 
@@ -39,7 +46,22 @@ def is_module(model: object) -> TypeIs[torch.nn.Module]:
 
 def module_name(module: object) -> str:
     """How a module in memory is called on the screen and in the manifest: "in-memory:" and its class."""
-    return f"{MODULE}:{type(module).__name__}"
+    return f"{MODULE}:{class_name(module)}"
+
+
+def class_name(module: object) -> str:
+    """The class of a module, or of what it wraps."""
+    return type(unwrapped(module)).__name__
+
+
+def unwrapped(module: Any) -> Any:
+    """The network inside of what torch.compile, DataParallel, DistributedDataParallel and AveragedModel (SWA) make of one."""
+    while True:
+        kind = type(module)
+        if kind.__module__.startswith("torch.") and kind.__name__ in _WRAPPERS:
+            module = getattr(module, _WRAPPERS[kind.__name__])
+        else:
+            return module
 
 
 def label_names(labels: object) -> object:

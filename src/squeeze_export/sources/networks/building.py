@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from squeeze_export import sdks
+from squeeze_export.contracts.in_memory import unwrapped
 from squeeze_export.contracts.signature import ResizeMode
 from squeeze_export.errors import SourceError, TargetUnavailableError, UsageError
 from squeeze_export.sources.networks import factories, faults
@@ -72,7 +73,7 @@ def of_module(module: object, *, what: str = "The module") -> Built:
     if not isinstance(module, nn.Module):
         raise SourceError(f"{what} is no torch.nn.Module, but a {type(module).__name__}: pass the network itself")
     try:
-        copied = copy.deepcopy(module)
+        copied = copy.deepcopy(unwrapped(module))
     except Exception as error:
         raise SourceError(f"{what} cannot be copied: {faults.told(error)}. Pass a factory, package.module:factory") from error
     return ready(copied, what=what)
@@ -86,6 +87,8 @@ def ready(module: torch.nn.Module, *, what: str, fresh: bool = False) -> Built:
     """
     import torch
 
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SourceError(f"{what} is TorchScript, which keeps no network to capture: pass the module that it was made from")
     notes = []
     if written := _without_parametrizations(module):
         notes.append(f"{what} computes weights from others ({_few(written)}): they were computed once, for good.")

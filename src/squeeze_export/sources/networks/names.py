@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from squeeze_export.contracts.in_memory import MODULE, is_module
+from squeeze_export.contracts.in_memory import MODULE, class_name, is_module
 from squeeze_export.contracts.source import MODELS
 from squeeze_export.errors import UsageError
 
@@ -44,7 +44,7 @@ class Wanted:
 
 def wanted_of(model: object) -> Wanted:
     """What a request's `model` means: a name, as parse_model reads it, or a module in memory."""
-    return Wanted(kind="memory", name=type(model).__name__) if is_module(model) else parse_model(str(model))
+    return Wanted(kind="memory", name=class_name(model)) if is_module(model) else parse_model(str(model))
 
 
 def short_name(model: str) -> str:
