@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from squeeze_export.contracts.in_memory import class_name
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.sources.captured import load_captured
 from squeeze_export.sources.networks import files
+from squeeze_export.sources.networks.building import of_module
 from squeeze_export.sources.networks.capture import capture
 from squeeze_export.sources.networks.names import parse_model, wanted_of
 from tests.captured_nets import mixed
@@ -36,6 +40,18 @@ def test_a_module_in_memory_is_the_source_and_stays_as_it_was():
     assert mine.training and mine.head.weight.requires_grad
     image = torch.randn(1, 3, 48, 48)
     assert torch.allclose(source.module(image), mine.eval()(image), atol=1e-4)
+
+
+COMPILED = partial(torch.compile, backend="eager")  # another backend is imported at once, which takes seconds
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, COMPILED, torch.optim.swa_utils.AveragedModel])
+def test_what_wraps_a_network_is_taken_off(wrap):
+    mine = nn.Sequential(nn.Linear(2, 2)).eval()
+    wrapped = wrap(mine)
+    found = of_module(wrapped)
+    assert list(found.module.state_dict()) == ["0.weight", "0.bias"] and found.notes == ()
+    assert class_name(wrapped) == "Sequential"
 
 
 def test_a_checkpoint_goes_into_a_module_in_memory(tmp_path):

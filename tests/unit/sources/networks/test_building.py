@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from squeeze_export import sdks
-from squeeze_export.contracts.in_memory import class_name
 from squeeze_export.errors import SourceError, TargetUnavailableError, UsageError
 from squeeze_export.sources.networks import building, factories
 from squeeze_export.sources.networks.building import build, of_module, parse_arguments
@@ -169,15 +168,6 @@ def test_a_module_in_memory_is_copied():
     assert of_module(nn.Linear(2, 2).eval()).notes == ()
     with pytest.raises(SourceError, match=r"is no torch\.nn\.Module, but a dict"):
         of_module({})
-
-
-@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel])
-def test_what_wraps_a_network_is_taken_off(wrap):
-    mine = nn.Sequential(nn.Linear(2, 2)).eval()
-    wrapped = wrap(mine)
-    found = of_module(wrapped)
-    assert list(found.module.state_dict()) == ["0.weight", "0.bias"] and found.notes == ()
-    assert class_name(wrapped) == "Sequential"
 
 
 def test_torchscript_is_no_network_to_capture():
