@@ -67,7 +67,7 @@ def saved(
         preprocessing=lambda _: source.preprocessing,
         seed=source.weights_seed or 0,
         checkpoint_key=checkpoint_key,
-        module=None if model is None or isinstance(model, str) else model,
+        given=None if model is None or isinstance(model, str) else model,
     )
     _check(bundle, made)
     with tempfile.TemporaryDirectory(prefix="squeeze-export-") as scratch:

@@ -112,7 +112,7 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
             preprocessing=partial(_spec_of, request),
             seed=request.seed,
             checkpoint_key=request.checkpoint_key,
-            module=request.model if is_module(request.model) else None,
+            given=request.model if is_module(request.model) else None,
         )
     return load_source(
         name=name,

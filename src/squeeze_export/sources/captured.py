@@ -47,9 +47,9 @@ def load_captured(
     preprocessing: Callable[[Mapping[str, Any]], PreprocessingSpec],
     seed: int,
     checkpoint_key: str | None = None,
-    module: torch.nn.Module | None = None,
+    given: torch.nn.Module | None = None,
 ) -> SourceModel:
-    """Make the source model that `wanted` names; `module` is the network itself where a program holds it.
+    """Make the source model that `wanted` names; `given` is the network itself where a program holds it.
 
     `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`
     makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. SourceError where the network
@@ -58,7 +58,7 @@ def load_captured(
     import torch
 
     check_name(name)
-    found = _found(wanted, weights, arguments, seed, checkpoint_key, module)
+    found = _found(wanted, weights, arguments, seed, checkpoint_key, given)
     own = _own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
@@ -69,13 +69,13 @@ def load_captured(
         eager = found.module
         captured = capture.capture(eager, spec.height, spec.width, spec.channels, what=wanted.shown)
     folded, norms = capture.fold_batch_norms(captured)
-    program = folded.module().requires_grad_(False)
+    module = folded.module().requires_grad_(False)
     with torch.no_grad():
-        classes = int(program(torch.zeros(folded.input_shape)).shape[-1])
+        classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
     if classes < 2:
         raise SourceError(f"{wanted.shown} gives one score per image: with fewer than 2 classes there is nothing to tell apart")
-    given = None if labels is None else label_files.read_labels(labels, classes)
-    names, told = label_claims.settle(found.claims, classes, given)
+    named = None if labels is None else label_files.read_labels(labels, classes)
+    names, told = label_claims.settle(found.claims, classes, named)
     notes = (*found.notes, *captured.notes, *told)
     if norms:
         notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
@@ -84,13 +84,13 @@ def load_captured(
     source = SourceModel(
         name=name,
         model=wanted.shown,
-        module=program,
+        module=module,
         num_classes=classes,
         labels=names,
         preprocessing=spec,
         weights=found.origin,
         notes=notes,
-        kernels=kernels_of(program),
+        kernels=kernels_of(module),
         program=folded,
         eager=eager,
     )

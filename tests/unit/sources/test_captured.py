@@ -27,7 +27,7 @@ def loaded(model, **given):
 
     given = {"weights": "module", "arguments": {}, "labels": None, "preprocessing": spec, "seed": 0, **given}
     if isinstance(model, nn.Module):
-        return load_captured(wanted_of(model), name="net", module=model, **given)
+        return load_captured(wanted_of(model), name="net", given=model, **given)
     return load_captured(parse_model(model), name="net", **given)
 
 
