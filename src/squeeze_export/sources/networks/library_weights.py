@@ -131,17 +131,17 @@ def _absent(wanted: Wanted, config: Any, error: Exception) -> str:
     import torch
 
     why = faults.one_line(error)
-    if not config.hf_hub_id:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
-        return (
-            f"the weights of {wanted.shown} could not be loaded ({why}). If {path} is not there, download {config.url} elsewhere "
-            "and put it there, or use --weights FILE"
-        )
-    from huggingface_hub import constants
+    if config.hf_hub_id:
+        from huggingface_hub import constants
 
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{config.hf_hub_id.replace('/', '--')}"
-    return (
-        f"the weights of {wanted.shown} could not be loaded ({why}). If {folder} is not there, run `hf download "
-        f"{config.hf_hub_id}` where there is a network and copy its folder {folder.name} there, or pass its model.safetensors "
-        "as --weights FILE"
-    )
+        place = Path(constants.HF_HUB_CACHE) / f"models--{config.hf_hub_id.replace('/', '--')}"
+        remedy = (
+            f"Run `hf download {config.hf_hub_id}` where there is a network and copy its folder {place.name} there, or pass its "
+            "model.safetensors as --weights FILE"
+        )
+    else:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
+        remedy = f"Download {config.url} elsewhere and put it there, or use --weights FILE"
+    if place.exists():
+        return f"the weights of {wanted.shown} in {place} could not be loaded ({why}). Remove them to have them downloaded again"
+    return f"the weights of {wanted.shown} are not at {place} and could not be downloaded ({why}). {remedy}"
