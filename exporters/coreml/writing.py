@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts.artifact import Artifact, ExportSettings
 from squeeze_export.contracts.signature import InputSpec, OutputSpec, Signature
-from squeeze_export.contracts.source import SourceModel
+from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import deployed
 from squeeze_export.exporters.coreml import compressed, package, sdk, slim
@@ -242,10 +242,9 @@ def _output_texts(source: SourceModel, signature: Signature) -> Iterator[tuple[s
     elif output.kind == "probabilities":
         yield output.name, f"The probabilities of {source.num_classes} classes in index order (softmax is inside the model)."
     elif output.kind == "features":
-        yield (
-            output.name,
-            f"The embedding: {source.width} channels, each averaged over the whole picture. Not normalised in length.",
-        )
+        averaged = f"{source.width} channels, each averaged over the whole picture"
+        which = averaged if is_squeezenet(source.model) else f"{source.width} numbers in front of the network's classifier"
+        yield output.name, f"The embedding: {which}. Not normalised in length."
     else:
         yield output.name, f"The logits of {source.num_classes} classes in index order, before softmax."
 

@@ -23,7 +23,6 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the oldest date zip knows: today's woul
 _MEANINGS: Final[Mapping[OutputKind, str]] = {
     "probabilities": "The probability of each class.",
     "logits": "The logit of each class; softmax gives probabilities.",
-    "features": "The embedding: each channel averaged over the whole picture. Not normalised in length.",
 }
 
 # Members of the format's enums and unions that are used here.
@@ -35,11 +34,15 @@ _COLOR_SPACE_RGB: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """Who made the model and what it is, as an IDE shows it. `author` and `license` are left out where unknown."""
+    """Who made the model and what it is, as an IDE shows it. `author` and `license` are left out where unknown.
+
+    `embedding`: what features are.
+    """
 
     name: str
     description: str
     version: str
+    embedding: str
     author: str | None = None
     license: str | None = None
 
@@ -63,7 +66,7 @@ def encode(card: ModelCard, input: InputSpec, output: OutputSpec, labels: Sequen
     import flatbuffers
 
     label_files = [{0: LABELS_FILE, 1: "One label per class, in index order.", 2: _Byte(_TENSOR_AXIS_LABELS)}] if labels else None
-    subgraph: _Table = {2: [_input(input)], 3: [_output(output, label_files)]}
+    subgraph: _Table = {2: [_input(input)], 3: [_output(output, label_files, card.embedding)]}
     root: _Table = {
         0: card.name,
         1: card.description,
@@ -94,6 +97,7 @@ def model_card(source: SourceModel, input: InputSpec) -> ModelCard:
     height, width = input.shape[1], input.shape[2]
     return ModelCard(
         name=source.name,
+        embedding=deployed.embedding_of(source),
         description=(
             f"{deployed.said_of(source)}, {width}x{height} pixels. "
             f"Weights: {source.weights.kind}, sha256 {source.weights.sha256}."
@@ -122,10 +126,10 @@ def _input(spec: InputSpec) -> _Table:
     }
 
 
-def _output(spec: OutputSpec, label_files: Sequence[_Table] | None) -> _Table:
+def _output(spec: OutputSpec, label_files: Sequence[_Table] | None, embedding: str) -> _Table:
     return {
         0: spec.name,
-        1: _MEANINGS[spec.kind],
+        1: _MEANINGS.get(spec.kind, embedding),
         2: ["batch", "channel" if spec.kind == "features" else "class"],
         3: {0: _Byte(_FEATURE_PROPERTIES), 1: {}},
         5: {0: [1.0], 1: [0.0]} if spec.kind == "probabilities" else None,

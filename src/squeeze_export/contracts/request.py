@@ -54,6 +54,8 @@ class ExportRequest:
     - `input_kind`: "image" has the normalisation inside the artifact, "tensor" leaves it to the app.
     - `output_kind`: "probabilities", which None means, or "logits"; features have none.
     - `head`: "classifier", or "features", which leaves the classifier away.
+    - `features_at`: the dotted path of the module whose output the features are, averaged over space; None takes what the
+      classifier takes.
     - `ios_target`: the least iOS of a Core ML package.
     - `tflite_route`: the converter of TFLite files.
 
@@ -109,6 +111,7 @@ class ExportRequest:
     reference: Path | None = None
     model_arguments: Mapping[str, object] = field(default_factory=dict)
     preprocessing_changes: Mapping[str, Any] = field(default_factory=dict)
+    features_at: str | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, and lists and arrays for files; the fields are typed for what is read from them."""

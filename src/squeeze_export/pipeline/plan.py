@@ -84,11 +84,14 @@ def _check_network(request: ExportRequest) -> None:
     if is_squeezenet(model):
         if request.model_arguments:
             raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
+        if request.features_at is not None:
+            raise UsageError(f"--features-at is for other networks: {model} has its features in one place. Leave it out.")
         if request.weights == OWN_WEIGHTS:
             raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
         return
+    if request.features_at is not None and request.head != "features":
+        raise UsageError(f"--features-at {request.features_at} says where features are taken. Pass --head features beside it.")
     for option, given in (
-        ("--head features", request.head != "classifier"),
         ("--head-relu no", not request.head_relu),
         ("--weights imagenet", request.weights == "imagenet"),
         (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),

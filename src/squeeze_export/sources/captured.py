@@ -58,8 +58,8 @@ def load_captured(
     import torch
 
     check_name(name)
-    found = _found(wanted, weights, arguments, seed, checkpoint_key, given)
-    own = _own_preprocessing(found)
+    found = found_of(wanted, weights, arguments, seed, checkpoint_key, given)
+    own = own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
         captured, eager = found.program, None
@@ -98,7 +98,7 @@ def load_captured(
     return replace(source, weights=replace(found.origin, sha256=digest))
 
 
-def _found(
+def found_of(
     wanted: Wanted,
     weights: Path | str,
     arguments: Mapping[str, object],
@@ -207,7 +207,7 @@ def kernels_of(module: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _own_preprocessing(found: _Found) -> dict[str, Any]:
+def own_preprocessing(found: _Found) -> dict[str, Any]:
     """What a network or its library says of its preprocessing, as arguments of spec_for."""
     if found.program is not None:
         _, channels, height, width = found.program.input_shape
