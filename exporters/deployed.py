@@ -77,6 +77,8 @@ def licence_of(weights: WeightsOrigin) -> str:
             return "None: random, untrained weights"
         case "module":
             return "That of the network's own weights; not known to squeeze-export"
+        case "library":
+            return f"That under which {weights.file_name} was published; not known to squeeze-export"
         case "file":
             return f"That of the weights in {weights.file_name or 'the given file'}; not known to squeeze-export"
 

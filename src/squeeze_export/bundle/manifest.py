@@ -27,13 +27,14 @@ class SourceRecord:
 
     With the head "features" `num_classes` and `weights_sha256` are still those of the whole checkpoint; `parameters` counts what
     is left of it. `head_relu`: whether a ReLU stands behind the classifier's convolution. `model`: a SqueezeNet by its name, or
-    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it.
+    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it,
+    "library" ones are those that timm or torchvision publishes.
     """
 
     model: str
     num_classes: int
     parameters: int
-    weights_kind: Literal["file", "imagenet", "random", "demo", "module"]
+    weights_kind: Literal["file", "imagenet", "random", "demo", "module", "library"]
     weights_file: str | None
     weights_sha256: str
     weights_seed: int | None

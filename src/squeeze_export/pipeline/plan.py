@@ -22,7 +22,7 @@ from squeeze_export.exporters.coreml.rungs import check_target
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.golden.calibration import find_pictures
 from squeeze_export.pipeline import accuracy_gate, own_reference
-from squeeze_export.sources.networks.names import parse_model
+from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import check_name
 from squeeze_export.starters.template import fed_targets, targets_of
 from squeeze_export.validation.runners import RUNNERS
@@ -80,31 +80,28 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
 
 def _check_network(request: ExportRequest) -> None:
     """What only SqueezeNet can be asked for yet, refused for other networks with what they can."""
-    parse_model(request.model)
-    if is_squeezenet(request.model):
+    model = wanted_of(request.model).shown
+    if is_squeezenet(model):
         if request.model_arguments:
-            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {request.model} has no arguments. Leave it out.")
+            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
         if request.weights == OWN_WEIGHTS:
-            raise UsageError(f"{request.model} has no weights of its own: pass a file, imagenet, random or demo.")
+            raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
         return
     for option, given in (
         ("--head features", request.head != "classifier"),
         ("--head-relu no", not request.head_relu),
-        ("--reference", request.reference is not None),
         ("--weights imagenet", request.weights == "imagenet"),
-        ("--max-accuracy-drop", request.max_accuracy_drop is not None),
-        ("--min-accuracy", request.min_accuracy is not None),
         (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),
     ):
         if given:
-            raise UsageError(f"{option} is for SqueezeNet so far, not for {request.model}. Leave it out.")
+            raise UsageError(f"{option} is for SqueezeNet so far, not for {model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:
             which = ", ".join(
                 f"{target}={','.join(EXPORTERS[target].CAPTURED)}" for target in TARGETS if EXPORTERS[target].CAPTURED
             )
-            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {request.model}. Other networks have {which}.")
+            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {model}. Other networks have {which}.")
 
 
 def _check_words(request: ExportRequest) -> None:

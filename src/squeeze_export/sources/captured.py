@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_published
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
-from squeeze_export.sources.networks import building, capture, factories, files, hugging_face, weights_of
+from squeeze_export.sources.networks import building, capture, factories, files, hugging_face, library_weights, weights_of
 from squeeze_export.sources.networks.capture import Captured
 from squeeze_export.sources.networks.programs.graphs import layers_of
 from squeeze_export.sources.source import check_name, weight_digests
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from squeeze_export.contracts.signature import PreprocessingSpec
-    from squeeze_export.sources.networks.building import PreprocessingHint
+    from squeeze_export.sources.networks.building import Built, PreprocessingHint
     from squeeze_export.sources.networks.names import Wanted
 
 
@@ -44,12 +44,13 @@ def load_captured(
     name: str,
     weights: Path | str,
     arguments: Mapping[str, object],
-    labels: Path | None,
+    labels: Path | tuple[str, ...] | None,
     preprocessing: Callable[[Mapping[str, Any]], PreprocessingSpec],
     seed: int,
     checkpoint_key: str | None = None,
+    given: torch.nn.Module | None = None,
 ) -> SourceModel:
-    """Make the source model that `wanted` names.
+    """Make the source model that `wanted` names; `given` is the network itself where a program holds it.
 
     `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`
     makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. SourceError where the network
@@ -58,7 +59,7 @@ def load_captured(
     import torch
 
     check_name(name)
-    found = _found(wanted, weights, arguments, seed, checkpoint_key)
+    found = _found(wanted, weights, arguments, seed, checkpoint_key, given)
     own = _own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
@@ -74,8 +75,8 @@ def load_captured(
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
     if classes < 2:
         raise SourceError(f"{wanted.shown} gives one score per image: with fewer than 2 classes there is nothing to tell apart")
-    given = None if labels is None else label_files.read_labels(labels, classes)
-    names, told = label_claims.settle(found.claims, classes, given)
+    named = None if labels is None else label_files.read_labels(labels, classes)
+    names, told = label_claims.settle(found.claims, classes, named)
     notes = (*found.notes, *captured.notes, *told)
     if norms:
         notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
@@ -98,7 +99,14 @@ def load_captured(
     return replace(source, weights=replace(found.origin, sha256=digest))
 
 
-def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object], seed: int, checkpoint_key: str | None) -> _Found:
+def _found(
+    wanted: Wanted,
+    weights: Path | str,
+    arguments: Mapping[str, object],
+    seed: int,
+    checkpoint_key: str | None,
+    given: torch.nn.Module | None,
+) -> _Found:
     if arguments and wanted.kind != "factory":
         raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {wanted.shown} is none. Leave it out.")
     if wanted.kind == "program":
@@ -119,19 +127,24 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
             claims=opened.label_claims,
             notes=opened.notes,
         )
+    if not isinstance(weights, Path) and is_published(wanted.shown, weights):
+        return _published(wanted, weights)
     if isinstance(weights, Path):
 
         def rebuild(classes: int) -> torch.nn.Module:
             return building.build(wanted, arguments=arguments, num_classes=classes).module
 
+        by_classes = wanted.kind in library_weights.LIBRARIES or (
+            wanted.kind == "factory" and factories.takes_classes(wanted.name)
+        )
         with _seeded(seed):
-            built = building.build(wanted, arguments=arguments, num_classes=None)
+            built = _built(wanted, arguments, given)
             fitted = weights_of.fit(
                 built.module,
                 weights,
                 checkpoint_key=checkpoint_key,
                 name=wanted.shown,
-                rebuild=rebuild if wanted.kind != "factory" or factories.takes_classes(wanted.name) else None,
+                rebuild=rebuild if by_classes else None,
             )
         return _Found(
             module=fitted.module,
@@ -141,16 +154,38 @@ def _found(wanted: Wanted, weights: Path | str, arguments: Mapping[str, object],
             claims=fitted.label_claims,
             notes=(*built.notes, *fitted.notes),
         )
-    if weights != "random" and wanted.kind != "factory":
+    if given is not None and weights == "random":
+        raise UsageError(f"{wanted.shown} has weights already, and --weights random would draw others. Leave it out.")
+    if weights != "random" and wanted.kind in library_weights.LIBRARIES:
         raise UsageError(
-            f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours or of the library's, or "
-            "--weights random to try it out."
+            f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours; --weights "
+            f"{library_weights.example(wanted)}, those that the library publishes; or --weights random to try it out."
         )
     with _seeded(seed):  # whatever a constructor draws: the same command gives the same bytes
-        built = building.build(wanted, arguments=arguments, num_classes=None)
-    kind, number = ("random", seed) if weights == "random" else ("module", None)
-    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=number)  # type: ignore[arg-type]
+        built = _built(wanted, arguments, given)
+    kind: Literal["random", "module"] = "random" if weights == "random" else "module"
+    # What a factory's own code drew came from the seed as well.
+    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=None if given is not None else seed)
     return _Found(module=built.module, program=None, hint=built.preprocessing, origin=origin, claims={}, notes=built.notes)
+
+
+def _built(wanted: Wanted, arguments: Mapping[str, object], given: torch.nn.Module | None) -> Built:
+    if given is not None:
+        return building.of_module(given, what=wanted.shown)
+    return building.build(wanted, arguments=arguments, num_classes=None)
+
+
+def _published(wanted: Wanted, weights: str) -> _Found:
+    """A library's network with the weights that the library publishes under this name."""
+    found = library_weights.load(wanted, weights)
+    return _Found(
+        module=found.module,
+        program=None,
+        hint=found.preprocessing,
+        origin=WeightsOrigin(kind="library", sha256="", file_name=found.file_name, seed=None),
+        claims=found.label_claims,
+        notes=found.notes,
+    )
 
 
 @contextmanager
