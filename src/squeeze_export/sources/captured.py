@@ -15,6 +15,7 @@ from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
 from squeeze_export.sources.networks import building, capture, factories, files, hugging_face, library_weights, weights_of
 from squeeze_export.sources.networks.capture import Captured
+from squeeze_export.sources.networks.programs.graphs import layers_of
 from squeeze_export.sources.source import check_name, weight_digests
 
 if TYPE_CHECKING:
@@ -199,11 +200,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def kernels_of(module: Any) -> tuple[str, ...]:
     """The weights of the convolutions and linear layers of a captured module, by name, each once, in the order of computation."""
-    import torch
-
-    layers = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
-    nodes = [node.args[1] for node in module.graph.nodes if node.op == "call_function" and node.target in layers]
-    names = [str(node.target) for node in nodes if getattr(node, "op", None) == "get_attr"]
+    kernels = [node.args[1] for node in layers_of(module.graph)]
+    names = [str(kernel.target) for kernel in kernels if getattr(kernel, "op", None) == "get_attr"]
     return tuple(dict.fromkeys(names))
 
 
