@@ -88,7 +88,7 @@ def _pruned(taken: Captured) -> Captured:
     import torch
 
     module = taken.module()
-    module.graph.eliminate_dead_code()
+    graphs.prune(module)
     whole = graphs.plain(module)
     return replace(taken, program=graphs.tidied(graphs.exported(whole, torch.zeros(taken.input_shape))))
 
@@ -120,8 +120,7 @@ def _giving(module: torch.nn.Module, features: Callable[[Any, Any], Any]) -> tor
 
     def forward(self: Any, image: torch.Tensor) -> Any:
         # As the network itself: of this class its own forward is another one.
-        found = features(whole, image)
-        value = next(iter(outputs.named(found).values()), found)
+        value = features(whole, image)
         return value.mean((2, 3)) if isinstance(value, torch.Tensor) and value.dim() == 4 else value
 
     whole: Any = object.__new__(kind)
@@ -137,7 +136,8 @@ def _kept(whole: torch.nn.Module, path: str, image: torch.Tensor, *, inputs: boo
     kept: list[Any] = []
 
     def keep(_: Any, given: Any, gave: Any) -> None:
-        kept.append(given[0] if inputs else gave)
+        value = next(iter(outputs.named(given[0] if inputs else gave).values()), None)
+        kept.append(None if value is None else value.clone())  # what follows may write into it
 
     handle = whole.get_submodule(path).register_forward_hook(keep)
     try:

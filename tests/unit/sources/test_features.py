@@ -66,6 +66,30 @@ def test_a_convolution_as_the_head_is_averaged_too_and_one_of_several_outputs_is
     assert loaded(settled(Dictionary())).width == 8
 
 
+def test_what_writes_into_its_operands_is_no_part_of_features_in_front_of_it():
+    class Writing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 2)
+
+        def forward(self, image):
+            values = self.first(image)
+            values += torch.relu_(self.second(torch.relu_(values)))
+            return self.fc(values.mean((2, 3)))
+
+    network = settled(Writing())
+    source = loaded(network, at="first")
+    with torch.no_grad():
+        expected = network.first(IMAGES[:1]).mean((2, 3))
+    assert torch.equal(source.eager(IMAGES[:1]), expected)
+    assert torch.allclose(source.module(IMAGES[:1]), expected, atol=1e-5)
+    assert source.kernels == ("first.weight",) and list(source.module.state_dict()) == ["first.weight", "first.bias"]
+    after = loaded(network, at="second")
+    assert after.kernels == ("first.weight", "second.weight")
+    written = seen(network, "second", inputs=False)  # not a copy: relu_ has written into it since
+    assert float(after.module(IMAGES[:1]).min()) < 0 <= float(written.min())
+
+
 def test_timms_pre_logits():
     class Timm(nn.Module):
         def __init__(self):
