@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
+from squeeze_export.contracts.heads import AskedActivation, ModelGives
 from squeeze_export.contracts.request_types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
 
@@ -45,8 +46,9 @@ class ExportRequest:
     reference and artifacts must be right, by labels; None measures nothing. `notes`: sentences with which the bundle's notes
     begin. `keep_going`: write the artifacts that passed although others did not; the manifest names those as missing.
     `head_relu`: whether a ReLU stands behind the classifier's convolution, as in torchvision. `reference`: a file with the
-    user's own scores of some of `images`, which the source must give. Raises UsageError for a value of another type than
-    these.
+    user's own scores of some of `images`, which the source must give. `activation`: what makes probabilities of the scores,
+    "none" for nothing; `model_gives`: what the network gives by itself; None finds both on the golden images. `model_output`:
+    of a network that gives several, one by its name or place. Raises UsageError for a value of another type than these.
     """
 
     targets: tuple[Target, ...]
@@ -78,6 +80,9 @@ class ExportRequest:
     reference: Path | None = None
     model_arguments: Mapping[str, object] = field(default_factory=dict)
     preprocessing_changes: Mapping[str, Any] = field(default_factory=dict)
+    activation: AskedActivation | None = None
+    model_gives: ModelGives | None = None
+    model_output: str | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, as every library does; the fields are typed for what is read from them."""

@@ -38,10 +38,10 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, num_classes: int | None) -> Labels:
+def read_labels(path: Path, num_classes: int | None, *, least: int = 2) -> Labels:
     """Read the labels in index order; SourceError, naming the lines, where they are not `num_classes` distinct names.
 
-    With `num_classes` None any number from 2 on is right.
+    With `num_classes` None any number from `least` on is right.
     """
     path, column = _split_column(path)
     if path.is_dir():
@@ -60,7 +60,7 @@ def read_labels(path: Path, num_classes: int | None) -> Labels:
     table = path.suffix.lower() in _TABLES and not path.is_dir()
     remedy = f"; another column may be free of them ({path.name}#column)" if table else ""
     check(reading.entries, where, unquoted=reading.unquoted)
-    _check_count(reading.entries, num_classes, where)
+    _check_count(reading.entries, num_classes, where, least)
     check_distinct(reading.entries, where, remedy)
     return Labels(names=tuple(label for label, _ in reading.entries), notes=reading.notes)
 
@@ -75,8 +75,8 @@ def read_bundle_labels(path: Path, num_classes: int) -> tuple[str, ...]:
     return tuple(label for label, _ in entries)
 
 
-def _check_count(entries: tuple[Entry, ...], num_classes: int | None, where: str) -> None:
-    if num_classes is None and len(entries) < 2:
+def _check_count(entries: tuple[Entry, ...], num_classes: int | None, where: str, least: int = 2) -> None:
+    if num_classes is None and len(entries) < least:
         raise SourceError(f"{where} has {'1 label' if entries else 'no labels'}: a classifier needs at least 2")
     if num_classes is not None and len(entries) != num_classes:
         label, place = entries[0]

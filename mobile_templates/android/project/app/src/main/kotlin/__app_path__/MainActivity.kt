@@ -15,6 +15,7 @@ import android.view.ViewGroup
 import android.widget.ImageView
 import android.widget.ProgressBar
 import android.widget.TextView
+import «app_id | kotlin_package».core.Activation
 import «app_id | kotlin_package».core.Progress
 import java.io.FileNotFoundException
 import kotlin.math.roundToInt
@@ -160,6 +161,7 @@ class MainActivity : Activity() {
             classifier.runtime,
             resources.getQuantityString(R.plurals.threads, classifier.threads, classifier.threads),
         )
+        if (classifier.contract.activation == Activation.SIGMOID) timing.append("\n" + getString(R.string.independent))
     }
 
     private fun row(
