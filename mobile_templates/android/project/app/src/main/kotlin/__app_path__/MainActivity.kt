@@ -154,14 +154,15 @@ class MainActivity : Activity() {
         results.removeAllViews()
         found.best.forEachIndexed { place, prediction -> results.addView(row(place + 1, prediction)) }
         status.text = getString(R.string.found, found.best.first().label, percent(found.best.first()))
-        timing.text = getString(
+        val times = getString(
             R.string.timing,
             found.preprocessMilliseconds,
             found.inferenceMilliseconds,
             classifier.runtime,
             resources.getQuantityString(R.plurals.threads, classifier.threads, classifier.threads),
         )
-        if (classifier.contract.activation == Activation.SIGMOID) timing.append("\n" + getString(R.string.independent))
+        val independent = classifier.contract.activation == Activation.SIGMOID
+        timing.text = if (independent) getString(R.string.independent, times) else times
     }
 
     private fun row(
