@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
 from squeeze_export.contracts.heads import AskedActivation, ModelGives
 from squeeze_export.contracts.in_memory import GivenPictures, given_pictures, is_module, label_names, module_name
-from squeeze_export.contracts.request_types import check_types
+from squeeze_export.contracts.options.types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
 from squeeze_export.contracts.source import is_published
 
