@@ -31,19 +31,22 @@ _TAKEN: Final = re.compile(r"LiteRT \S+ \((.*)\)")
 
 
 class _Watch:
-    """Hears how long each artifact took; see contracts.request.Progress."""
+    """Hears how long each artifact took, from the beginning of its conversion; see contracts.request.Progress."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._began: dict[str, float] = {}
 
     def stage(self, subject: str, stage: str) -> None:
-        pass
+        if stage == "converting":
+            self._began[subject] = time.monotonic()
 
     def count(self, subject: str, done: int, total: int) -> None:
         pass
 
     def done(self, subject: str, outcome: str, seconds: float) -> None:
-        self.seconds[subject] = seconds
+        if subject in self._began:
+            self.seconds[subject] = time.monotonic() - self._began[subject]
 
     def published(self, path: Path) -> None:
         pass
@@ -106,7 +109,7 @@ def _exported(
         try:
             bundle = export(request, progress=watch)
         except ExportFailed as error:
-            return {key(one.key.target, one.key.precision): _lost(one, state, None) for one in error.results}
+            return {key(one.key.target, one.key.precision): _lost(one, watch, state, None) for one in error.results}
         except SqueezeExportError as error:
             if len(targets) > 1:  # what refuses one format need not refuse the others
                 return {
@@ -126,7 +129,7 @@ def _cells(bundle: Bundle, watch: _Watch, eager: Any, state: str) -> dict[str, C
     pack = read_golden(bundle.path / GOLDEN)
     pixels = pack.pixels[:1]
     image = normalise(pixels, pack.preprocessing)
-    found = {key(one.key.target, one.key.precision): _lost(one, state, pack.noise_floor) for one in bundle.failed}
+    found = {key(one.key.target, one.key.precision): _lost(one, watch, state, pack.noise_floor) for one in bundle.failed}
     for record in bundle.manifest.artifacts:
         path = bundle.path / record.path
         ms, eager_ms = _timed(record, path, pixels, eager, image)
@@ -141,7 +144,8 @@ def _cells(bundle: Bundle, watch: _Watch, eager: Any, state: str) -> dict[str, C
     return found
 
 
-def _lost(result: Result, state: str, floor: NoiseFloor | None) -> Cell:
+def _lost(result: Result, watch: _Watch, state: str, floor: NoiseFloor | None) -> Cell:
+    seconds = watch.seconds.get(str(result.key))
     if result.failure is not None:
         failure = result.failure
         return Cell(
@@ -149,10 +153,10 @@ def _lost(result: Result, state: str, floor: NoiseFloor | None) -> Cell:
             state=state,
             reason=failure.message,
             detail=failure.traceback[-_DETAIL:],
-            seconds=result.seconds,
+            seconds=seconds,
         )
     cell = _judged(result.reports[0], result.key.target, result.key.precision, state, floor)
-    return replace(cell, seconds=result.seconds)
+    return replace(cell, seconds=seconds)
 
 
 def _judged(report: ParityReport, target: Target, precision: Precision, state: str, floor: NoiseFloor | None) -> Cell:

@@ -94,7 +94,9 @@ def measured_on(networks: Sequence[Measured]) -> str:
     """Machines and states of the sources behind the cells."""
     machines = Counter(one.machine for one in networks)
     states = Counter(cell.state for one in networks for cell in one.cells.values())
-    known = ", ".join(f"`{state}` ({count} files)" for state, count in states.most_common())
+    known = ", ".join(
+        f"`{state}` ({count}{' cells' if place == 0 else ''})" for place, (state, count) in enumerate(states.most_common())
+    )
     return f"Measured on: {'; '.join(machines)}. State of the sources (sha256 of `src`, `exporters`, `validation`): {known}."
 
 
