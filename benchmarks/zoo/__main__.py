@@ -11,7 +11,6 @@ that runs; the same command goes on. Exit code 1 where a cell that was asked for
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from benchmarks.zoo import cells, tables
+from benchmarks.zoo import cells, forks, tables
 from benchmarks.zoo.cells import ROOT, Cell, Measured, key
 
 from squeeze_export.contracts.artifact import TARGETS, Precision, Target
@@ -42,7 +41,8 @@ def main() -> int:
         raise SystemExit(f"no photographs: set SQUEEZE_EXPORT_DATA or provide {os.path.relpath(data)}")
     names = [name for name in names if not options.only or any(part in name for part in options.only.split(","))]
     asked = cells.wanted(cast("tuple[Target, ...]", options.targets), cast("tuple[Precision, ...]", options.precisions))
-    _preload()
+    forks.preload()
+    forks.use()
     bad = 0
     for precision in dict.fromkeys(one for _, one in asked):  # all networks in fp32 first
         those = [cell for cell in asked if cell[1] == precision]
@@ -73,18 +73,6 @@ def _of(text: str, known: Sequence[str]) -> tuple[str, ...]:
     if strange := [one for one in given if one not in known]:
         raise argparse.ArgumentTypeError(f"{strange[0]} is none of {', '.join(known)}")
     return given
-
-
-def _preload() -> None:
-    """Import here what every process would: they are forks of this one."""
-    from benchmarks.noise.networks import declare_operators
-
-    from squeeze_export.sdks import load_coremltools
-
-    declare_operators()
-    load_coremltools()
-    for name in ("ai_edge_litert.interpreter", "onnxruntime", "torchvision", "timm"):
-        importlib.import_module(name)
 
 
 def _network(
@@ -136,7 +124,6 @@ def _child(
         tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
         from benchmarks.zoo import measure
 
-        measure.one_at_a_time()
         measure.measure(known, missing, data, state, lambda found: cells.write(folder, found))
         code = 0
     except BaseException as error:

@@ -23,9 +23,9 @@ class Cell:
     """One network in one format and precision.
 
     `verdict`: parity's, or ERROR (no file was made), REFUSED (before any conversion), TIME (ended by the limit). `state`: the
-    sources that were measured. SNRs are centred, in dB; `floor_db` is what rounding alone costs this network. `seconds`: of
-    conversion and comparison. `ms`: the least of some runs of the file by its executor, one image; `eager_ms`: of eager PyTorch
-    beside it. `xnnpack`: what of a TFLite file XNNPACK takes.
+    sources that were measured. SNRs are centred, in dB; `floor_db` is what rounding alone costs this network. `seconds`: the
+    processor's, of conversion and comparison. `ms`: the least of some runs of the file by its executor, one image; `eager_ms`:
+    of eager PyTorch beside it. `xnnpack`: what of a TFLite file XNNPACK takes.
     """
 
     verdict: Outcome

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.mil_reference import in_turns
 from benchmarks.zoo import operations
 from benchmarks.zoo.cells import Cell, Measured, Outcome, key
+from benchmarks.zoo.forks import SECONDS
 
 from squeeze_export.contracts.artifact import Precision, Target
 from squeeze_export.contracts.parity import NoiseFloor, ParityReport
@@ -28,35 +29,6 @@ _DETAIL: Final = 4000  # characters of a traceback
 _RUNS: Final = range(5, 21)
 _SECONDS: Final = 1.0  # that timing may take, once it has its least number of runs
 _TAKEN: Final = re.compile(r"LiteRT \S+ \((.*)\)")
-
-
-class _Watch:
-    """Hears how long each artifact took, from the beginning of its conversion; see contracts.request.Progress."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._began: dict[str, float] = {}
-
-    def stage(self, subject: str, stage: str) -> None:
-        if stage == "converting":
-            self._began[subject] = time.monotonic()
-
-    def count(self, subject: str, done: int, total: int) -> None:
-        pass
-
-    def done(self, subject: str, outcome: str, seconds: float) -> None:
-        if subject in self._began:
-            self.seconds[subject] = time.monotonic() - self._began[subject]
-
-    def published(self, path: Path) -> None:
-        pass
-
-
-def one_at_a_time() -> None:
-    """Let the program start one worker after the other, in place of three at once: times are compared."""
-    from squeeze_export.processes import workers
-
-    workers.at_once = lambda: 1
 
 
 def measure(
@@ -92,7 +64,6 @@ def _exported(
     from squeeze_export.pipeline.results import ExportFailed
     from squeeze_export.preprocessing.spec import spec_for
 
-    watch = _Watch()
     with tempfile.TemporaryDirectory() as folder:
         request = ExportRequest(
             targets=tuple(targets),
@@ -107,9 +78,9 @@ def _exported(
             keep_going=True,
         )
         try:
-            bundle = export(request, progress=watch)
+            bundle = export(request, progress=False)
         except ExportFailed as error:
-            return {key(one.key.target, one.key.precision): _lost(one, watch, state, None) for one in error.results}
+            return {key(one.key.target, one.key.precision): _lost(one, state, None) for one in error.results}
         except SqueezeExportError as error:
             if len(targets) > 1:  # what refuses one format need not refuse the others
                 return {
@@ -118,10 +89,10 @@ def _exported(
                     for where, cell in _exported(name, side, [target], precision, data, state, eager).items()
                 }
             return {key(targets[0], precision): Cell(verdict="REFUSED", state=state, reason=str(error))}
-        return _cells(bundle, watch, eager, state)
+        return _cells(bundle, eager, state)
 
 
-def _cells(bundle: Bundle, watch: _Watch, eager: Any, state: str) -> dict[str, Cell]:
+def _cells(bundle: Bundle, eager: Any, state: str) -> dict[str, Cell]:
     from squeeze_export.bundle.folder import GOLDEN
     from squeeze_export.golden.files import read_golden
     from squeeze_export.preprocessing.pixels import normalise
@@ -129,7 +100,7 @@ def _cells(bundle: Bundle, watch: _Watch, eager: Any, state: str) -> dict[str, C
     pack = read_golden(bundle.path / GOLDEN)
     pixels = pack.pixels[:1]
     image = normalise(pixels, pack.preprocessing)
-    found = {key(one.key.target, one.key.precision): _lost(one, watch, state, pack.noise_floor) for one in bundle.failed}
+    found = {key(one.key.target, one.key.precision): _lost(one, state, pack.noise_floor) for one in bundle.failed}
     for record in bundle.manifest.artifacts:
         path = bundle.path / record.path
         ms, eager_ms = _timed(record, path, pixels, eager, image)
@@ -137,15 +108,15 @@ def _cells(bundle: Bundle, watch: _Watch, eager: Any, state: str) -> dict[str, C
             _judged(record.parity, record.target, record.precision, state, pack.noise_floor),
             operations=operations.count(record.target, path),
             size_bytes=record.size_bytes,
-            seconds=watch.seconds.get(str(record.key)),
+            seconds=SECONDS.get(record.key.name),
             ms=ms,
             eager_ms=eager_ms,
         )
     return found
 
 
-def _lost(result: Result, watch: _Watch, state: str, floor: NoiseFloor | None) -> Cell:
-    seconds = watch.seconds.get(str(result.key))
+def _lost(result: Result, state: str, floor: NoiseFloor | None) -> Cell:
+    seconds = SECONDS.get(result.key.name)
     if result.failure is not None:
         failure = result.failure
         return Cell(
