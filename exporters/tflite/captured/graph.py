@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from squeeze_export.contracts.signature import InputSpec, OutputKind
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.exporters.deployed import normalisation
-from squeeze_export.exporters.tflite.captured import rewriting
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +28,7 @@ def as_signature(source: SourceModel, spec: InputSpec, kind: OutputKind, kept: C
     scaled = any(abs(gain - 1) > _IDENTICAL for gain in gains)
     moved = any(abs(offset) > _IDENTICAL for offset in offsets)
     reverse = spec.color_order != source.preprocessing.color_order
-    network: Any = rewriting.rewrite(copy.deepcopy(source.module))
-    if kept:
-        network = _showing(network, kept)
+    network = _showing(copy.deepcopy(source.module), kept) if kept else copy.deepcopy(source.module)
 
     class Network(torch.nn.Module):
         gain: torch.Tensor

@@ -67,7 +67,7 @@ def load_captured(
         assert found.module is not None
         eager = found.module
         captured = capture.capture(eager, spec.height, spec.width, spec.channels, what=wanted.shown)
-    folded, norms = capture.fold_batch_norms(captured)
+    folded, norms = capture.fold_batch_norms(capture.rewrite(captured))
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])

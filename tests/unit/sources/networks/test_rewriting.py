@@ -1,4 +1,4 @@
-"""What is rewritten for litert-torch gives the same numbers, and the file then gives them as well."""
+"""What is rewritten for converters gives the same numbers, and the files then give them as well."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from squeeze_export.exporters.tflite import exporter as tflite
-from squeeze_export.exporters.tflite.captured.rewriting import rewrite
+from squeeze_export.contracts.artifact import ExportSettings
+from squeeze_export.exporters import EXPORTERS
 from squeeze_export.sources.captured import kernels_of
 from squeeze_export.sources.networks import capture
-from squeeze_export.validation.runners.litert import runner
+from squeeze_export.sources.networks.programs.rewriting import rewrite
+from squeeze_export.validation.runners import RUNNERS
 from tests.captured_cases import flowers
-from tests.tflite_cases import settings, torchvision
+from tests.tflite_cases import torchvision
 
 SIDE = 7
 
@@ -51,7 +52,7 @@ class Attended(nn.Module):
 
 def captured(network):
     torch.manual_seed(3)
-    return capture.capture(network.eval(), SIDE, SIDE).module()
+    return capture.capture(network.eval(), SIDE, SIDE)
 
 
 def targets(module):
@@ -72,23 +73,31 @@ def targets(module):
 )
 def test_not_a_bit_changes(network, gone, left):
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    module = captured(network)
+    module = captured(network).module()
     before = [module(image[None]) for image in images]
-    assert targets(module).count(gone) > 0
-    rewrite(module)
+    there = targets(module).count(gone)
+    assert rewrite(module) == (there != left)
     assert targets(module).count(gone) == left
     assert all(torch.equal(module(image[None]), kept) for image, kept in zip(images, before, strict=True))
 
 
 @pytest.mark.parametrize("network", [Resized(), Attended()], ids=["nearest", "expanded"])
-def test_the_file_gives_what_pytorch_gives(network, tmp_path):
-    module = captured(network)
+@pytest.mark.parametrize("target", ["tflite", "coreml"])
+def test_the_file_gives_what_pytorch_gives(network, target, tmp_path):
+    module = capture.rewrite(captured(network)).module()
     source = replace(
         flowers(), module=module, kernels=kernels_of(module), preprocessing=torchvision(SIDE, SIDE), program=None, labels=None
     )
-    artifact = tflite.export(source, settings(input_kind="tensor", output_kind="logits"), tmp_path / "network.tflite")
-    opened = runner.open(artifact.path, artifact.signature, "fp32")
+    settings = ExportSettings(precision="fp32", input_kind="tensor", output_kind="logits", ios_target="iOS16")
+    artifact = EXPORTERS[target].export(source, settings, tmp_path / f"network{EXPORTERS[target].SUFFIX}")
+    opened = RUNNERS[target][0].open(artifact.path, artifact.signature, "fp32")
     image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    (found,) = opened.run({"image": np.ascontiguousarray(image.permute(0, 2, 3, 1).numpy())}).values()
+    given = image.permute(0, 2, 3, 1) if target == "tflite" else image
+    (found,) = opened.run({"image": np.ascontiguousarray(given.numpy())}).values()
     expected = module(image).numpy()
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_program_without_any_of_it_stays_itself():
+    plain = captured(Attended("cat"))
+    assert capture.rewrite(plain) is plain

@@ -1,4 +1,7 @@
-"""What litert-torch converts wrongly or not at all, written otherwise in the captured graph: the same numbers, to the bit."""
+"""What a converter gets wrong or refuses, written otherwise in the captured graph: the same numbers, to the bit.
+
+docs/reference/networks.md lists these rewritings, each with the network that it was found in.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,27 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 
-def rewrite(module: GraphModule) -> GraphModule:
-    """Rewrite a captured network's graph, in place, and give it back."""
+def rewrite(module: GraphModule) -> bool:
+    """Rewrite a captured network's graph, in place; whether there was anything to rewrite."""
     graph: Any = module.graph
+    found = False
     for node in [one for one in graph.nodes if one.op == "call_function" and one.meta.get("val") is not None]:
-        if _nearest_as_selections(graph, node) or _without_expansion(node):  # it has no users any more
-            graph.erase_node(node)
-    graph.lint()
-    module.recompile()
-    return module
+        if _nearest_as_selections(graph, node) or _without_expansion(node):
+            found = True
+            if not node.users:
+                graph.erase_node(node)
+    if found:
+        graph.lint()
+        module.recompile()
+    return found
 
 
 def _nearest_as_selections(graph: Any, node: Any) -> bool:
     """Nearest-neighbour resizing by a factor that is no whole number, as the rows and columns that PyTorch takes.
 
     litert-torch 0.10 writes RESIZE_NEAREST_NEIGHBOR with half_pixel_centers, which takes others: of 3 to 7 PyTorch takes
-    0 0 0 1 1 2 2 and the file 0 0 1 1 1 2 2.
+    0 0 0 1 1 2 2 and the file 0 0 1 1 1 2 2. coremltools 9.0 writes a factor a little larger than the quotient of the sizes,
+    for which no definition says what is taken.
     """
     import torch
 
@@ -62,13 +70,15 @@ def _without_expansion(node: Any) -> bool:
         return False
     values = node.args[0]
     plain = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+    found = False
     for user in list(node.users):
         if user.target not in plain or user.meta.get("val") is None:
             continue
         shapes = [_shape(values if operand is node else operand) for operand in user.args[:2]]
         if torch.broadcast_shapes(*shapes) == _shape(user):
             user.replace_input_with(node, values)
-    return not node.users
+            found = True
+    return found
 
 
 def _shape(operand: Any) -> torch.Size:
