@@ -153,6 +153,7 @@ def make_starter(
     app_id: str | None = None,
     app_name: str | None = None,
     allow_unproven: bool = False,
+    update: bool = False,
 ) -> Path:
     """Make an Android or iOS project around an artifact of a finished bundle, and give its folder.
 
@@ -161,8 +162,10 @@ def make_starter(
         make_starter("dist/squeezenet1_1-demo", "ios", "MyPhoneApp", app_name="My App")
 
     `target`: None takes the first that platform and bundle share; `precision`: as one asks for it, such as "fp16" or
-    "auto:490KB". Raises UsageError for names that cannot be, ArtifactError for a damaged bundle, TargetUnavailableError where
-    the bundle has nothing for this platform.
+    "auto:490KB". `update`: `output` is a project that was made so; it takes what is new, and keeps what you changed.
+
+    Raises UsageError for names that cannot be, and where an update meets a file that both sides changed; ArtifactError for a
+    damaged bundle; TargetUnavailableError where the bundle has nothing for this platform.
     """
     return render_bundle(
         Path(bundle),
@@ -173,6 +176,7 @@ def make_starter(
         destination=Path(output),
         precision=precision,
         allow_unproven=allow_unproven,
+        update=update,
     )
 
 

@@ -24,7 +24,7 @@ from squeeze_export.evaluation.subjects import OpenBundle, Subject, artifact_sub
 _PATH: Final = (str, os.PathLike)
 _FORMS: Final = {
     "bundle": (_PATH, 'bundle="dist/NAME", a bundle\'s folder'),
-    "images": (_PATH, 'images="photos", a folder of labelled pictures, or "demo"'),
+    "images": (_PATH, 'images="photos", a folder of labelled images, or "demo"'),
     "weights": ((str, Path), 'weights="my.safetensors", the bundle\'s own'),
     "reference": ((bool,), "reference=False"),
     "limit": ((int,), "limit=200"),

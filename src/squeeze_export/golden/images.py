@@ -25,14 +25,14 @@ def pictures_in(folder: Path) -> Pictures:
     if not folder.exists():
         raise UsageError(f"image folder {folder} does not exist: check --images")
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: --images takes a folder with pictures")
+        raise UsageError(f"{folder} is not a folder: --images takes a folder with images")
     found = Pictures(readable=(), unreadable=())
     for pattern in ("*", "*/*", "**/*"):
         found = sorted_out(folder.glob(pattern), folder)
         if found.readable:
             return found
     why = told(found.unreadable, folder) if found.unreadable else f"none of its files ends in {USUAL}"
-    raise UsageError(f"image folder {folder} has no pictures that can be read: {why}")
+    raise UsageError(f"image folder {folder} has no images that can be read: {why}")
 
 
 def _spread(paths: Sequence[Path]) -> Sequence[Path]:

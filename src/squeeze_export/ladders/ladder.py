@@ -122,7 +122,7 @@ class Ladder(Tabular):
     def headline(self) -> tuple[str, str]:
         """Which model on how many images; how many rungs were measured, and the exit code of the command."""
         measured = sum(rung.status == "MEASURED" for rung in self.rungs)
-        told = f"{measured} of {len(self.rungs)} rungs measured, exit code {self.exit_code}"
+        told = f"{measured} of {len(self.rungs)} precisions measured, exit code {self.exit_code}"
         return f"Ladder of {self.name} on {self.images} images of {self.source}", told
 
     @property

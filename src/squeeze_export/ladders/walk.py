@@ -20,7 +20,7 @@ from squeeze_export.pipeline.walk import export
 
 _FORMS: Final = {
     "export": ((ExportRequest,), 'export=ExportRequest(targets=("tflite",), output="ladder")'),
-    "images": ((str, Path), 'images="photos", a folder of labelled pictures, or "demo"'),
+    "images": ((str, Path), 'images="photos", a folder of labelled images, or "demo"'),
     "limit": ((int,), "limit=200"),
     "runs": ((int,), "runs=50"),
     "workers": ((int,), "workers=4"),
@@ -33,7 +33,7 @@ class LadderRequest:
     """What a user can ask of one ladder.
 
     `export`: targets, precisions, weights and where it all goes; its limits of accuracy mark rungs, they refuse none, and no
-    starters are made. `images`: a folder of labelled pictures, or "demo". `limit`: at most so many images, evenly spread. `runs`:
+    starters are made. `images`: a folder of labelled images, or "demo". `limit`: at most so many images, evenly spread. `runs`:
     of how many executions a time is the median. `workers`: how many processes evaluate at a time; None takes the cores. `cache`:
     the file of what was computed before; None for none.
     """

@@ -57,13 +57,13 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
         images = demo_images(DEMO_COUNT, source.labels)
     else:
         raise UsageError(
-            f"{option} needs pictures to measure on, and the demo images show printed characters, which this model "
+            f"{option} needs images to measure on, and the demo images show printed characters, which this model "
             "does not name. Pass --images DIR: with labels (docs/how-to/measure-accuracy.md) accuracy is measured, "
             "without them agreement with the reference, which has no floor."
         )
     if request.min_accuracy is not None and not images.labelled:
         raise UsageError(
-            f"{FLOOR} {request.min_accuracy:g} needs labels, and the pictures in {request.images} have none. "
+            f"{FLOOR} {request.min_accuracy:g} needs labels, and the images in {request.images} have none. "
             "Put them into a folder per class, or a labels.tsv beside them (docs/how-to/measure-accuracy.md)."
         )
     if images.missing:

@@ -62,7 +62,7 @@ def looked_at(source: SourceModel, pack: GoldenPack, folder: Path | None, paths:
     """
     if (pack.pixels == pack.pixels[:, :1, :1]).all():
         raise UsageError(
-            f"the pictures in {folder} show nothing: each is of one colour after resize and crop, and such inputs "
+            f"the images in {folder} show nothing: each is of one colour after resize and crop, and such inputs "
             "prove little. Add real photographs."
         )
     return judged(source, pack, golden_labels(folder, paths, source), own_images=folder is not None)
@@ -203,7 +203,7 @@ def _of_inputs(inputs: FloatArray, spec: PreprocessingSpec, cause: str | None, *
     if cause:
         return [f"{told}: {cause}"]
     if narrow and own_images and 255 * abs(spec.scale) / min(spec.std) >= _NARROWEST:
-        return [f"{told}, because the pictures are nearly of one colour: they prove little. Add real photographs."]
+        return [f"{told}, because the images are nearly of one colour: they prove little. Add real photographs."]
     if narrow or wide:
         return [f"{told}, where 2 to 5 are usual: check --scale, --mean and --std."]
     return []

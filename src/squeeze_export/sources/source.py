@@ -19,6 +19,7 @@ from squeeze_export.sources import labels as label_files
 from squeeze_export.sources import weights as weight_files
 from squeeze_export.sources.labels import claims as label_claims
 from squeeze_export.sources.networks import files
+from squeeze_export.sources.networks.names import parse_model
 
 if TYPE_CHECKING:
     import torch
@@ -40,20 +41,10 @@ def default_name(model: str, weights: Path | str, head: Head = "classifier") -> 
     stem = weights.stem if isinstance(weights, Path) else weights
     if not is_squeezenet(model):
         stem = stem if stem not in (OWN_WEIGHTS, "demo") else ""
-        model = re.sub(r"[^A-Za-z0-9._-]", "_", _short(model))
+        model = re.sub(r"[^A-Za-z0-9._-]", "_", parse_model(model).short)
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", stem)
     ending = "" if head == "classifier" else f"-{head}"
     return (safe if safe.startswith(model) else f"{model}-{safe}" if safe else model)[: _LONGEST_NAME - len(ending)] + ending
-
-
-def _short(model: str) -> str:
-    """A captured network in one word: timm's and torchvision's name, a factory with its module, the stem of a file."""
-    head, colon, name = model.partition(":")
-    if model.endswith(".pt2"):
-        return Path(model).stem
-    if colon and head in ("timm", "torchvision", "hf"):
-        return Path(name).name
-    return f"{head.rpartition('.')[2]}-{name}"
 
 
 def check_name(name: str) -> str:

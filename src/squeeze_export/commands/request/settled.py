@@ -146,7 +146,7 @@ def _without_effect(options: Options, targets: tuple[Target, ...], weights: str,
         idle.append(f"--tflite-route {options.tflite_route} has no effect: TFLite is not exported")
     if options.calibration_data is not None and not calibrated:
         idle.append(
-            f"--calibration-data {options.calibration_data} has no effect: no precision here chooses its numbers by pictures, as "
+            f"--calibration-data {options.calibration_data} has no effect: no precision here chooses its numbers by images, as "
             "int8, int8-uint8, int4-mixed and Core ML's compressed ones do"
         )
     return tuple(idle)

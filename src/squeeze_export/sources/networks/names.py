@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from squeeze_export.contracts.source import MODELS
@@ -28,6 +29,14 @@ class Wanted:
     def shown(self) -> str:
         """As it is written on the command line."""
         return f"{self.kind}:{self.name}" if self.kind in ("timm", "torchvision", "hf") else self.name
+
+    @property
+    def short(self) -> str:
+        """In one word: the library's name, a folder's or a file's, a factory with its module."""
+        if self.kind == "factory":
+            module, _, factory = self.name.partition(":")
+            return f"{module.rpartition('.')[2]}-{factory}"
+        return Path(self.name).stem if self.kind == "program" else Path(self.name).name
 
 
 def parse_model(text: str) -> Wanted:
