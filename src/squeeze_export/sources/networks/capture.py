@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import folding, graphs, rewriting
+from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +100,16 @@ def rewrite(captured: Captured) -> Captured:
     """The same program, to the bit, without what converters are known to get wrong."""
     module = captured.module()
     return _again(captured, module) if rewriting.rewrite(module) else captured
+
+
+def settle(captured: Captured) -> tuple[Captured, tuple[str, ...], tuple[str, ...]]:
+    """As it goes to exporters: `rewrite` and `fold_batch_norms`, and scales in front of linear layers folded into them.
+
+    Then which layers a batch norm was folded into, and which a scale (see programs.affine).
+    """
+    module = captured.module()
+    rewritten, norms, scales = rewriting.rewrite(module), folding.fold(module), affine.fold(module)
+    return (_again(captured, module) if rewritten or norms or scales else captured), norms, scales
 
 
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
