@@ -15,7 +15,7 @@ from squeeze_export.sources.networks import capture
 from squeeze_export.validation.runners import RUNNERS
 from tests.captured_cases import flowers
 from tests.tflite_cases import torchvision
-from tests.unit.sources.networks.quirks import SIDE, Attended, Grouped, Normed, Resized, captured
+from tests.unit.sources.networks.quirks import SIDE, Attended, Normed, Resized, Scaled, captured
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from tests.unit.sources.networks.quirks import SIDE, Attended, Grouped, Normed, 
         (Resized, "coreml"),
         (Attended, "tflite"),
         (Attended, "torchscript"),  # a split is a list that is unpacked
-        (Grouped, "coreml"),
+        (Scaled, "coreml"),
         (Normed, "tflite"),
     ],
 )
