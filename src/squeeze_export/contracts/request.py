@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
+from squeeze_export.contracts.heads import AskedActivation, ModelGives
 from squeeze_export.contracts.in_memory import GivenPictures, given_pictures, is_module, label_names, module_name
-from squeeze_export.contracts.request_types import check_types
+from squeeze_export.contracts.options.types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
 from squeeze_export.contracts.source import is_published
 
@@ -38,6 +39,8 @@ class ExportRequest:
     - `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones first.
     - `seed`: of random weights.
     - `labels`: a file or folder with a name per class, or a list of the names; None takes the checkpoint's own.
+    - `model_output`: of a network that gives several, one by its name or place.
+    - `model_gives`: what the network gives by itself; None finds it on the golden images.
     - `head_relu`: whether a ReLU stands behind SqueezeNet's classifier, as in torchvision.
 
     Input image
@@ -53,6 +56,7 @@ class ExportRequest:
     - `size_budgets`: the bytes that a Core ML package of the precision "auto" may have; several give an artifact each.
     - `input_kind`: "image" has the normalisation inside the artifact, "tensor" leaves it to the app.
     - `output_kind`: "probabilities", which None means, or "logits"; features have none.
+    - `activation`: what makes probabilities of the scores: "softmax", "sigmoid", or "none"; None finds it on the golden images.
     - `head`: "classifier", or "features", which leaves the classifier away.
     - `features_at`: the dotted path of the module whose output the features are, averaged over space; None takes what the
       classifier takes.
@@ -112,6 +116,9 @@ class ExportRequest:
     model_arguments: Mapping[str, object] = field(default_factory=dict)
     preprocessing_changes: Mapping[str, Any] = field(default_factory=dict)
     features_at: str | None = None
+    activation: AskedActivation | None = None
+    model_gives: ModelGives | None = None
+    model_output: str | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, and lists and arrays for files; the fields are typed for what is read from them."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from squeeze_export.contracts.heads import Activation, ModelGives
 from squeeze_export.contracts.signature import Head, PreprocessingSpec
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class SourceModel:
     `model`: one of MODELS, or how the user named another network; then `module` is that network captured by torch.export, and
     `kernels` names the weights of its convolutions and linear layers. `program`: the capture, by which it travels; `eager`: the
     network as it was given, whose answers are the reference; it does not travel, and a program that was read has none.
+    `activation`: what makes probabilities of the logits. `gives`: what the network gave by itself, which `module` gives no
+    longer: it gives logits. `output`: which of several outputs of the network is meant.
     `notes`: what the user must know of how weights and labels were read, a sentence each; they do not travel to workers.
     """
 
@@ -89,6 +92,9 @@ class SourceModel:
     program: Any = None
     eager: torch.nn.Module | None = None
     feature_channels: int = FEATURE_CHANNELS
+    activation: Activation = "softmax"
+    gives: ModelGives = "logits"
+    output: str | None = None
 
     @property
     def width(self) -> int:
@@ -98,10 +104,14 @@ class SourceModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a classifier answers, one row per image: `logits` and their softmax, `probabilities`, each (N, classes) float32."""
+    """What a classifier answers, one row per image: `logits` and their softmax, `probabilities`, each (N, classes) float32.
+
+    With the `activation` sigmoid each probability is that of its own logit alone, and their sum means nothing.
+    """
 
     logits: FloatArray
     probabilities: FloatArray
+    activation: Activation = "softmax"
 
 
 @dataclass(frozen=True, kw_only=True)

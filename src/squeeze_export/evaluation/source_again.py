@@ -67,6 +67,9 @@ def saved(
         preprocessing=lambda _: source.preprocessing,
         seed=source.weights_seed or 0,
         checkpoint_key=checkpoint_key,
+        output=source.model_output,
+        gives=source.model_gives,
+        activation=source.activation,
         given=None if model is None or isinstance(model, str) else model,
     )
     _check(bundle, made)

@@ -54,6 +54,8 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
     option = _asked(request)
     if option is None:
         return None
+    if source.num_classes == 1:
+        raise UsageError(f"{option} needs two classes, and the network gives one score: pass two --labels, of no and yes.")
     if isinstance(request.images, Path):
         images = read_any_images(request.images, num_classes=source.num_classes, labels=source.labels)
     elif source.labels == characters.labels():

@@ -79,7 +79,7 @@ def looked_at(
 
 def golden_labels(folder: Path | None, paths: Sequence[Path], source: SourceModel) -> GoldenLabels:
     """The labels of the images at `paths` in `folder`; without one, of the demo images, if the model has the demo's classes."""
-    if source.head != "classifier":
+    if source.head != "classifier" or source.activation == "sigmoid":  # a folder per class says nothing of independent labels
         return GoldenLabels(classes=(None,) * len(paths))
     if folder is None:
         known = source.labels == characters.labels()
@@ -111,8 +111,9 @@ def judged(source: SourceModel, pack: GoldenPack, labels: GoldenLabels, *, own_i
             _refuse_sameness(logits, pack, "scores", cause)
             if told := _saturation(logits, probabilities, inputs, cause):
                 raise SourceError(" ".join((told, *_other_preprocessing(source, pack, labels))))
-            # Random weights recognise nothing; a note says so already.
-            answers = [] if source.weights.kind == "random" else _of_answers(source, pack, labels, own_images=own_images)
+            # Random weights recognise nothing; a note says so already. Independent scores need name no class at all.
+            told_nothing = source.weights.kind == "random" or source.activation == "sigmoid"
+            answers = [] if told_nothing else _of_answers(source, pack, labels, own_images=own_images)
     noted = [labels.note] if labels.note and source.weights.kind != "random" else []
     return (*noted, *_of_inputs(inputs, spec, cause, own_images=own_images), *answers)
 

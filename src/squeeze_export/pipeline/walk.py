@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,10 @@ from squeeze_export.files import pictures as image_files
 from squeeze_export.golden import calibration
 from squeeze_export.golden.calibration import Calibration
 from squeeze_export.golden.files import keep_tolerances
+from squeeze_export.golden.pack import crops
 from squeeze_export.pipeline import accuracy_gate, incomplete, own_reference
 from squeeze_export.pipeline.assembly import assemble, complete
-from squeeze_export.pipeline.plan import _output_kind, plan, starters_of
+from squeeze_export.pipeline.plan import kind_of_source, plan, starters_of
 from squeeze_export.pipeline.plausibility import looked_at
 from squeeze_export.pipeline.results import Bundle, ExportFailed, Silent
 from squeeze_export.preprocessing.pixels import normalise
@@ -39,6 +40,9 @@ from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import default_name, load_source, save_source
 
 if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.contracts.arrays import PixelArray
     from squeeze_export.contracts.signature import PreprocessingSpec
     from squeeze_export.sources.weights import WeightsChoice
 
@@ -58,6 +62,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         workers(stage / "job", "export", tuple(settings), progress, tflite_route=request.tflite_route) as crew,
     ):
         source, images, compared = prepare(request, name, stage / "job", progress)
+        kind = kind_of_source(request, source)
         pictures = accuracy_gate.pictures(request, source)
         prepared = stage / "bundle"
         for target in request.targets:
@@ -66,7 +71,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             [
                 ExportJob(
                     key=key,
-                    settings=wanted,
+                    settings=replace(wanted, output_kind=kind),
                     destination=prepared / bundle.artifact_path(name, key, settings.keys(), EXPORTERS[key.target].SUFFIX),
                 )
                 for key, wanted in settings.items()
@@ -100,8 +105,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         return Bundle(path=path, manifest=made, notes=(*request.notes, *source.notes, *notes), failed=failed)
 
 
-def source_of(request: ExportRequest, name: str) -> SourceModel:
-    """The source model that a request asks for. Raises SourceError for weights or labels that cannot be used."""
+def source_of(request: ExportRequest, name: str, pictures: Sequence[tuple[str, PixelArray]] = ()) -> SourceModel:
+    """The source model that a request asks for. Raises SourceError for weights or labels that cannot be used.
+
+    `pictures`: the golden ones, on which is found what another network than SqueezeNet gives.
+    """
     model = request.model_name
     if not is_squeezenet(model) and request.head == "features":
         return load_features(
@@ -126,6 +134,10 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
             seed=request.seed,
             checkpoint_key=request.checkpoint_key,
             given=request.model if is_module(request.model) else None,
+            output=request.model_output,
+            gives=request.model_gives,
+            activation=request.activation,
+            images=partial(_normalised, pictures) if pictures else None,
         )
     return load_source(
         name=name,
@@ -138,6 +150,12 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
         head=request.head,
         head_relu=request.head_relu,
     )
+
+
+def _normalised(pictures: Sequence[tuple[str, PixelArray]], spec: PreprocessingSpec) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(normalise(crops(pictures, spec), spec))
 
 
 def _spec_of(request: ExportRequest, own: Mapping[str, Any]) -> PreprocessingSpec:
@@ -200,7 +218,7 @@ def prepare(
         pictures, paths, there = read_folder(request.images)
         shown = f" of {len(there.readable)}" if len(there.readable) > len(pictures) else ""
         unreadable = (image_files.told(there.unreadable, request.images),) if there.unreadable else ()
-    source = source_of(request, name)
+    source = source_of(request, name, pictures)
     if request.reference is not None:
         progress.stage("source", "comparing with the scores given")
     compared, told = own_reference.compare(request, source)
@@ -208,7 +226,7 @@ def prepare(
     progress.stage("source", f"golden pack of {len(pictures)}{shown} images")
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
-    kind = _output_kind(request)
+    kind = kind_of_source(request, source)
     if not is_squeezenet(source.model):
         progress.stage("source", "noise floor")
         tensors = normalise(pack.pixels, pack.preprocessing)

@@ -6,15 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from squeeze_export.contracts.heads import AskedActivation, ModelGives
 from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_published
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
-from squeeze_export.sources.networks import building, capture, factories, files, hugging_face, library_weights, weights_of
+from squeeze_export.sources.networks import (
+    building,
+    capture,
+    factories,
+    files,
+    heads,
+    hugging_face,
+    library_weights,
+    outputs,
+    weights_of,
+)
 from squeeze_export.sources.networks.capture import Captured
+from squeeze_export.sources.networks.heads import Head
 from squeeze_export.sources.networks.programs.graphs import layers_of
 from squeeze_export.sources.source import check_name, weight_digests
 
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
     from squeeze_export.contracts.signature import PreprocessingSpec
     from squeeze_export.sources.networks.building import Built, PreprocessingHint
     from squeeze_export.sources.networks.names import Wanted
+
+_YES_AND_NO: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +63,23 @@ def load_captured(
     seed: int,
     checkpoint_key: str | None = None,
     given: torch.nn.Module | None = None,
+    output: str | None = None,
+    gives: ModelGives | None = None,
+    activation: AskedActivation | None = None,
+    images: Callable[[PreprocessingSpec], torch.Tensor] | None = None,
 ) -> SourceModel:
     """Make the source model that `wanted` names; `given` is the network itself where a program holds it.
 
     `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`
-    makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. SourceError where the network
-    cannot be built, captured or given these weights; UsageError for options that cannot go together.
+    makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. `output` names one of several
+    outputs; `gives` and `activation`: what the user says of it, else found on `images`, (N, C, H, W) normalised by that
+    preprocessing, or on samples. SourceError where the network cannot be built, captured or given these weights; UsageError for
+    options that cannot go together.
     """
     import torch
 
     check_name(name)
-    found = found_of(wanted, weights, arguments, seed, checkpoint_key, given)
+    found = found_of(wanted, weights, arguments, seed, checkpoint_key, output, given)
     own = own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
@@ -68,18 +88,22 @@ def load_captured(
     else:
         assert found.module is not None
         eager = found.module
-        captured = capture.capture(eager, spec.height, spec.width, spec.channels, what=wanted.shown)
-    folded, norms = capture.fold_batch_norms(captured)
+        captured = capture.capture(eager, spec.height, spec.width, spec.channels, output=output, what=wanted.shown)
+    shown = capture.samples(captured.input_shape) if images is None else images(spec)
+    head = heads.settle(captured, shown, gives=gives, activation=activation, what=wanted.shown)
+    names, told, head = _labelled(head, labels, found.claims)
+    if eager is not None:
+        eager = outputs.only(eager, captured.output) if captured.output else eager
+        eager = eager if head.captured is captured else heads.reference(eager, head)
+    folded, norms, scales = capture.settle(head.captured)
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
-    if classes < 2:
-        raise SourceError(f"{wanted.shown} gives one score per image: with fewer than 2 classes there is nothing to tell apart")
-    named = None if labels is None else label_files.read_labels(labels, classes)
-    names, told = label_claims.settle(found.claims, classes, named)
-    notes = (*found.notes, *captured.notes, *told)
+    notes = (*found.notes, *captured.notes, *head.notes, *told)
     if norms:
         notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
+    if scales:
+        notes += (f"the scales of norms were folded into the {len(scales)} linear layers behind them, such as {scales[0]}.",)
     if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
         notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
     source = SourceModel(
@@ -92,11 +116,42 @@ def load_captured(
         weights=found.origin,
         notes=notes,
         kernels=kernels_of(module),
-        program=folded,
+        program=replace(folded, output=None),
         eager=eager,
+        activation=head.activation,
+        gives=head.gives,
+        output=captured.output,
     )
     digest = combined_sha256((weight.name, weight.shape, weight.fp32) for weight in weight_digests(source))
     return replace(source, weights=replace(found.origin, sha256=digest))
+
+
+def _labelled(
+    head: Head, labels: Path | tuple[str, ...] | None, claims: Mapping[str, object]
+) -> tuple[tuple[str, ...] | None, tuple[str, ...], Head]:
+    """The labels, notes, and the head that they are of: one score with two labels becomes two classes."""
+    import torch
+
+    with torch.no_grad():
+        classes = int(head.captured.module()(torch.zeros(head.captured.input_shape)).shape[-1])
+    if classes > 1:
+        given = None if labels is None else label_files.read_labels(labels, classes)
+        return *label_claims.settle(claims, classes, given), head
+    if labels is not None:
+        given = label_files.read_labels(labels, None, least=1)
+        if len(given.names) > _YES_AND_NO:
+            where = "the list of labels" if isinstance(labels, tuple) else f"labels file {labels}"
+            raise SourceError(
+                f"{where} has {len(given.names)} labels, and the network gives one score per image: give one "
+                "name, of what the score is the probability of, or two, of no and yes in this order"
+            )
+        names, told = label_claims.settle(claims, len(given.names), given)
+    else:
+        names, told = label_claims.settle(claims, _YES_AND_NO, None)
+    if names is None or len(names) == 1:
+        return names, told, head
+    two = heads.as_two_classes(head)
+    return names, (*told, f"the one score of the network is that of {names[1]}; {names[0]} has what is left to one."), two
 
 
 def found_of(
@@ -105,6 +160,7 @@ def found_of(
     arguments: Mapping[str, object],
     seed: int,
     checkpoint_key: str | None,
+    output: str | None,
     given: torch.nn.Module | None,
 ) -> _Found:
     if arguments and wanted.kind != "factory":
@@ -114,7 +170,7 @@ def found_of(
         if isinstance(weights, Path) or weights == "random":
             raise UsageError(f"{path.name} holds its weights. Leave --weights out.")
         origin = WeightsOrigin(kind="module", sha256="", file_name=path.name, seed=None)
-        return _Found(module=None, program=files.load(path), hint=None, origin=origin, claims={}, notes=())
+        return _Found(module=None, program=files.load(path, output=output), hint=None, origin=origin, claims={}, notes=())
     if wanted.kind == "hf":
         if isinstance(weights, Path) or weights == "random":
             raise UsageError(f"{wanted.shown} has its weights beside it. Leave --weights out.")

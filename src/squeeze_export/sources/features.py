@@ -44,7 +44,7 @@ def load_features(
     import torch
 
     check_name(name)
-    found = captured.found_of(wanted, weights, arguments, seed, checkpoint_key, given)
+    found = captured.found_of(wanted, weights, arguments, seed, checkpoint_key, None, given)
     if found.module is None:
         raise UsageError(
             f"--head features takes a network apart, and {Path(wanted.name).name} is captured in one piece. Capture the network "

@@ -183,6 +183,9 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "weights": asdict(source.weights),
         "head": source.head,
         "head_relu": source.head_relu,
+        "activation": source.activation,
+        "gives": source.gives,
+        "output": source.output,
         "kernels": source.kernels,
         "feature_channels": source.feature_channels,
         # Not always that of `weights`, which is the whole checkpoint's.
@@ -226,6 +229,9 @@ def restore_source(folder: Path) -> SourceModel:
             weights=WeightsOrigin(**description["weights"]),
             head=description["head"],
             head_relu=description["head_relu"],
+            activation=description["activation"],
+            gives=description["gives"],
+            output=description["output"],
         )
         saved: str = description["state_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

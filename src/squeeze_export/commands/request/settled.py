@@ -11,6 +11,7 @@ from squeeze_export.commands.request.precisions import asked_for, one_of
 from squeeze_export.commands.request.written import Options, settable
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.artifact import PHONE_TARGETS, TARGETS, IosTarget, Target, TfliteRoute
+from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
 from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, Interpolation, ResizeMode, ScoreKind
 from squeeze_export.contracts.source import is_published, is_squeezenet
@@ -89,6 +90,8 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         "input_kind": input_kind,
         "head": one_of("--head", options.head or "classifier", get_args(Head)),
         "output_kind": one_of("--output-kind", options.output_kind, get_args(ScoreKind)) if options.output_kind else None,
+        "activation": one_of("--activation", options.activation, ACTIVATIONS) if options.activation else None,
+        "model_gives": one_of("--model-gives", options.model_gives, GIVEN) if options.model_gives else None,
         "ios_target": ios,
         "tflite_route": _tflite_route(options.tflite_route, targets),
         "head_relu": one_of("--head-relu", options.head_relu or "yes", ("yes", "no")) == "yes",

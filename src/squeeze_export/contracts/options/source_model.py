@@ -35,6 +35,26 @@ SOURCE_MODEL: Final[tuple[Option, ...]] = (
         },
     ),
     Option(
+        name="model_output",
+        kind="text",
+        metavar="NAME|PLACE",
+        heading=MODEL,
+        also="whole",
+        form='model_output="logits"',
+        help={"export": "Which output of a network that gives several: its name, or its place from 0."},
+    ),
+    Option(
+        name="model_gives",
+        kind="text",
+        metavar="logits|probabilities|log-probabilities",
+        heading=MODEL,
+        form='model_gives="probabilities"',
+        help={
+            "export": "What a network other than SqueezeNet gives by itself; default: found on the golden images. No softmax or "
+            "sigmoid is applied twice."
+        },
+    ),
+    Option(
         name="weights",
         kind="path",
         metavar="PATH|demo|imagenet|random|NAME",

@@ -47,7 +47,18 @@ WHAT_IS_EXPORTED: Final[tuple[Option, ...]] = (
         metavar="probabilities|logits",
         heading=WHAT,
         form='output_kind="probabilities"',
-        help={"export": "Softmax inside the artifact (default) or not."},
+        help={"export": "Softmax or sigmoid inside the artifact (default) or not."},
+    ),
+    Option(
+        name="activation",
+        kind="text",
+        metavar="softmax|sigmoid|none",
+        heading=WHAT,
+        form='activation="sigmoid"',
+        help={
+            "export": "What makes probabilities of the scores: softmax over the classes (default), or sigmoid for independent "
+            "ones (default of a network with one score). none leaves them as the network gives them. SqueezeNet has softmax."
+        },
     ),
     Option(
         name="head",
