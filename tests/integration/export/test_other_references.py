@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import squeeze_export
-from squeeze_export import ExportRequest, spec_for
+from squeeze_export import ExportRequest, LadderRequest, spec_for
+from squeeze_export.api.progress import progress_of, watcher_of
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.evaluation import crew
+from squeeze_export.ladders import walk as climbing
 from squeeze_export.preprocessing.pixels import load_pixels, normalise
 from tests.captured_nets import mixed
 
@@ -82,8 +82,13 @@ def test_scores_of_another_network_are_refused_before_the_work(pictures, scores,
     assert not (tmp_path / "out").exists()
 
 
-def test_its_reference_is_made_again_from_the_network_given_again(bundle, pictures, tmp_path, monkeypatch):
-    cache = tmp_path / "answers.sqlite3"
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What was computed before, by any of these tests."""
+    return tmp_path_factory.mktemp("cache") / "answers.sqlite3"
+
+
+def test_its_reference_is_made_again_from_the_network_given_again(bundle, pictures, cache, monkeypatch):
     found = squeeze_export.evaluate(bundle, images=pictures, model=NETWORK, cache=cache)
     assert found.reference.accuracy.top1.hits == 14 and found.exit_code == 0
     assert found.artifacts[0].comparison.agreement.value == 1
@@ -119,9 +124,10 @@ def test_another_network_is_no_reference(bundle, pictures, given, kind, told):
         squeeze_export.evaluate(bundle, images=pictures, **given)
 
 
-def test_it_has_a_ladder(pictures, tmp_path):
-    found = squeeze_export.ladder(
-        mixed(), targets=("torchscript",), labels=LABELS, images=pictures, preprocessing=SPEC, output=tmp_path, runs=1
-    )
-    assert [rung.name for rung in found.rungs] == ["fp32"] and found.reference.top1.hits == 14
-    assert found.exit_code == 0 and json.loads((tmp_path / "ladder.json").read_text())["name"] == "Mixed"
+def test_its_rungs_make_a_ladder(bundle, pictures, cache):
+    export = ExportRequest(targets=("torchscript",), model=mixed(), labels=LABELS, preprocessing=SPEC, output=bundle.path.parent)
+    wanted = LadderRequest(export=export, images=pictures, runs=1, cache=cache)
+    climbing.check(wanted)
+    found, climbed = climbing.climb(wanted, bundle, watcher_of(False), progress_of(False))
+    assert [rung.name for rung in climbed.rungs] == ["fp32"] and climbed.reference.top1.hits == 14
+    assert climbed.exit_code == found.exit_code == 0
