@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from squeeze_export.contracts.heads import Activation
-from squeeze_export.contracts.signature import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
+from squeeze_export.contracts.signature import Activation, InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
 from squeeze_export.contracts.source import SourceModel, WeightsOrigin
 from squeeze_export.errors import ConversionError
 
@@ -78,6 +77,8 @@ def licence_of(weights: WeightsOrigin) -> str:
             return "None: random, untrained weights"
         case "module":
             return "That of the network's own weights; not known to squeeze-export"
+        case "library":
+            return f"That under which {weights.file_name} was published; not known to squeeze-export"
         case "file":
             return f"That of the weights in {weights.file_name or 'the given file'}; not known to squeeze-export"
 

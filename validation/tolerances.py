@@ -78,7 +78,7 @@ _INT8_DYNAMIC: Final = Tolerance(
     min_snr_db=26.0,
     min_centred_snr_db=20.0,
     reason=_INT8_FILTERS.format(
-        also=", activations by the runtime for each picture",
+        also=", activations by the runtime for each image",
         torchvision="38 dB, 29 dB centred and 1.4e-2 of the peak",
         deep="34 dB, 24 dB centred and 2.7e-2, at worst of 20 times 8 photographs 26.7 dB, 23 dB centred and 3.7e-2",
     ),

@@ -196,7 +196,7 @@ def choose(
     if len(calibration) < FEWEST_IMAGES:
         raise UsageError(f"{len(calibration)} calibration images are too few: give at least {FEWEST_IMAGES}, better a hundred.")
     if not (calibration != calibration[0]).any():
-        raise UsageError("The calibration images are all alike: nothing can be learnt from them. Give pictures that differ.")
+        raise UsageError("The calibration images are all alike: nothing can be learnt from them. Give images that differ.")
     if (calibration == calibration[:, :1, :1]).all():
         raise UsageError("The calibration images are of one colour each: nothing can be learnt from them. Give photographs.")
     images = torch.from_numpy(normalise(calibration, source.preprocessing))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".onnx"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
-CAPTURED: Final[tuple[Precision, ...]] = ("fp32",)  # of networks other than SqueezeNet
+CAPTURED: Final[tuple[Precision, ...]] = ("fp32", "fp16")  # of networks other than SqueezeNet
 CALIBRATED: Final[tuple[Precision, ...]] = ()
 PACKAGES: Final[tuple[str, ...]] = ("torch", "onnx")
 

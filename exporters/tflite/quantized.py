@@ -72,7 +72,7 @@ def quantise_all(model: Any, ranges: Mapping[str, tuple[float, float]], *, pixel
     body = [operator for kind, operator in zip(kinds, graph.operators, strict=True) if kind not in ("MEAN", "SOFTMAX")]
     head = [operator for kind, operator in zip(kinds, graph.operators, strict=True) if kind in ("MEAN", "SOFTMAX")]
     if not head or len(graph.inputs) != 1:
-        raise ConversionError("The network does not end in a mean over the picture: it cannot be written in int8.")
+        raise ConversionError("The network does not end in a mean over the image: it cannot be written in int8.")
     (taken,) = graph.inputs
     if pixels:
         ranges = {**ranges, graph.tensors[taken].name.decode(): (0.0, 255.0)}

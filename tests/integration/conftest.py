@@ -7,6 +7,8 @@ import functools
 import json
 import os
 import select
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+WARM = Path(__file__).resolve().parent / "warm"
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,22 @@ def run_tool(
 @functools.cache
 def _server() -> subprocess.Popen[bytes]:
     """One for each test process; it ends with it, when its standard input is closed."""
-    command = [sys.executable, str(Path(__file__).with_name("forked.py"))]
+    command = [sys.executable, str(WARM / "commands.py")]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     atexit.register(server.communicate)
     return server
+
+
+@functools.cache
+def _executable() -> str:
+    """What begins the workers of forked commands: warm/stand_in.py, with a folder for its sockets."""
+    folder = tempfile.mkdtemp(prefix="warm-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    program = Path(folder) / "python"
+    stand_in = [sys.executable, "-IS", str(WARM / "stand_in.py"), str(os.getpid()), folder]
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(stand_in)} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
 
 
 def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float) -> Ended:
@@ -68,6 +83,7 @@ def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float
     assert server.stdin is not None and server.stdout is not None
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         request = {"arguments": arguments, "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}
+        request["executable"] = _executable()
         process = None
         try:
             server.stdin.write(f"{json.dumps(request)}\n".encode())
@@ -88,6 +104,4 @@ def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float
 @pytest.fixture
 def copied(bundle, tmp_path):
     """A copy of the bundle that a test may damage."""
-    import shutil
-
     return Path(shutil.copytree(bundle, tmp_path / "net"))

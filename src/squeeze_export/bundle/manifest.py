@@ -10,9 +10,8 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
-from squeeze_export.contracts.heads import Activation, ModelGives
 from squeeze_export.contracts.parity import ParityReport
-from squeeze_export.contracts.signature import Head, PreprocessingSpec, Signature
+from squeeze_export.contracts.signature import Activation, Head, ModelGives, PreprocessingSpec, Signature
 from squeeze_export.contracts.source import WeightDigest, WeightsOrigin
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.files.litter import LFS_POINTER, is_litter
@@ -28,7 +27,8 @@ class SourceRecord:
 
     With the head "features" `num_classes` and `weights_sha256` are still those of the whole checkpoint; `parameters` counts what
     is left of it. `head_relu`: whether a ReLU stands behind the classifier's convolution. `model`: a SqueezeNet by its name, or
-    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it.
+    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it,
+    "library" ones are those that timm or torchvision publishes.
     `activation`: what makes probabilities of the logits; of a sigmoid each is independent. `model_gives`: what the network itself
     gives, of which nothing is applied twice. `model_output`: which of its outputs, where it has several.
     """
@@ -36,7 +36,7 @@ class SourceRecord:
     model: str
     num_classes: int
     parameters: int
-    weights_kind: Literal["file", "imagenet", "random", "demo", "module"]
+    weights_kind: Literal["file", "imagenet", "random", "demo", "module", "library"]
     weights_file: str | None
     weights_sha256: str
     weights_seed: int | None

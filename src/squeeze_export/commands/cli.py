@@ -150,17 +150,21 @@ def _export(flags: Options, config: Path | None) -> None:
     codes = [record.exit_code for record in manifest.missing]
     codes += [6 for entry in manifest.artifacts if entry.parity.verdict == "NOT_RUN"]
     if not quiet and not json:
-        ending = _next_step(terminal.shown(bundle.path), manifest.starters, complete=not codes)
+        ending = _next_step(
+            terminal.shown(bundle.path), manifest.starters, complete=not codes, trained=manifest.source.weights_kind != "random"
+        )
         terminal.out().print(ending, end="", markup=False, soft_wrap=True)  # a path is whole, to be copied
     if codes:
         raise typer.Exit(worst(codes))
 
 
-def _next_step(bundle: str, starters: Sequence[str], *, complete: bool) -> str:
+def _next_step(bundle: str, starters: Sequence[str], *, complete: bool, trained: bool = True) -> str:
     """Lines that say where the apps lie and, where everything was written and proven, the one thing to do next."""
     apps = [f"{bundle}/{folder}" for folder in starters]
     lines = [f"Apps: {', '.join(apps)}"] if apps else []
-    if complete and apps:
+    if complete and not trained:
+        lines.append("Next: export a trained model: --weights FILE.")
+    elif complete and apps:
         tool = "Xcode" if "ios" in starters[0] else "Android Studio"
         lines.append(f"Next: open {apps[0]} in {tool}; its README.md says how.")
     elif complete:

@@ -19,7 +19,8 @@ def starter(
 ) -> None:
     """Make an Android or iOS project around an artifact of a finished bundle.
 
-    It opens, builds, classifies, and proves itself on the phone.
+    It opens, builds, classifies, and proves itself on the phone. With --update a project that was made so, and worked in, takes
+    another bundle's model.
     """
     target, precision = given["target"], given["precision"]
     from squeeze_export.commands.request.precisions import precision_of
@@ -43,6 +44,7 @@ def starter(
         destination=Path(given["output"]),
         precision=wanted,
         allow_unproven=given["allow_unproven"],
+        update=given["update"],
     )
     terminal.out().print(
         f"{terminal.shown(made)}: open it in {'Android Studio' if template == 'android' else 'Xcode'}; see its README.md."

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from squeeze_export.contracts.heads import Activation, ModelGives
-from squeeze_export.contracts.signature import Head, PreprocessingSpec
+from squeeze_export.contracts.signature import Activation, Head, ModelGives, PreprocessingSpec
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,16 @@ def is_squeezenet(model: str) -> TypeIs[ModelName]:
     return model in MODELS
 
 
+# Words for weights that a library publishes: torchvision has names, timm one word, for there the model's name says which.
+_PUBLISHED: Final = {"torchvision": re.compile(r"pretrained|[A-Z][A-Z0-9_]*"), "timm": re.compile("pretrained")}
+
+
+def is_published(model: str, weights: str) -> bool:
+    """Whether `weights` names some that the library of this model may publish; a file of that name is written ./NAME."""
+    known = _PUBLISHED.get(model.partition(":")[0])
+    return known is not None and known.fullmatch(weights) is not None
+
+
 FEATURE_CHANNELS: Final = 512  # what the last fire module of every model gives
 
 
@@ -40,10 +50,11 @@ class WeightsOrigin:
     """Where the weights came from.
 
     `sha256` is that of the canonical state dict (models.weights.combined_sha256), so the same weights in another container have
-    the same digest. `file_name` has no folder: no absolute path is ever recorded. "module": they came with the network itself.
+    the same digest. `file_name` has no folder: no absolute path is ever recorded. "module": they came with the network itself;
+    "library": timm or torchvision publishes them under a name.
     """
 
-    kind: Literal["file", "imagenet", "random", "demo", "module"]
+    kind: Literal["file", "imagenet", "random", "demo", "module", "library"]
     sha256: str
     file_name: str | None
     seed: int | None

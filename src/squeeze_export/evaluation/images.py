@@ -83,7 +83,7 @@ def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | Non
     if not folder.exists():
         raise UsageError(f"The image folder {folder} does not exist. Check --images.")
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder. --images takes a folder with labelled pictures, or demo.")
+        raise UsageError(f"{folder} is not a folder. --images takes a folder with labelled images, or demo.")
     if (folder / LABELS_FILE).is_file():
         return _from_table(folder, num_classes, labels)
     return _from_folders(folder, num_classes, labels)
@@ -106,13 +106,12 @@ def demo_images(count: int, labels: tuple[str, ...] | None) -> ImageSet:
         found = "no labels" if labels is None else f"{len(labels)} labels ({', '.join(labels[:3])}, …)"
         raise UsageError(
             f"The demo images show printed characters, {len(drawn)} classes; this bundle has {found}. "
-            "Evaluate it on its own classes: --images DIR with labelled pictures."
+            "Evaluate it on its own classes: --images DIR with labelled images."
         )
     # Classes take turns in the demo set: the picture itself is drawn later, by a worker thread.
     return ImageSet(
         images=tuple(
-            LabelledImage(name=f"demo picture {index}", label=index % len(drawn), path=None, index=index)
-            for index in range(count)
+            LabelledImage(name=f"demo image {index}", label=index % len(drawn), path=None, index=index) for index in range(count)
         )
     )
 
@@ -157,7 +156,7 @@ def crop_of(image: LabelledImage, spec: PreprocessingSpec) -> PixelArray:
 
     picture, label = demo_image(DEMO_SEED, image.index)
     if label != image.label:
-        raise AssertionError(f"demo picture {image.index} shows class {label}, not {image.label}")
+        raise AssertionError(f"demo image {image.index} shows class {label}, not {image.label}")
     return pixels(picture, spec)
 
 
@@ -255,7 +254,7 @@ def _from_folders(folder: Path, num_classes: int, labels: tuple[str, ...] | None
         else:
             passed_over.append(name)
     if not images:
-        raise UsageError(f"The class folders of {folder} have no pictures: none of their files ends in {USUAL}.")
+        raise UsageError(f"The class folders of {folder} have no images: none of their files ends in {USUAL}.")
     return ImageSet(images=tuple(images), passed_over=tuple(passed_over))
 
 

@@ -22,7 +22,7 @@ def check_limit(points: float) -> None:
     if not number or not math.isfinite(points) or not 0 <= points < 100:
         raise UsageError(
             f"{OPTION} {points}: it is a number of percentage points, at least 0 and below 100, such as 1.0 "
-            "for artifacts that are right on at most one picture in a hundred less than the reference."
+            "for artifacts that are right on at most one image in a hundred less than the reference."
         )
 
 

@@ -111,6 +111,6 @@ def told(unreadable: Sequence[tuple[Path, str]], folder: Path) -> str:
     more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
     one = len(unreadable) == 1
     return (
-        f"{len(unreadable)} {'file' if one else 'files'} in {folder} {'looks like a picture' if one else 'look like pictures'} "
+        f"{len(unreadable)} {'file' if one else 'files'} in {folder} {'looks like an image' if one else 'look like images'} "
         f"and cannot be read here: {shown}{more}. Convert {'it' if one else 'them'} to JPEG or PNG."
     )

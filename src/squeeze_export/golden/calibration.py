@@ -43,8 +43,8 @@ def demo_calibration(spec: PreprocessingSpec, *, of_demo: bool) -> Calibration:
 
     drawn = np.stack([pixels(demo_image(DEMO_SEED, index)[0], spec) for index in range(DEMO_COUNT)])
     note = (
-        f"the calibration saw {DEMO_COUNT} drawn pictures of printed characters, which are not what this model is for. "
-        "Pass --calibration-data with pictures of its own kind."
+        f"the calibration saw {DEMO_COUNT} drawn images of printed characters, which are not what this model is for. "
+        "Pass --calibration-data with a folder of its own kind."
     )
     return Calibration(pixels=drawn, record=_record("demo", drawn), notes=() if of_demo else (note,))
 
@@ -66,17 +66,17 @@ def read_calibration(folder: Path, spec: PreprocessingSpec) -> Calibration:
     if there.unreadable:
         notes.append(told(there.unreadable, folder))
     if not (crops != crops[0]).any():
-        notes.append(f"all {len(found)} calibration pictures in {folder} are alike, as good as one. Take pictures that differ.")
+        notes.append(f"all {len(found)} calibration images in {folder} are alike, as good as one. Take images that differ.")
     flat = int((crops == crops[:, :1, :1]).all(axis=(1, 2, 3)).sum())
     if flat:
         notes.append(
-            f"{flat} of the {len(found)} calibration pictures in {folder} are of one colour: the ranges that they give are too "
-            "small for real pictures. Take photographs instead."
+            f"{flat} of the {len(found)} calibration images in {folder} are of one colour: the ranges that they give are too "
+            "small for real images. Take photographs instead."
         )
     if len(_classes(folder, found)) == 1:
         notes.append(
-            f"all {len(found)} calibration pictures in {folder} are of one class, by labels or their one folder: ranges and "
-            "sensitivities of the others are not seen. Take pictures of many classes."
+            f"all {len(found)} calibration images in {folder} are of one class, by labels or their one folder: ranges and "
+            "sensitivities of the others are not seen. Take images of many classes."
         )
     return Calibration(pixels=crops, record=_record("folder", crops), notes=tuple(notes))
 
@@ -93,7 +93,7 @@ def _pictures(folder: Path) -> Pictures:
     if len(found.readable) < FEWEST:
         also = f" {told(found.unreadable, folder)}" if found.unreadable else ""
         raise UsageError(
-            f"The calibration folder {folder} has {len(found.readable)} pictures; at least {FEWEST} are needed, some hundred are "
+            f"The calibration folder {folder} has {len(found.readable)} images; at least {FEWEST} are needed, some hundred are "
             f"good. Their names end in {USUAL}.{also}"
         )
     return found
@@ -104,7 +104,7 @@ def default_notes(request: ExportRequest, source: SourceModel, images: Calibrati
     from squeeze_export.golden.images import MAX_IMAGES
 
     drawn = judged and request.images is None and source.weights.kind != "demo"
-    note = f"judged on {MAX_IMAGES} drawn images that are not this model's; pass --images with pictures of its own kind."
+    note = f"judged on {MAX_IMAGES} drawn images that are not this model's; pass --images with a folder of its own kind."
     if images is not None and images.record.origin == "demo":
         note += " Where it was tried, --calibration-data alone changed no verdict."  # docs/explanation/parity.md has the numbers
     return (*((note,) if drawn else ()), *(images.notes if images else ()))

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.request_types import check_forms
+from squeeze_export.contracts.source import is_published, is_squeezenet
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Watcher
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
@@ -20,7 +21,7 @@ from squeeze_export.pipeline.walk import export
 
 _FORMS: Final = {
     "export": ((ExportRequest,), 'export=ExportRequest(targets=("tflite",), output="ladder")'),
-    "images": ((str, Path), 'images="photos", a folder of labelled pictures, or "demo"'),
+    "images": ((str, Path), 'images="photos", a folder of labelled images, or "demo"'),
     "limit": ((int,), "limit=200"),
     "runs": ((int,), "runs=50"),
     "workers": ((int,), "workers=4"),
@@ -33,7 +34,7 @@ class LadderRequest:
     """What a user can ask of one ladder.
 
     `export`: targets, precisions, weights and where it all goes; its limits of accuracy mark rungs, they refuse none, and no
-    starters are made. `images`: a folder of labelled pictures, or "demo". `limit`: at most so many images, evenly spread. `runs`:
+    starters are made. `images`: a folder of labelled images, or "demo". `limit`: at most so many images, evenly spread. `runs`:
     of how many executions a time is the median. `workers`: how many processes evaluate at a time; None takes the cores. `cache`:
     the file of what was computed before; None for none.
     """
@@ -90,13 +91,18 @@ def climb(
     progress: AbstractContextManager[Progress],
 ) -> tuple[Evaluation, Ladder]:
     """Evaluate, weigh and time the rungs of a bundle; `watcher` is entered for the evaluation, `progress` for the times."""
-    weights = request.export.weights
+    wanted, weights = request.export, request.export.weights
+    named = isinstance(weights, Path) or is_published(wanted.model_name, weights)
+    other = not is_squeezenet(wanted.model_name)
     with watcher as watching:
         found = evaluate(
             EvaluationRequest(
                 bundle=bundle.path,
                 images=request.images,
-                weights=str(weights) if isinstance(weights, Path) else None,
+                weights=str(weights.absolute() if isinstance(weights, Path) else weights) if named else None,
+                model=wanted.model if other else None,
+                model_arguments=wanted.model_arguments,
+                checkpoint_key=wanted.checkpoint_key if other else None,
                 limit=request.limit,
                 workers=request.workers,
                 cache=request.cache,

@@ -13,9 +13,8 @@ from squeeze_export.contracts.artifact import (
     IosTarget,
     TfliteRoute,
 )
-from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
-from squeeze_export.contracts.signature import Head, InputKind, OutputKind, ScoreKind
+from squeeze_export.contracts.signature import ACTIVATIONS, GIVEN, Head, InputKind, OutputKind, ScoreKind
 from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
@@ -23,7 +22,7 @@ from squeeze_export.exporters.coreml.rungs import check_target
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.golden.calibration import find_pictures
 from squeeze_export.pipeline import accuracy_gate, own_reference
-from squeeze_export.sources.networks.names import parse_model
+from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import check_name
 from squeeze_export.starters.template import fed_targets, targets_of
 from squeeze_export.validation.runners import RUNNERS
@@ -81,43 +80,40 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
 
 def _check_network(request: ExportRequest) -> None:
     """What only SqueezeNet can be asked for yet, refused for other networks with what they can."""
-    parse_model(request.model)
-    if is_squeezenet(request.model):
+    model = wanted_of(request.model).shown
+    if is_squeezenet(model):
         if request.model_arguments:
-            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {request.model} has no arguments. Leave it out.")
+            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
         if request.weights == OWN_WEIGHTS:
-            raise UsageError(f"{request.model} has no weights of its own: pass a file, imagenet, random or demo.")
-        _check_head_of_squeezenet(request)
+            raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
+        _check_head_of_squeezenet(request, model)
         return
     for option, given in (
         ("--head features", request.head != "classifier"),
         ("--head-relu no", not request.head_relu),
-        ("--reference", request.reference is not None),
         ("--weights imagenet", request.weights == "imagenet"),
-        ("--max-accuracy-drop", request.max_accuracy_drop is not None),
-        ("--min-accuracy", request.min_accuracy is not None),
         (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),
     ):
         if given:
-            raise UsageError(f"{option} is for SqueezeNet so far, not for {request.model}. Leave it out.")
+            raise UsageError(f"{option} is for SqueezeNet so far, not for {model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:
             which = ", ".join(
                 f"{target}={','.join(EXPORTERS[target].CAPTURED)}" for target in TARGETS if EXPORTERS[target].CAPTURED
             )
-            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {request.model}. Other networks have {which}.")
+            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {model}. Other networks have {which}.")
 
 
-def _check_head_of_squeezenet(request: ExportRequest) -> None:
+def _check_head_of_squeezenet(request: ExportRequest, model: str) -> None:
     """SqueezeNet gives one row of logits, and its softmax is a part of its formats."""
     if request.activation not in (None, "softmax"):
         other = " Write --output-kind logits for the scores without it." if request.activation == "none" else ""
-        raise UsageError(f"{request.model} has softmax, and --activation {request.activation} is for other networks.{other}")
+        raise UsageError(f"{model} has softmax, and --activation {request.activation} is for other networks.{other}")
     if request.model_gives not in (None, "logits"):
-        raise UsageError(f"{request.model} gives logits, not {request.model_gives}. Leave --model-gives out.")
+        raise UsageError(f"{model} gives logits, not {request.model_gives}. Leave --model-gives out.")
     if request.model_output is not None:
-        raise UsageError(f"{request.model} has one output. Leave --model-output {request.model_output} out.")
+        raise UsageError(f"{model} has one output. Leave --model-output {request.model_output} out.")
 
 
 def _check_words(request: ExportRequest) -> None:

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from squeeze_export.contracts.in_memory import GivenPictures
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.contracts.source import Features, GoldenPack, Scores, SourceModel
 from squeeze_export.demo import characters
@@ -55,17 +56,25 @@ class GoldenLabels:
         return np.asarray(places, np.int64), np.asarray([self.classes[place] for place in places], np.int32)
 
 
-def looked_at(source: SourceModel, pack: GoldenPack, folder: Path | None, paths: Sequence[Path]) -> tuple[str, ...]:
-    """What the user must know of the golden pack, made of the images at `paths` in `folder`, or of the demo images (None).
+def looked_at(
+    source: SourceModel, pack: GoldenPack, folder: Path | GivenPictures | None, paths: Sequence[Path]
+) -> tuple[str, ...]:
+    """What the user must know of the golden pack, made of the images at `paths` in `folder`, of given ones, or of the demo images
+    (None).
 
     Raises UsageError for images that show nothing, SourceError for answers that no artifact could be held to.
     """
     if (pack.pixels == pack.pixels[:, :1, :1]).all():
+        shown = folder if isinstance(folder, GivenPictures) else f"images in {folder}"
         raise UsageError(
-            f"the pictures in {folder} show nothing: each is of one colour after resize and crop, and such inputs "
+            f"the {shown} show nothing: each is of one colour after resize and crop, and such inputs "
             "prove little. Add real photographs."
         )
-    return judged(source, pack, golden_labels(folder, paths, source), own_images=folder is not None)
+    if isinstance(folder, GivenPictures):
+        labels = GoldenLabels(classes=(None,) * len(pack.names))
+    else:
+        labels = golden_labels(folder, paths, source)
+    return judged(source, pack, labels, own_images=folder is not None)
 
 
 def golden_labels(folder: Path | None, paths: Sequence[Path], source: SourceModel) -> GoldenLabels:
@@ -204,7 +213,7 @@ def _of_inputs(inputs: FloatArray, spec: PreprocessingSpec, cause: str | None, *
     if cause:
         return [f"{told}: {cause}"]
     if narrow and own_images and 255 * abs(spec.scale) / min(spec.std) >= _NARROWEST:
-        return [f"{told}, because the pictures are nearly of one colour: they prove little. Add real photographs."]
+        return [f"{told}, because the images are nearly of one colour: they prove little. Add real photographs."]
     if narrow or wide:
         return [f"{told}, where 2 to 5 are usual: check --scale, --mean and --std."]
     return []

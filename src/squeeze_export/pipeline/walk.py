@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from squeeze_export import signals, torch_state
 from squeeze_export.bundle import folder as bundle
 from squeeze_export.bundle import manifest
+from squeeze_export.contracts.in_memory import GivenPictures, is_module
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import SourceError, TargetUnavailableError
@@ -34,7 +35,7 @@ from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob
 from squeeze_export.processes.workers import workers
 from squeeze_export.sources.captured import load_captured
 from squeeze_export.sources.networks import capture
-from squeeze_export.sources.networks.names import parse_model
+from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import default_name, load_source, save_source
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """
     progress = progress or Silent()
     settings = plan(request)
-    name = request.name or default_name(request.model, request.weights, request.head)
+    name = request.name or default_name(request.model_name, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
     with (
         bundle.staging(request.output, name) as stage,
@@ -85,7 +86,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         made = assemble(prepared, stage / "job", source, results, request, images, lost)
         made = replace(made, reference_scores=compared)
         if pictures is not None:
-            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
+            saved = stage / "job" / SOURCE
+            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress, saved=saved)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
             dropped = incomplete.dropped_of(found)
             if request.keep_going and made.accuracy is not None and dropped and len(dropped) < len(made.artifacts):
@@ -107,10 +109,10 @@ def source_of(request: ExportRequest, name: str, pictures: Sequence[tuple[str, P
 
     `pictures`: the golden ones, on which is found what another network than SqueezeNet gives.
     """
-    model = request.model
+    model = request.model_name
     if not is_squeezenet(model):
         return load_captured(
-            parse_model(model),
+            wanted_of(request.model),
             name=name,
             weights=request.weights,
             arguments=request.model_arguments,
@@ -118,6 +120,7 @@ def source_of(request: ExportRequest, name: str, pictures: Sequence[tuple[str, P
             preprocessing=partial(_spec_of, request),
             seed=request.seed,
             checkpoint_key=request.checkpoint_key,
+            given=request.model if is_module(request.model) else None,
             output=request.model_output,
             gives=request.model_gives,
             activation=request.activation,
@@ -130,7 +133,7 @@ def source_of(request: ExportRequest, name: str, pictures: Sequence[tuple[str, P
         checkpoint_key=request.checkpoint_key,
         seed=request.seed,
         labels=request.labels,
-        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
+        preprocessing=request.preprocessing or spec_for("torchvision", model=model),
         head=request.head,
         head_relu=request.head_relu,
     )
@@ -183,7 +186,7 @@ def prepare(
     import torch
 
     from squeeze_export.golden.files import write_golden
-    from squeeze_export.golden.images import demo_images, read_folder
+    from squeeze_export.golden.images import demo_images, given_images, read_folder
     from squeeze_export.golden.pack import make_golden
     from squeeze_export.validation import noise
     from squeeze_export.validation.judgement import tolerance_of
@@ -195,6 +198,9 @@ def prepare(
     shown = ""
     if request.images is None:
         pictures = demo_images()
+    elif isinstance(request.images, GivenPictures):
+        pictures = given_images(request.images)
+        shown = f" of {len(request.images.pictures)}" if len(request.images.pictures) > len(pictures) else ""
     else:
         pictures, paths, there = read_folder(request.images)
         shown = f" of {len(there.readable)}" if len(there.readable) > len(pictures) else ""

@@ -65,7 +65,7 @@ def pad_color_for(
     if not all(0 <= level <= 255 for level in given):
         raise UsageError(f"pad color {_levels(given)}: its levels are whole numbers in 0..255, red, green, blue")
     if order == "GRAY" and len(set(given)) > 1:
-        raise UsageError(f"pad color {_levels(given)}: a GRAY picture has one level. Pass one number")
+        raise UsageError(f"pad color {_levels(given)}: a GRAY image has one level. Pass one number")
     return given
 
 

@@ -70,7 +70,7 @@ def load_image(path: Path) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         kind = foreign_kind(path)
-        found = "is no picture in a known format" + (f": it is {kind}" if kind else "")
+        found = "is no image in a known format" + (f": it is {kind}" if kind else "")
         remedy = "Run `git lfs pull`" if kind == "a Git LFS pointer" else "Convert it to JPEG or PNG"
         raise UsageError(f"image {path} {found}. {remedy}, or leave it out") from error
     except Image.DecompressionBombError as error:
@@ -133,11 +133,11 @@ def pixels(image: Image.Image, spec: PreprocessingSpec) -> PixelArray:
     from PIL import Image
 
     if image.mode != "RGB":
-        raise ValueError(f"an RGB picture is needed, not {image.mode}")
+        raise ValueError(f"an RGB image is needed, not {image.mode}")
     size = resized_size(image.width, image.height, spec)
     if size[0] * size[1] > PIXEL_LIMIT:
         raise UsageError(
-            f"a picture of {image.width}x{image.height} becomes {min(size)}x{max(size)} when its short side is resized, "
+            f"an image of {image.width}x{image.height} becomes {min(size)}x{max(size)} when its short side is resized, "
             f"more than {PIXEL_LIMIT:,} pixels: crop it first"
         )
     grey = spec.color_order == "GRAY"

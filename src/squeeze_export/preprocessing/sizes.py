@@ -29,7 +29,7 @@ def resized_to(
         if resize is not None:
             raise UsageError(f"both resize {_size(resize)} and crop pct {crop_pct:g} say what is resized to: keep one of them")
         if not 0 < crop_pct <= 1:  # neither is NaN
-            raise UsageError(f"crop pct {crop_pct:g}: it is the share of the resized picture that is kept, above 0, at most 1")
+            raise UsageError(f"crop pct {crop_pct:g}: it is the share of the resized image that is kept, above 0, at most 1")
     height, width = crop
     sides = (max(crop), max(crop)) if mode == "short-side" else crop
     if crop_pct is not None:
@@ -54,7 +54,7 @@ def resized_to(
         if not max(crop) <= resize <= largest:
             raise UsageError(
                 f"resize {resize} with input size {height}x{width}: the short side must become at least {max(crop)}, or a square "
-                f"picture would be smaller than its crop, and at most {largest}"
+                f"image would be smaller than its crop, and at most {largest}"
             )
     rows, columns = resize if isinstance(resize, tuple) else (resize, resize)
     if not height <= rows <= largest or not width <= columns <= largest:

@@ -23,7 +23,7 @@ def check_destination(path: Path) -> None:
     if reason is not None:
         raise TargetUnavailableError(f"--plot needs matplotlib: {reason}")
     if path.suffix.lower() != ".png":
-        raise UsageError(f"--plot {path}: the picture is a PNG. Give it a name that ends in .png.")
+        raise UsageError(f"--plot {path}: the image is a PNG. Give it a name that ends in .png.")
     if not path.parent.is_dir():
         raise UsageError(f"--plot {path}: the folder {path.parent} does not exist.")
     if path.is_dir():

@@ -6,24 +6,35 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from squeeze_export.contracts.heads import AskedActivation, ModelGives
-from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.contracts.signature import AskedActivation, ModelGives
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_published
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.sources import labels as label_files
 from squeeze_export.sources.checkpoints.digests import combined_sha256
 from squeeze_export.sources.labels import claims as label_claims
-from squeeze_export.sources.networks import building, capture, factories, files, heads, hugging_face, outputs, weights_of
+from squeeze_export.sources.networks import (
+    building,
+    capture,
+    factories,
+    files,
+    heads,
+    hugging_face,
+    library_weights,
+    outputs,
+    weights_of,
+)
 from squeeze_export.sources.networks.capture import Captured
 from squeeze_export.sources.networks.heads import Head
+from squeeze_export.sources.networks.programs.graphs import layers_of
 from squeeze_export.sources.source import check_name, weight_digests
 
 if TYPE_CHECKING:
     import torch
 
     from squeeze_export.contracts.signature import PreprocessingSpec
-    from squeeze_export.sources.networks.building import PreprocessingHint
+    from squeeze_export.sources.networks.building import Built, PreprocessingHint
     from squeeze_export.sources.networks.names import Wanted
 
 _YES_AND_NO: Final = 2
@@ -47,16 +58,17 @@ def load_captured(
     name: str,
     weights: Path | str,
     arguments: Mapping[str, object],
-    labels: Path | None,
+    labels: Path | tuple[str, ...] | None,
     preprocessing: Callable[[Mapping[str, Any]], PreprocessingSpec],
     seed: int,
     checkpoint_key: str | None = None,
+    given: torch.nn.Module | None = None,
     output: str | None = None,
     gives: ModelGives | None = None,
     activation: AskedActivation | None = None,
     images: Callable[[PreprocessingSpec], torch.Tensor] | None = None,
 ) -> SourceModel:
-    """Make the source model that `wanted` names.
+    """Make the source model that `wanted` names; `given` is the network itself where a program holds it.
 
     `weights`: a checkpoint, "random" from `seed`, or any other word for those that the network comes with. `preprocessing`
     makes it of what the network's library says of it, arguments of preprocessing.spec.spec_for. `output` names one of several
@@ -67,7 +79,7 @@ def load_captured(
     import torch
 
     check_name(name)
-    found = _found(wanted, weights, arguments, seed, checkpoint_key, output)
+    found = _found(wanted, weights, arguments, seed, checkpoint_key, given, output)
     own = _own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
@@ -113,7 +125,7 @@ def load_captured(
 
 
 def _labelled(
-    head: Head, labels: Path | None, claims: Mapping[str, object]
+    head: Head, labels: Path | tuple[str, ...] | None, claims: Mapping[str, object]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...], Head]:
     """The labels, notes, and the head that they are of: one score with two labels becomes two classes."""
     import torch
@@ -126,9 +138,10 @@ def _labelled(
     if labels is not None:
         given = label_files.read_labels(labels, None, least=1)
         if len(given.names) > _YES_AND_NO:
+            where = f"labels file {labels}" if isinstance(labels, Path) else "the list of labels"
             raise SourceError(
-                f"labels file {labels} has {len(given.names)} labels, and the network gives one score per image: give one "
-                "name, of what the score is the probability of, or two, of no and yes in this order"
+                f"{where} has {len(given.names)} labels, and the network gives one score per image: give one name, of what the "
+                "score is the probability of, or two, of no and yes in this order"
             )
         names, told = label_claims.settle(claims, len(given.names), given)
     else:
@@ -145,6 +158,7 @@ def _found(
     arguments: Mapping[str, object],
     seed: int,
     checkpoint_key: str | None,
+    given: torch.nn.Module | None,
     output: str | None,
 ) -> _Found:
     if arguments and wanted.kind != "factory":
@@ -167,19 +181,24 @@ def _found(
             claims=opened.label_claims,
             notes=opened.notes,
         )
+    if not isinstance(weights, Path) and is_published(wanted.shown, weights):
+        return _published(wanted, weights)
     if isinstance(weights, Path):
 
         def rebuild(classes: int) -> torch.nn.Module:
             return building.build(wanted, arguments=arguments, num_classes=classes).module
 
+        by_classes = wanted.kind in library_weights.LIBRARIES or (
+            wanted.kind == "factory" and factories.takes_classes(wanted.name)
+        )
         with _seeded(seed):
-            built = building.build(wanted, arguments=arguments, num_classes=None)
+            built = _built(wanted, arguments, given)
             fitted = weights_of.fit(
                 built.module,
                 weights,
                 checkpoint_key=checkpoint_key,
                 name=wanted.shown,
-                rebuild=rebuild if wanted.kind != "factory" or factories.takes_classes(wanted.name) else None,
+                rebuild=rebuild if by_classes else None,
             )
         return _Found(
             module=fitted.module,
@@ -189,16 +208,38 @@ def _found(
             claims=fitted.label_claims,
             notes=(*built.notes, *fitted.notes),
         )
-    if weights != "random" and wanted.kind != "factory":
+    if given is not None and weights == "random":
+        raise UsageError(f"{wanted.shown} has weights already, and --weights random would draw others. Leave it out.")
+    if weights != "random" and wanted.kind in library_weights.LIBRARIES:
         raise UsageError(
-            f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours or of the library's, or "
-            "--weights random to try it out."
+            f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours; --weights "
+            f"{library_weights.example(wanted)}, those that the library publishes; or --weights random to try it out."
         )
     with _seeded(seed):  # whatever a constructor draws: the same command gives the same bytes
-        built = building.build(wanted, arguments=arguments, num_classes=None)
-    kind, number = ("random", seed) if weights == "random" else ("module", None)
-    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=number)  # type: ignore[arg-type]
+        built = _built(wanted, arguments, given)
+    kind: Literal["random", "module"] = "random" if weights == "random" else "module"
+    # What a factory's own code drew came from the seed as well.
+    origin = WeightsOrigin(kind=kind, sha256="", file_name=None, seed=None if given is not None else seed)
     return _Found(module=built.module, program=None, hint=built.preprocessing, origin=origin, claims={}, notes=built.notes)
+
+
+def _built(wanted: Wanted, arguments: Mapping[str, object], given: torch.nn.Module | None) -> Built:
+    if given is not None:
+        return building.of_module(given, what=wanted.shown)
+    return building.build(wanted, arguments=arguments, num_classes=None)
+
+
+def _published(wanted: Wanted, weights: str) -> _Found:
+    """A library's network with the weights that the library publishes under this name."""
+    found = library_weights.load(wanted, weights)
+    return _Found(
+        module=found.module,
+        program=None,
+        hint=found.preprocessing,
+        origin=WeightsOrigin(kind="library", sha256="", file_name=found.file_name, seed=None),
+        claims=found.label_claims,
+        notes=found.notes,
+    )
 
 
 @contextmanager
@@ -213,11 +254,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def kernels_of(module: Any) -> tuple[str, ...]:
     """The weights of the convolutions and linear layers of a captured module, by name, each once, in the order of computation."""
-    import torch
-
-    layers = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
-    nodes = [node.args[1] for node in module.graph.nodes if node.op == "call_function" and node.target in layers]
-    names = [str(node.target) for node in nodes if getattr(node, "op", None) == "get_attr"]
+    kernels = [node.args[1] for node in layers_of(module.graph)]
+    names = [str(kernel.target) for kernel in kernels if getattr(kernel, "op", None) == "get_attr"]
     return tuple(dict.fromkeys(names))
 
 

@@ -7,32 +7,29 @@ shares, `variants/<target>/` those of one. Every text file is a Jinja2 template 
 
 from __future__ import annotations
 
-import re
+import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from fnmatch import fnmatch
-from importlib.resources.abc import Traversable
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from squeeze_export.bundle.manifest import damage, encode, open_bundle
+from squeeze_export.bundle.manifest import damage, open_bundle
 from squeeze_export.contracts.artifact import DEFAULT_PRECISION, PIXELS_IN, Target
 from squeeze_export.contracts.request import STARTERS, Starter
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
-from squeeze_export.files.litter import ignored, without
+from squeeze_export.files.litter import without
 from squeeze_export.files.written import write_list
-from squeeze_export.starters import contract
 from squeeze_export.starters import names as starter_names
-from squeeze_export.starters.template import Copies, Template, Variant, fed_targets, read_template, targets_of, template_root
+from squeeze_export.starters.rendering import copy_parts, is_script, label_bytes, render_folder
+from squeeze_export.starters.template import Template, Variant, fed_targets, read_template, targets_of, template_root
+from squeeze_export.starters.updating import apply_update, check_project, made_before
 
 if TYPE_CHECKING:
-    import jinja2
-
-    from squeeze_export.files.litter import ignored, without
+    from squeeze_export.files.litter import without
 from squeeze_export.bundle.manifest import ArtifactRecord, Manifest
 
 
@@ -47,8 +44,11 @@ def render(
     destination: Path,
     precision: str | None = None,
     allow_unproven: bool = False,
+    update: bool = False,
 ) -> Path:
     """Write the complete project for one artifact of `bundle` into `destination` (new or empty), which appears by one rename.
+
+    With `update` the project that stands there takes what changed, and keeps what its developer changed (updating.update).
 
     Of several precisions of the target: see `proven`. The same bundle, names and template give the same bytes. Raises ParityError
     where parity FAILED (or is NOT_RUN, unless `allow_unproven`), TargetUnavailableError where there is no such artifact or no
@@ -71,7 +71,10 @@ def render(
     record = proven(manifest, target, precision, allow_unproven=allow_unproven)
     _check_classifies(manifest, record)
     _check_files(bundle, manifest, record)
-    _check_destination(destination)
+    if update:
+        check_project(destination)
+    else:
+        _check_destination(destination)
     context = _context(bundle, manifest, record, described, variant, app_id, app_name)
 
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +82,17 @@ def render(
     try:
         for source in (root / "project", root / "variants" / target):
             if source.is_dir():
-                _render_folder(source, "", stage, described.verbatim, context)
-        _copy_parts(bundle, manifest, record, described.copies, stage, context)
-        write_list(stage)
+                render_folder(source, "", stage, described.verbatim, context)
+        copy_parts(bundle, manifest, record, described.copies, stage, context)
+        made = {"platform": template, "target": target, "precision": precision or "", "app_id": app_id, "app_name": app_name}
+        write_list(stage, made)
         for path in (stage, *stage.rglob("*")):
-            path.chmod(0o755 if path.is_dir() or _is_script(path) else 0o644)
-        stage.rename(destination)  # replaces an empty folder, fails on any other
+            path.chmod(0o755 if path.is_dir() or is_script(path) else 0o644)
+        if update:
+            apply_update(stage, destination)
+            shutil.rmtree(stage)
+        else:
+            stage.rename(destination)  # replaces an empty folder, fails on any other
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
@@ -101,11 +109,20 @@ def render_bundle(
     destination: Path,
     precision: str | None = None,
     allow_unproven: bool = False,
+    update: bool = False,
 ) -> Path:
-    """Render from a finished bundle on disk; without `target` the first that the template and the bundle share."""
+    """Render from a finished bundle on disk; without `target` the first that the template and the bundle share.
+
+    With `update` what is not given here is as the project at `destination` was made.
+    """
     manifest = open_bundle(bundle)
+    if update:
+        before = made_before(destination, template)
+        app_id, app_name = app_id or before["app_id"], app_name or before["app_name"]
+        precision = precision or (before["precision"] if target in (None, before["target"]) else "") or None
+        target = target or cast(Target, before["target"])
     if precision == PIXELS_IN:
-        raise UsageError(f"No starter is made for {precision}: the apps feed float32 pictures. Choose another --precision.")
+        raise UsageError(f"No starter is made for {precision}: the apps feed float32 images. Choose another --precision.")
     if target is None:
         possible = variants(manifest, template)
         if not possible:
@@ -127,6 +144,7 @@ def render_bundle(
         destination=destination,
         precision=precision,
         allow_unproven=allow_unproven,
+        update=update,
     )
 
 
@@ -222,7 +240,7 @@ def _check_classifies(manifest: Manifest, record: ArtifactRecord) -> None:
         )
     if taken.dtype != "float32" or pictures.get(taken.layout) != taken.shape:
         raise UsageError(
-            f"No starter is made for {record.path}: the app feeds float32 pictures of {crop.height} x {crop.width}; the input is "
+            f"No starter is made for {record.path}: the app feeds float32 images of {crop.height} x {crop.width}; the input is "
             f"{taken.dtype}, {' x '.join(map(str, taken.shape))} in {taken.layout}. Choose another artifact with --precision, or "
             "export it again."
         )
@@ -242,7 +260,10 @@ def _check_destination(destination: Path) -> None:
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise UsageError(f"{destination} exists and is not a folder. Choose another --output.")
     if destination.is_dir() and without(path.name for path in destination.iterdir()):
-        raise UsageError(f"{destination} is not empty. A starter is written into a new folder: choose another --output.")
+        raise UsageError(
+            f"{destination} is not empty. A starter is written into a new folder: choose another --output. "
+            "--update puts a newer model into a project of ours."
+        )
 
 
 def _context(
@@ -255,7 +276,7 @@ def _context(
     app_name: str,
 ) -> dict[str, Any]:
     """Every value that a template file can name; records of the manifest are there as they are."""
-    labels = contract.labels_of(bundle, manifest)
+    labels = _labels(bundle, manifest)
     golden = msgspec.json.decode((bundle / manifest.golden.path / "golden.json").read_bytes())
     values: dict[str, Any] = {
         "app_id": app_id,
@@ -279,83 +300,42 @@ def _context(
     if clash:
         raise ValueError(f"template.toml redefines {', '.join(clash)}")
     values |= own
-    values["contract"] = contract.contract_of(manifest, record, values["model_file"], labels, bundle)
+    values["contract"] = _contract(manifest, record, values["model_file"], labels, bundle)
     return values
 
 
-def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        # Kotlin, Swift, Gradle, XML and project files use every bracket of ASCII; none has a guillemet.
-        variable_start_string="«",
-        variable_end_string="»",
-        block_start_string="«%",
-        block_end_string="%»",
-        comment_start_string="«#",
-        comment_end_string="#»",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # each place escapes for its own language, by the filters below
-    )
-    environment.filters.update(starter_names.FILTERS)
-    return environment
+def _labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
+    """The class names in index order; of a model that brings none, its class numbers."""
+    if manifest.labels is None:
+        return tuple(f"class {number}" for number in range(manifest.source.num_classes))
+    # Only a line feed ends a label: splitlines would also split at a form feed or U+2028 inside a name.
+    return tuple((bundle / manifest.labels.path).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
 
 
-def _render_folder(source: Traversable, relative: str, stage: Path, verbatim: Sequence[str], context: Mapping[str, Any]) -> None:
-    import jinja2
-
-    for entry in sorted(source.iterdir(), key=lambda entry: entry.name):
-        inside = f"{relative}{entry.name}"
-        if entry.is_dir():
-            _render_folder(entry, f"{inside}/", stage, verbatim, context)
-            continue
-        path = stage / _place(inside, context)
-        if path.exists():
-            raise ValueError(f"two template files become {path.relative_to(stage)}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = entry.read_bytes()
-        if not any(fnmatch(entry.name, pattern) for pattern in verbatim):
-            try:
-                data = _environment().from_string(data.decode()).render(context).encode()
-            except (jinja2.TemplateError, UnicodeDecodeError) as error:
-                raise ValueError(f"the template file {inside} cannot be rendered: {error}") from error
-        path.write_bytes(data)
-
-
-def _place(relative: str, context: Mapping[str, Any]) -> str:
-    """Put the values into a path: `__app_path__` becomes the folders of the app id, `__project__` the project's name."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in ("app_path", "project", "model_file"):
-            raise ValueError(f"a template's path has the unknown value {match.group()}: {relative}")
-        return str(context[name])
-
-    return re.sub(r"__([a-z][a-z_]*[a-z])__", value, relative)
-
-
-def _copy_parts(
-    bundle: Path, manifest: Manifest, record: ArtifactRecord, copies: Copies, stage: Path, context: Mapping[str, Any]
-) -> None:
-    def place(relative: str) -> Path:
-        path = stage / _place(relative, context)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    artifact = bundle / record.path
-    if artifact.is_dir():
-        shutil.copytree(artifact, place(copies.model), ignore=ignored())
-    else:
-        shutil.copyfile(artifact, place(copies.model))
-    place(copies.labels).write_bytes(contract.label_bytes(context["labels"]))
-    shutil.copytree(bundle / manifest.golden.path, place(copies.golden), ignore=ignored())
-    place(copies.contract).write_bytes(encode(context["contract"]))
-
-
-def _is_script(path: Path) -> bool:
-    with suppress(OSError), path.open("rb") as opened:
-        return opened.read(2) == b"#!"
-    return False
+def _contract(
+    manifest: Manifest, record: ArtifactRecord, model_file: str, labels: tuple[str, ...], bundle: Path
+) -> dict[str, Any]:
+    """What the app must know of its model; written as JSON into the project, documented in docs/explanation/starters.md."""
+    crop = manifest.source.preprocessing.crop_record()
+    golden = bundle / manifest.golden.path / "golden.json"
+    independent = manifest.source.activation == "sigmoid"
+    known = crop.keys() == {"resize", "height", "width"} and not independent
+    return {
+        "schema_version": 1 if known else 2,  # an older app must not do without the others
+        "name": manifest.name,
+        "model": manifest.source.model,
+        "target": record.target,
+        "precision": record.key.rung_in_names,
+        "num_classes": manifest.source.num_classes,
+        "parity": {"verdict": record.parity.verdict, "executor": record.parity.executor},
+        "files": {
+            "model": {"file": model_file, "sha256": record.sha256, "size_bytes": record.size_bytes},
+            "labels": {"sha256": hashlib.sha256(label_bytes(labels)).hexdigest(), "count": len(labels)},
+            "golden": {"sha256": hashlib.sha256(golden.read_bytes()).hexdigest()},
+        },
+        "preprocessing": crop,
+        **({"activation": "sigmoid"} if independent else {}),
+        "input": asdict(record.signature.input),
+        # No app holds an output of integers: see fed_targets.
+        "outputs": [{k: v for k, v in asdict(output).items() if k != "quantisation"} for output in record.signature.outputs],
+    }

@@ -73,7 +73,7 @@ def test_its_accuracy_is_measured(bundle):
 def test_a_ladder_is_climbed(tmp_path):
     wanted = ExportRequest(targets=("tflite",), precisions={"tflite": ("fp32", "fp16")}, output=tmp_path, name=NAME)
     found = squeeze_export.ladder(LadderRequest(export=wanted, images="demo", limit=20, runs=1))
-    assert repr(found).startswith("Ladder of demo on 20 images of demo\n2 of 2 rungs measured")
+    assert repr(found).startswith("Ladder of demo on 20 images of demo\n2 of 2 precisions measured")
     assert found.rows[0]["bytes"] > found.rows[1]["bytes"] and found.rows[0]["ms_1_thread"] > 0
     assert {"demo", "ladder.csv", "ladder.json"} <= {path.name for path in tmp_path.iterdir()}
     fits("ladder", found)

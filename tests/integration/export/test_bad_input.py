@@ -156,7 +156,7 @@ def test_bad_images(tmp_path, kind):
 def test_a_folder_without_images(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "notes.md").write_text("")
-    refused(tmp_path, 2, "no pictures", "--target", "torchscript", "--images", "photos", "--weights", "random")
+    refused(tmp_path, 2, "no images", "--target", "torchscript", "--images", "photos", "--weights", "random")
 
 
 def test_odd_images_are_fine(tmp_path):
@@ -290,7 +290,7 @@ def test_pictures_of_one_colour_prove_nothing(tmp_path):
         Image.new("RGB", (300, 300), colour).save(tmp_path / "flat" / f"{place}.png")
     ended = run_tool("--target", "torchscript", "--images", "flat", cwd=tmp_path)
     assert ended.code == 2
-    assert "the pictures in flat show nothing" in ended.err
+    assert "the images in flat show nothing" in ended.err
     assert not (tmp_path / "dist").exists()
 
 

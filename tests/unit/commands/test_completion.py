@@ -100,3 +100,8 @@ def test_completion_is_installed_where_the_shell_looks(tmp_path, shell):
 def test_an_export_ends_with_the_apps_and_one_next_step(apps, complete, told):
     lines = _next_step("dist/net", apps, complete=complete).splitlines()
     assert len(lines) == len(told) and all(line.startswith(part) for part, line in zip(told, lines, strict=True))
+
+
+def test_random_weights_are_not_sent_to_an_app():
+    lines = _next_step("dist/net", ("ios",), complete=True, trained=False).splitlines()
+    assert lines == ["Apps: dist/net/ios", "Next: export a trained model: --weights FILE."]

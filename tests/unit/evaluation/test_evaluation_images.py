@@ -175,7 +175,7 @@ def test_folders_without_pictures_or_labels_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no labelled images"):
         classes(tmp_path)
     (tmp_path / "red").mkdir()
-    with pytest.raises(UsageError, match=r"class folders .* have no pictures"):
+    with pytest.raises(UsageError, match=r"class folders .* have no images"):
         classes(tmp_path)
 
 

@@ -47,7 +47,7 @@ def test_a_picture_of_any_of_these_endings_is_read(tmp_path, name):
 def test_heic_is_told_by_its_content_whatever_it_is_called(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(HEIC)
     assert foreign_kind(tmp_path / "photo.jpg") == "HEIC"
-    with pytest.raises(UsageError, match=r"photo\.jpg is no picture in a known format: it is HEIC\. Convert it to JPEG or PNG"):
+    with pytest.raises(UsageError, match=r"photo\.jpg is no image in a known format: it is HEIC\. Convert it to JPEG or PNG"):
         load_image(tmp_path / "photo.jpg")
 
 
@@ -71,13 +71,13 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path):
     assert told.startswith("2 files") and "8.jpg (HEIC), 9.CR2 (RAW). Convert them to JPEG or PNG" in told
     assert len(find_pictures(tmp_path)) == 8
     (tmp_path / "0.png").unlink()
-    with pytest.raises(UsageError, match=r"has 7 pictures; .* 2 files .* cannot be read here: 8\.jpg \(HEIC\)"):
+    with pytest.raises(UsageError, match=r"has 7 images; .* 2 files .* cannot be read here: 8\.jpg \(HEIC\)"):
         find_pictures(tmp_path)
 
 
 def test_a_folder_of_only_such_pictures_is_refused_with_their_kind(tmp_path):
     (tmp_path / "1.heic").write_bytes(HEIC)
-    with pytest.raises(UsageError, match=r"1 file in .* looks like a picture .*: 1\.heic \(HEIC\)\. Convert it"):
+    with pytest.raises(UsageError, match=r"1 file in .* looks like an image .*: 1\.heic \(HEIC\)\. Convert it"):
         pictures_in(tmp_path)
 
 

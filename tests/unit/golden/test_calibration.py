@@ -36,7 +36,7 @@ def test_pictures_are_read_evenly_and_in_the_order_of_their_names(tmp_path):
 
 @pytest.mark.parametrize("count", [0, 7])
 def test_fewer_than_eight_are_refused(tmp_path, count):
-    with pytest.raises(UsageError, match=f"has {count} pictures; at least 8"):
+    with pytest.raises(UsageError, match=f"has {count} images; at least 8"):
         read_calibration(photographs(tmp_path / "few", count), SPEC)
 
 
@@ -52,7 +52,7 @@ def test_a_folder_that_is_none_and_a_picture_that_is_none_are_refused(tmp_path):
 def test_pictures_of_one_colour_are_told(tmp_path):
     folder = photographs(tmp_path / "flat", 9, flat=True)
     (told,) = read_calibration(folder, SPEC).notes
-    assert told.startswith("9 of the 9 calibration pictures") and "one colour" in told
+    assert told.startswith("9 of the 9 calibration images") and "one colour" in told
 
 
 def test_pictures_that_are_all_alike_are_told(tmp_path):
@@ -61,7 +61,7 @@ def test_pictures_that_are_all_alike_are_told(tmp_path):
     for path in folder.iterdir():
         path.write_bytes(one)
     (told,) = read_calibration(folder, SPEC).notes
-    assert told.startswith("all 8 calibration pictures") and "are alike" in told
+    assert told.startswith("all 8 calibration images") and "are alike" in told
 
 
 @pytest.mark.parametrize("by", ["folder", "table"])
@@ -71,7 +71,7 @@ def test_pictures_of_one_class_are_told(tmp_path, by):
         rows = "".join(f"{path.name}\t3\n" for path in sorted(folder.iterdir()))
         (folder / "labels.tsv").write_text(f"file\tclass_index\n{rows}")
     (told,) = read_calibration(folder if by == "table" else tmp_path / "set", SPEC).notes
-    assert told.startswith("all 8 calibration pictures") and "one class" in told
+    assert told.startswith("all 8 calibration images") and "one class" in told
     photographs(tmp_path / "set" / "dog", 8)
     if by == "table":
         (folder / "labels.tsv").write_text((folder / "labels.tsv").read_text().replace("\t3", "\t4", 1))

@@ -81,7 +81,7 @@ def test_pictures_that_cannot_be_decoded_are_passed_over_and_named(image_folder,
     assert there.unreadable == ((Path(paths[1].name), "cannot be decoded"),)
     for path in folder.glob("picture *"):
         path.write_bytes(b"none")
-    with pytest.raises(UsageError, match="is no picture in a known format"):
+    with pytest.raises(UsageError, match="is no image in a known format"):
         read_folder(folder)
 
 
@@ -107,7 +107,7 @@ def test_folders_without_pictures_are_refused(tmp_path):
     for folder, word in (
         (tmp_path / "none", "does not exist"),
         (tmp_path / "labels.tsv", "not a folder"),
-        (tmp_path, "has no pictures"),
+        (tmp_path, "has no images"),
     ):
         with pytest.raises(UsageError, match=word):
             pictures_in(folder)
@@ -383,5 +383,5 @@ def test_a_picture_that_is_no_png_of_three_channels_is_refused(folder, pack):
     file = folder / "images" / f"{pack.names[0]}.png"
     file.write_bytes(b"no png")
     describe(folder, lambda content: content["images"][0].update(sha256=golden_files._sha256(b"no png")))
-    with pytest.raises(ArtifactError, match="no picture in a known format"):
+    with pytest.raises(ArtifactError, match="no image in a known format"):
         read_golden(folder)

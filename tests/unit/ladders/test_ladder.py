@@ -166,7 +166,7 @@ def test_what_cannot_end_well_is_refused_first(tmp_path, image_folder):
     refused("own files", name=ladder.CSV)
     refused("does not exist", images=tmp_path / "nowhere")
     refused("names no images", images=image_folder)
-    refused("demo images show", weights="random")  # 1000 classes, but the demo pictures have 34
+    refused("demo images show", weights="random")  # 1000 classes, but the demo images have 34
     (tmp_path / ladder.JSON).touch()
     refused("--force")
     ladder.check(replace(request, force=True), "demo", limit=1, runs=1)

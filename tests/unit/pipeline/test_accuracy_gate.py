@@ -137,7 +137,7 @@ def test_pictures_that_cannot_decide_are_refused_before_the_work(tmp_path, pictu
     assert asked(pictures, 2.4).labelled
     with pytest.raises(UsageError, match=r"42 images: one of them is worth 2\.38 points. Take at least 100 images, or .* 2\.4"):
         asked(pictures, 1)
-    with pytest.raises(UsageError, match="needs pictures to measure on"):
+    with pytest.raises(UsageError, match="needs images to measure on"):
         asked(None, 1)
     demo = asked(None, 1, tuple("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"))
     assert (len(demo.images), demo.labelled) == (accuracy_gate.DEMO_COUNT, True)

@@ -158,9 +158,9 @@ def test_what_no_floor_can_be_held_on_is_refused_before_the_work(tmp_path, pictu
     flat.mkdir()
     (flat / "a.png").symlink_to(pictures / "0" / "0.png")
     request = ExportRequest(targets=("tflite",), images=flat, min_accuracy=60)
-    with pytest.raises(UsageError, match=r"--min-accuracy 60 needs labels, and the pictures in .*flat have none"):
+    with pytest.raises(UsageError, match=r"--min-accuracy 60 needs labels, and the images in .*flat have none"):
         accuracy_gate.pictures(request, SOURCE)
-    with pytest.raises(UsageError, match="--min-accuracy 60 needs pictures to measure on"):
+    with pytest.raises(UsageError, match="--min-accuracy 60 needs images to measure on"):
         accuracy_gate.pictures(replace(request, images=None), SOURCE)
     with pytest.raises(UsageError, match=r"--min-accuracy cannot be combined with --head features"):
         plan(replace(request, head="features"))

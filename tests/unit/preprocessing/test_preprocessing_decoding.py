@@ -148,7 +148,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
         "eps.png": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UsageError, match=f"{name} is no picture in a known format"):
+        with pytest.raises(UsageError, match=f"{name} is no image in a known format"):
             load_image(tmp_path / name)
 
 

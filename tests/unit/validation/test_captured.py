@@ -23,7 +23,8 @@ from squeeze_export.validation import noise
 from squeeze_export.validation.judgement import judge_file, tolerance_of
 
 SPEC = spec_for("torchvision", model="", input_size=48)
-WAYS = [("coreml", "fp32"), ("coreml", "fp16"), ("tflite", "fp32"), ("torchscript", "fp32"), ("onnx", "fp32")]
+WAYS = [("coreml", "fp32"), ("coreml", "fp16"), ("tflite", "fp32"), ("torchscript", "fp32"), ("torchscript", "fp16")]
+WAYS += [("onnx", "fp32"), ("onnx", "fp16")]
 
 
 def settings(precision):

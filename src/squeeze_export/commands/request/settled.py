@@ -11,10 +11,18 @@ from squeeze_export.commands.request.precisions import asked_for, one_of
 from squeeze_export.commands.request.written import Options, settable
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.artifact import PHONE_TARGETS, TARGETS, IosTarget, Target, TfliteRoute
-from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
-from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, Interpolation, ResizeMode, ScoreKind
-from squeeze_export.contracts.source import is_squeezenet
+from squeeze_export.contracts.signature import (
+    ACTIVATIONS,
+    GIVEN,
+    ColorOrder,
+    Head,
+    InputKind,
+    Interpolation,
+    ResizeMode,
+    ScoreKind,
+)
+from squeeze_export.contracts.source import is_published, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.limit import check_floor, check_limit
 from squeeze_export.exporters import EXPORTERS
@@ -51,11 +59,12 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
     targets = _targets(options.target)
     model = parse_model(options.model or "squeezenet1_1").shown
     weights = options.weights or (_DEFAULT_WEIGHTS if is_squeezenet(model) else OWN_WEIGHTS)
+    words = weights in _SPECIAL_WEIGHTS or is_published(model, weights)
     if options.name is not None:
         check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
-    if options.checkpoint_key is not None and weights in _SPECIAL_WEIGHTS:
+    if options.checkpoint_key is not None and words:
         raise UsageError(
             f"--checkpoint-key {options.checkpoint_key} is for weights from a file, and these are {weights}. Leave it out, or "
             "pass --weights PATH."
@@ -68,7 +77,7 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         ios=ios,
         no_pixels=_no_pixels(options, input_kind, weights),
         model=model,
-        weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
+        weights=None if words else Path(weights),
         checkpoint_key=options.checkpoint_key,
     )
     calibrated = any(
@@ -81,7 +90,7 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
     settled = {
         "targets": targets,
         "model": model,
-        "weights": weights if weights in _SPECIAL_WEIGHTS else Path(weights),
+        "weights": weights if words else Path(weights),
         "precisions": asked.precisions,
         "size_budgets": asked.sizes,
         **_preprocessing(options, model),
@@ -149,7 +158,7 @@ def _without_effect(options: Options, targets: tuple[Target, ...], weights: str,
         idle.append(f"--tflite-route {options.tflite_route} has no effect: TFLite is not exported")
     if options.calibration_data is not None and not calibrated:
         idle.append(
-            f"--calibration-data {options.calibration_data} has no effect: no precision here chooses its numbers by pictures, as "
+            f"--calibration-data {options.calibration_data} has no effect: no precision here chooses its numbers by images, as "
             "int8, int8-uint8, int4-mixed and Core ML's compressed ones do"
         )
     return tuple(idle)

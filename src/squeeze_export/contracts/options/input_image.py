@@ -43,7 +43,7 @@ INPUT_IMAGE: Final[tuple[Option, ...]] = (
     plain("crop_pct", "number", INPUT, same("Instead of --resize: the crop's share of it, as timm has it."), "SHARE"),
     plain("interpolation", "text", INPUT, same("Pillow's filter; default bilinear."), "nearest|bilinear|bicubic|lanczos"),
     plain(
-        "pad_color", "text", INPUT, same("Around a padded picture; default the mean's."), "R,G,B", wants=_NUMBERS, also="numbers"
+        "pad_color", "text", INPUT, same("Around a padded image; default the mean's."), "R,G,B", wants=_NUMBERS, also="numbers"
     ),
     plain("mean", "text", INPUT, same("Replaces the preset's mean; one number: all."), "A,B,C", wants=_NUMBERS, also="numbers"),
     plain("std", "text", INPUT, same("Replaces the preset's std."), "A,B,C", wants=_NUMBERS, also="numbers"),

@@ -55,6 +55,15 @@ OF_COMMANDS: Final[tuple[Option, ...]] = (
         },
         "PRECISION",
     ),
+    plain(
+        "update",
+        "switch",
+        STARTER,
+        {
+            "starter": "Bring this bundle into the project that --output names. Files that you changed stay; what is not given "
+            "is as the project was made."
+        },
+    ),
     plain("app_id", "text", STARTER, {"starter": "Such as com.example.app; default: made of the bundle's name."}, "ID"),
     plain("app_name", "text", STARTER, {"starter": "As the home screen shows it; default: the bundle's."}, "NAME"),
     plain(

@@ -38,12 +38,14 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, num_classes: int | None, *, least: int = 2) -> Labels:
+def read_labels(given: Path | tuple[str, ...], num_classes: int | None, *, least: int = 2) -> Labels:
     """Read the labels in index order; SourceError, naming the lines, where they are not `num_classes` distinct names.
 
-    With `num_classes` None any number from `least` on is right.
+    `given`: a file or folder, or the names themselves. With `num_classes` None any number from `least` on is right.
     """
-    path, column = _split_column(path)
+    if isinstance(given, tuple):
+        return _of_names(given, num_classes, least)
+    path, column = _split_column(given)
     if path.is_dir():
         where = f"labels folder {path}"
         reading = folder.read(path, where)
@@ -63,6 +65,16 @@ def read_labels(path: Path, num_classes: int | None, *, least: int = 2) -> Label
     _check_count(reading.entries, num_classes, where, least)
     check_distinct(reading.entries, where, remedy)
     return Labels(names=tuple(label for label, _ in reading.entries), notes=reading.notes)
+
+
+def _of_names(names: tuple[str, ...], num_classes: int | None, least: int) -> Labels:
+    """Names that a program gives, in class order, held to the same rules."""
+    where = "the list of labels"
+    entries = tuple((name.strip(), f"class {index}") for index, name in enumerate(names))
+    check(entries, where, unquoted=False)
+    _check_count(entries, num_classes, where, least)
+    check_distinct(entries, where)
+    return Labels(names=tuple(label for label, _ in entries))
 
 
 def read_bundle_labels(path: Path, num_classes: int) -> tuple[str, ...]:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 
+def layers_of(graph: Any) -> list[Node]:
+    """The convolutions and linear layers of a captured module's graph; their second argument is the kernel, the third a bias."""
+    import torch
+
+    kinds = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
+    return [node for node in graph.nodes if node.op == "call_function" and node.target in kinds]
+
+
 def user_inputs(program: ExportedProgram) -> list[Any]:
     """What the program takes, as the tensors' descriptions (shape, dtype), in their order."""
     names = set(program.graph_signature.user_inputs)

@@ -38,7 +38,7 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 
 
-def become(arguments: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> NoReturn:
+def become(arguments: list[str], cwd: str, env: dict[str, str], out: str, err: str, executable: str) -> NoReturn:
     """Be `python -m squeeze_export` with these arguments, to its end."""
     for number, path, how in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
         opened = os.open(path, how)
@@ -47,6 +47,7 @@ def become(arguments: list[str], cwd: str, env: dict[str, str], out: str, err: s
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    sys.executable = executable  # stand_in.py: what begins the workers
     sys.argv, sys.path[0] = ["squeeze_export", *arguments], cwd
     code: object = 0
     try:
