@@ -67,7 +67,7 @@ def load_captured(
         assert found.module is not None
         eager = found.module
         captured = capture.capture(eager, spec.height, spec.width, spec.channels, what=wanted.shown)
-    folded, norms, scales = capture.settle(captured)
+    folded, told_of_folding = capture.settle(captured)
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
@@ -75,11 +75,7 @@ def load_captured(
         raise SourceError(f"{wanted.shown} gives one score per image: with fewer than 2 classes there is nothing to tell apart")
     given = None if labels is None else label_files.read_labels(labels, classes)
     names, told = label_claims.settle(found.claims, classes, given)
-    notes = (*found.notes, *captured.notes, *told)
-    if norms:
-        notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
-    if scales:
-        notes += (f"the scales of norms were folded into the {len(scales)} linear layers behind them, such as {scales[0]}.",)
+    notes = (*found.notes, *captured.notes, *told, *told_of_folding)
     if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
         notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
     source = SourceModel(
