@@ -69,7 +69,8 @@ def saved(
         checkpoint_key=checkpoint_key,
         output=source.model_output,
         gives=source.model_gives,
-        activation=source.activation,
+        # Of one score with two labels the manifest has the softmax of the two classes that were made of it.
+        activation="sigmoid" if source.activation == "sigmoid" else None,
         given=None if model is None or isinstance(model, str) else model,
     )
     _check(bundle, made)

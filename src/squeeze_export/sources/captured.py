@@ -95,15 +95,11 @@ def load_captured(
     if eager is not None:
         eager = outputs.only(eager, captured.output) if captured.output else eager
         eager = eager if head.captured is captured else heads.reference(eager, head)
-    folded, norms, scales = capture.settle(head.captured)
+    folded, told_of_folding = capture.settle(head.captured)
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
-    notes = (*found.notes, *captured.notes, *head.notes, *told)
-    if norms:
-        notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
-    if scales:
-        notes += (f"the scales of norms were folded into the {len(scales)} linear layers behind them, such as {scales[0]}.",)
+    notes = (*found.notes, *captured.notes, *head.notes, *told, *told_of_folding)
     if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
         notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
     source = SourceModel(

@@ -32,7 +32,8 @@ actor Engine {
         id: $0.index, label: bundled.labels.names[$0.index], probability: $0.probability)
     }
     let result = ClassifierModel.Classification(
-      rows: rows, independent: contract.scoring == .sigmoid, preprocessingMilliseconds: preprocessing.milliseconds,
+      rows: rows, independent: contract.scoring == .sigmoid,
+      preprocessingMilliseconds: preprocessing.milliseconds,
       inferenceMilliseconds: answer.milliseconds, units: units)
     return (result, CropPreview(crop, contract.preprocessing))
   }

@@ -70,7 +70,8 @@ struct Parity {
           "probabilities", reference, target, scale: peak / 4, judgesSNR: false, limit: few,
           threshold: 0.5),
         compare(
-          "log-odds", expected, Self.logOdds(expected, target, floor), scale: peak, judgesSNR: true),
+          "log-odds", expected, Self.logOdds(expected, target, floor), scale: peak,
+          judgesSNR: true),
       ]
     case .probabilities:
       let likeliest = reference.joined().max() ?? 0
