@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from squeeze_export.contracts.signature import Activation, InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
+from squeeze_export.contracts.heads import Activation
+from squeeze_export.contracts.signature import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
 from squeeze_export.contracts.source import SourceModel, WeightsOrigin
 from squeeze_export.errors import ConversionError
 

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from squeeze_export.contracts.heads import probabilities_gap
 from squeeze_export.contracts.parity import OutputParity, ParityReport
-from squeeze_export.contracts.signature import LOGITS_TAP, probabilities_gap
+from squeeze_export.contracts.signature import LOGITS_TAP
 from squeeze_export.contracts.source import Features, Scores
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
 from squeeze_export.validation import metrics, views

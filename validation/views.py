@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from squeeze_export.contracts.signature import LOGITS_TAP, log_probabilities
+from squeeze_export.contracts.heads import log_probabilities
+from squeeze_export.contracts.signature import LOGITS_TAP
 from squeeze_export.validation import metrics
 
 if TYPE_CHECKING:

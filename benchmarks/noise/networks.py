@@ -22,6 +22,7 @@ SIDES: Final = {
     **dict.fromkeys(("mobilenetv4_hybrid_medium", "efficientvit_m0"), 128),
     **dict.fromkeys(("squeezenet1_0", "squeezenet1_1"), 98),  # where their first pool rounds up
     "inception_v3": 128,
+    "ghostnetv2_100": 160,  # where its nearest-neighbour resizing has a remainder: 5 to 2 to 5
 }
 ASKED: Final = {
     "vit_tiny_patch16_224": {"img_size": SIDE},

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from squeeze_export.contracts.signature import Activation, InputSpec, OutputSpec
+from squeeze_export.contracts.heads import Activation
+from squeeze_export.contracts.signature import InputSpec, OutputSpec
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.exporters import deployed
 

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
+from squeeze_export.contracts.heads import Activation, ModelGives
 from squeeze_export.contracts.parity import ParityReport
-from squeeze_export.contracts.signature import Activation, Head, ModelGives, PreprocessingSpec, Signature
+from squeeze_export.contracts.signature import Head, PreprocessingSpec, Signature
 from squeeze_export.contracts.source import WeightDigest, WeightsOrigin
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.files.litter import LFS_POINTER, is_litter

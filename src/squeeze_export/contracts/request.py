@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
+from squeeze_export.contracts.heads import AskedActivation, ModelGives
 from squeeze_export.contracts.in_memory import GivenPictures, given_pictures, is_module, label_names, module_name
-from squeeze_export.contracts.request_types import check_types
-from squeeze_export.contracts.signature import AskedActivation, Head, InputKind, ModelGives, PreprocessingSpec, ScoreKind
+from squeeze_export.contracts.options.types import check_types
+from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
 from squeeze_export.contracts.source import is_published
 
 if TYPE_CHECKING:
@@ -35,12 +36,11 @@ class ExportRequest:
     - `model_arguments`: what a factory is called with, by name.
     - `weights`: a checkpoint; "random"; "imagenet" or "demo" of a SqueezeNet; "pretrained" of timm, or a name such as
       "IMAGENET1K_V1" of torchvision. The default, "demo", means of other networks those that they come with.
-    - `model_output`: of a network that gives several, one by its name or place.
-    - `model_gives`: "logits", "probabilities" or "log-probabilities", which another network gives by itself; None finds it on
-      `images`.
     - `checkpoint_key`: which state dict of a file that holds several, dotted where nested; None takes averaged ones first.
     - `seed`: of random weights.
     - `labels`: a file or folder with a name per class, or a list of the names; None takes the checkpoint's own.
+    - `model_output`: of a network that gives several, one by its name or place.
+    - `model_gives`: what the network gives by itself; None finds it on the golden images.
     - `head_relu`: whether a ReLU stands behind SqueezeNet's classifier, as in torchvision.
 
     Input image
@@ -56,7 +56,7 @@ class ExportRequest:
     - `size_budgets`: the bytes that a Core ML package of the precision "auto" may have; several give an artifact each.
     - `input_kind`: "image" has the normalisation inside the artifact, "tensor" leaves it to the app.
     - `output_kind`: "probabilities", which None means, or "logits"; features have none.
-    - `activation`: "softmax", "sigmoid" of independent scores, or "none" for the scores as the network gives them; None finds it.
+    - `activation`: what makes probabilities of the scores: "softmax", "sigmoid", or "none"; None finds it on the golden images.
     - `head`: "classifier", or "features", which leaves the classifier away.
     - `ios_target`: the least iOS of a Core ML package.
     - `tflite_route`: the converter of TFLite files.

@@ -17,11 +17,6 @@ InputKind = Literal["image", "tensor"]
 Head = Literal["classifier", "features"]
 ScoreKind = Literal["logits", "probabilities"]
 OutputKind = Literal["logits", "probabilities", "features"]
-Activation = Literal["softmax", "sigmoid"]
-AskedActivation = Literal["softmax", "sigmoid", "none"]
-ModelGives = Literal["logits", "probabilities", "log-probabilities"]
-ACTIVATIONS: Final[tuple[AskedActivation, ...]] = ("softmax", "sigmoid", "none")
-GIVEN: Final[tuple[ModelGives, ...]] = ("logits", "probabilities", "log-probabilities")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,23 +184,3 @@ class Signature:
 
 
 LOGITS_TAP: Final = "logits (tapped)"
-
-
-def log_probabilities(logits: Array, activation: Activation) -> Array:
-    """The logarithm of what the activation makes of logits (N, classes), float64."""
-    import numpy as np
-
-    scores = logits.astype(np.float64)
-    if activation == "sigmoid":
-        alone: Array = -np.logaddexp(0.0, -scores)
-        return alone
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
-
-
-def probabilities_gap(logits: Array, probabilities: Array, activation: Activation) -> float:
-    """How far probabilities are from what the activation makes of the logits, at most."""
-    import numpy as np
-
-    return float(np.abs(np.exp(log_probabilities(logits, activation)) - probabilities).max())

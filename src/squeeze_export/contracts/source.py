@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from squeeze_export.contracts.signature import Activation, Head, ModelGives, PreprocessingSpec
+from squeeze_export.contracts.heads import Activation, ModelGives
+from squeeze_export.contracts.signature import Head, PreprocessingSpec
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export import torch_state
 from squeeze_export.contracts.in_memory import MODEL_FORM, is_module
-from squeeze_export.contracts.request_types import check_forms
+from squeeze_export.contracts.options.types import check_forms
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation import source_again
 from squeeze_export.evaluation.cache import AnswerCache

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import msgspec
 
+from squeeze_export.contracts.heads import Activation, probabilities_gap
 from squeeze_export.contracts.parity import NoiseFloor, Tolerance
-from squeeze_export.contracts.signature import Activation, PreprocessingSpec, probabilities_gap
+from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.contracts.source import Features, GoldenPack, Scores, WeightDigest
 from squeeze_export.errors import ArtifactError, SqueezeExportError, UsageError
 from squeeze_export.files.litter import LFS_POINTER

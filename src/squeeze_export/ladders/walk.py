@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from squeeze_export.contracts.options.types import check_forms
 from squeeze_export.contracts.request import ExportRequest, Progress
-from squeeze_export.contracts.request_types import check_forms
 from squeeze_export.contracts.source import is_published, is_squeezenet
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Watcher

@@ -13,8 +13,9 @@ from squeeze_export.contracts.artifact import (
     IosTarget,
     TfliteRoute,
 )
+from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
-from squeeze_export.contracts.signature import ACTIVATIONS, GIVEN, Head, InputKind, OutputKind, ScoreKind
+from squeeze_export.contracts.signature import Head, InputKind, OutputKind, ScoreKind
 from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
@@ -86,7 +87,7 @@ def _check_network(request: ExportRequest) -> None:
             raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
         if request.weights == OWN_WEIGHTS:
             raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
-        _check_head_of_squeezenet(request, model)
+        _check_head_of_squeezenet(request)
         return
     for option, given in (
         ("--head features", request.head != "classifier"),
@@ -105,15 +106,15 @@ def _check_network(request: ExportRequest) -> None:
             raise UsageError(f"{key} is made of SqueezeNet only so far, not of {model}. Other networks have {which}.")
 
 
-def _check_head_of_squeezenet(request: ExportRequest, model: str) -> None:
+def _check_head_of_squeezenet(request: ExportRequest) -> None:
     """SqueezeNet gives one row of logits, and its softmax is a part of its formats."""
     if request.activation not in (None, "softmax"):
         other = " Write --output-kind logits for the scores without it." if request.activation == "none" else ""
-        raise UsageError(f"{model} has softmax, and --activation {request.activation} is for other networks.{other}")
+        raise UsageError(f"{request.model} has softmax, and --activation {request.activation} is for other networks.{other}")
     if request.model_gives not in (None, "logits"):
-        raise UsageError(f"{model} gives logits, not {request.model_gives}. Leave --model-gives out.")
+        raise UsageError(f"{request.model} gives logits, not {request.model_gives}. Leave --model-gives out.")
     if request.model_output is not None:
-        raise UsageError(f"{model} has one output. Leave --model-output {request.model_output} out.")
+        raise UsageError(f"{request.model} has one output. Leave --model-output {request.model_output} out.")
 
 
 def _check_words(request: ExportRequest) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from squeeze_export.contracts.signature import AskedActivation, ModelGives
+from squeeze_export.contracts.heads import AskedActivation, ModelGives
 from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_published
 from squeeze_export.errors import SourceError, UsageError
 from squeeze_export.sources import labels as label_files
@@ -79,7 +79,7 @@ def load_captured(
     import torch
 
     check_name(name)
-    found = _found(wanted, weights, arguments, seed, checkpoint_key, given, output)
+    found = _found(wanted, weights, arguments, seed, checkpoint_key, output, given)
     own = _own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
@@ -95,13 +95,15 @@ def load_captured(
     if eager is not None:
         eager = outputs.only(eager, captured.output) if captured.output else eager
         eager = eager if head.captured is captured else heads.reference(eager, head)
-    folded, norms = capture.fold_batch_norms(head.captured)
+    folded, norms, scales = capture.settle(head.captured)
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
     notes = (*found.notes, *captured.notes, *head.notes, *told)
     if norms:
         notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
+    if scales:
+        notes += (f"the scales of norms were folded into the {len(scales)} linear layers behind them, such as {scales[0]}.",)
     if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
         notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
     source = SourceModel(
@@ -138,10 +140,10 @@ def _labelled(
     if labels is not None:
         given = label_files.read_labels(labels, None, least=1)
         if len(given.names) > _YES_AND_NO:
-            where = f"labels file {labels}" if isinstance(labels, Path) else "the list of labels"
+            where = "the list of labels" if isinstance(labels, tuple) else f"labels file {labels}"
             raise SourceError(
-                f"{where} has {len(given.names)} labels, and the network gives one score per image: give one name, of what the "
-                "score is the probability of, or two, of no and yes in this order"
+                f"{where} has {len(given.names)} labels, and the network gives one score per image: give one "
+                "name, of what the score is the probability of, or two, of no and yes in this order"
             )
         names, told = label_claims.settle(claims, len(given.names), given)
     else:
@@ -158,8 +160,8 @@ def _found(
     arguments: Mapping[str, object],
     seed: int,
     checkpoint_key: str | None,
-    given: torch.nn.Module | None,
     output: str | None,
+    given: torch.nn.Module | None,
 ) -> _Found:
     if arguments and wanted.kind != "factory":
         raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {wanted.shown} is none. Leave it out.")

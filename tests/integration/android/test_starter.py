@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from squeeze_export.bundle.manifest import read_manifest
+from squeeze_export.contracts.heads import log_probabilities
 from squeeze_export.contracts.parity import Tolerance
-from squeeze_export.contracts.signature import log_probabilities
 from squeeze_export.contracts.source import Scores
 from squeeze_export.golden.files import read_golden
 from squeeze_export.validation.parity import judge

@@ -174,6 +174,9 @@ def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
             case "LIST_CONSTRUCT":
                 _pop(stack, n)
                 stack.append(None)
+            case "LIST_UNPACK":  # of a split: values that are computed
+                _pop(stack, 1)
+                stack += [None] * x
             case "OP":
                 operator, overload, count = operators[x]
                 arguments = _pop(stack, count)

@@ -11,17 +11,9 @@ from squeeze_export.commands.request.precisions import asked_for, one_of
 from squeeze_export.commands.request.written import Options, settable
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.artifact import PHONE_TARGETS, TARGETS, IosTarget, Target, TfliteRoute
+from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
-from squeeze_export.contracts.signature import (
-    ACTIVATIONS,
-    GIVEN,
-    ColorOrder,
-    Head,
-    InputKind,
-    Interpolation,
-    ResizeMode,
-    ScoreKind,
-)
+from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, Interpolation, ResizeMode, ScoreKind
 from squeeze_export.contracts.source import is_published, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.limit import check_floor, check_limit

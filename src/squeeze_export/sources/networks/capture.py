@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import folding, graphs
+from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +96,22 @@ def capture(
     return captured
 
 
+def rewrite(captured: Captured) -> Captured:
+    """The same program, to the bit, without what converters are known to get wrong."""
+    module = captured.module()
+    return _again(captured, module) if rewriting.rewrite(module) else captured
+
+
+def settle(captured: Captured) -> tuple[Captured, tuple[str, ...], tuple[str, ...]]:
+    """As it goes to exporters: `rewrite` and `fold_batch_norms`, and scales in front of linear layers folded into them.
+
+    Then which layers a batch norm was folded into, and which a scale (see programs.affine).
+    """
+    module = captured.module()
+    rewritten, norms, scales = rewriting.rewrite(module), folding.fold(module), affine.fold(module)
+    return (_again(captured, module) if rewritten or norms or scales else captured), norms, scales
+
+
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     """Fold each batch norm into the convolution or linear layer that feeds it alone, in float64, rounded once; which were folded.
 
@@ -103,12 +119,15 @@ def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     """
     module = captured.module()
     names = folding.fold(module)
-    if not names:
-        return captured, ()
+    return (_again(captured, module), names) if names else (captured, ())
+
+
+def _again(captured: Captured, module: GraphModule) -> Captured:
+    """Captured from a module that was made of it."""
     import torch
 
-    whole = graphs.plain(module)
-    return replace(captured, program=graphs.tidied(graphs.exported(whole, torch.zeros(captured.input_shape)))), names
+    program = graphs.exported(graphs.plain(module), torch.zeros(captured.input_shape))
+    return replace(captured, program=graphs.tidied(program))
 
 
 def compare(captured: Captured, module: torch.nn.Module, images: torch.Tensor, *, floor: float = FLOOR_DB) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from squeeze_export.contracts.signature import Activation, AskedActivation, ModelGives
+from squeeze_export.contracts.heads import Activation, AskedActivation, ModelGives
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks.programs import graphs
 

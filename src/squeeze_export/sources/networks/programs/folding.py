@@ -41,16 +41,23 @@ def _foldable(module: GraphModule, norm: Node) -> Node | None:
     result = layer.meta.get("val")
     if layer.target == aten.linear.default and (result is None or result.dim() != 2):
         return None  # over a sequence, a batch norm's channels are not the layer's
-    read = [node for node in layer.args[1:3] if node is not None]
-    if not all(isinstance(node, Node) and node.op == "get_attr" and len(node.users) == 1 for node in read):
-        return None
-    targets = [str(node.target) for node in read if isinstance(node, Node)]
-    twice = [node for node in module.graph.nodes if node.op == "get_attr" and str(node.target) in targets]
-    if len(twice) != len(targets) or not str(targets[0]).endswith("weight"):
+    if not is_own(module, layer):
         return None
     statistics = [graphs.weight(module, node) for node in norm.args[1:5] if node is not None]
     known = all(value is not None for value in statistics) and None not in norm.args[3:5]
     return layer if known else None
+
+
+def is_own(module: GraphModule, layer: Any) -> bool:
+    """Whether nobody else reads the weights of a convolution or linear layer."""
+    from torch.fx import Node
+
+    read = [node for node in layer.args[1:3] if node is not None]
+    if not all(isinstance(node, Node) and node.op == "get_attr" and len(node.users) == 1 for node in read):
+        return False
+    targets = [str(node.target) for node in read if isinstance(node, Node)]
+    twice = [node for node in module.graph.nodes if node.op == "get_attr" and str(node.target) in targets]
+    return len(twice) == len(targets) and str(targets[0]).endswith("weight")
 
 
 def _fold(module: GraphModule, layer: Any, norm: Any) -> str:
@@ -63,19 +70,28 @@ def _fold(module: GraphModule, layer: Any, norm: Any) -> str:
         factor = factor * gain.detach().double()
     moved = -mean.double() if bias is None else bias.detach().double() - mean.double()
     added = moved * factor if shift is None else moved * factor + shift.detach().double()
-    _set(module, target, (weight * factor.reshape(-1, *[1] * (weight.dim() - 1))).float())
-    named = target.removesuffix("weight") + "bias" if bias is None else str(layer.args[2].target)
-    _set(module, named, added.float())
-    if bias is None:
-        with module.graph.inserting_before(layer):
-            read = module.graph.get_attr(named)
-        layer.args = (*layer.args[:2], read, *layer.args[3:])
+    replace(module, target, (weight * factor.reshape(-1, *[1] * (weight.dim() - 1))).float())
+    replace_bias(module, layer, added.float())
     norm.replace_all_uses_with(layer)
     module.graph.erase_node(norm)
     return target.removesuffix(".weight")
 
 
-def _set(module: Any, target: str, value: torch.Tensor) -> None:
+def replace_bias(module: GraphModule, layer: Any, value: torch.Tensor) -> None:
+    """Give a layer another bias, under its name, or one that it had not, under its weight's."""
+    before = layer.args[2] if len(layer.args) > 2 else None
+    if before is not None:
+        replace(module, str(before.target), value)
+        return
+    named = str(layer.args[1].target).removesuffix("weight") + "bias"
+    replace(module, named, value)
+    with module.graph.inserting_before(layer):
+        read = module.graph.get_attr(named)
+    layer.args = (*layer.args[:2], read, *layer.args[3:])
+
+
+def replace(module: Any, target: str, value: torch.Tensor) -> None:
+    """Put another tensor in the place of a weight."""
     import torch
 
     parent, _, leaf = target.rpartition(".")

@@ -1,0 +1,86 @@
+"""Tiny networks, each with what a converter gets wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from squeeze_export.sources.networks import capture
+
+SIDE = 7
+
+
+class Resized(nn.Module):
+    """As GhostNetV2: gates at half the size, resized to the nearest; 7 is no multiple of 3."""
+
+    def __init__(self, side=SIDE, mode="nearest"):
+        super().__init__()
+        self.layer, self.side, self.mode = nn.Conv2d(3, 7, 1), side, mode
+
+    def forward(self, image):
+        values = self.layer(image)
+        gate = functional.interpolate(functional.avg_pool2d(values, 2, 2), size=(self.side, self.side), mode=self.mode)
+        return gate.mean((2, 3)) + (gate * functional.interpolate(values, size=(self.side, self.side))).sum((2, 3))
+
+
+class Attended(nn.Module):
+    """As MobileViTv2: one context for all places, expanded to them."""
+
+    def __init__(self, user="mul"):
+        super().__init__()
+        self.layer, self.last, self.user = nn.Conv2d(3, 15, 1), nn.Conv2d(7, 7, 1), user
+
+    def forward(self, image):
+        scores, keys, values = self.layer(image).split([1, 7, 7], 1)
+        context = (keys * torch.softmax(scores, -1)).sum(-1, keepdim=True).expand_as(values)
+        if self.user == "cat":
+            return torch.cat([context, values], 1).mean((2, 3))[:, :7]
+        return self.last(values.relu() * context).mean((2, 3))
+
+
+class Scaled(nn.Module):
+    """As MobileViTv2's group norms end: products and sums, each of which coremltools would make a batch norm with an epsilon."""
+
+    def __init__(self):
+        super().__init__()
+        self.gains = nn.ParameterList([torch.ones(1, 3, 1, 1) for _ in range(8)])
+        self.shifts = nn.ParameterList([torch.ones(1, 3, 1, 1) for _ in range(8)])
+        self.last = nn.Conv2d(3, 7, 1, bias=False)
+
+    def forward(self, image):
+        for gain, shift in zip(self.gains, self.shifts, strict=True):
+            image = functional.elu(image * (gain.abs() + 1) + shift.abs())
+        return self.last(image).mean((2, 3))
+
+
+class Normed(nn.Module):
+    """As vision transformers: layer norms in front of linear layers, straight, over a reshape, and of others as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.first, self.second = nn.Conv2d(3, 16, 2, 2), nn.LayerNorm(16), nn.LayerNorm(16)
+        self.query, self.key, self.mixed = nn.Linear(16, 16), nn.Linear(16, 16, bias=False), nn.Linear(16, 16)
+        self.norm, self.head = nn.BatchNorm1d(16), nn.Linear(16, 7)
+
+    def forward(self, image):
+        values = self.patches(image).flatten(2).transpose(1, 2)
+        normed = self.first(values)
+        keys = torch.sigmoid(self.key(normed.reshape(-1, 16)).reshape(1, -1, 16))
+        values = self.second(values + self.query(normed) * keys)
+        values = values + self.mixed(values)
+        return self.head(self.norm(values.mean(1)))
+
+
+def captured(network):
+    """Captured with weights of one seed; every norm has its own scale and offset."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, value in sorted(network.state_dict().items()):
+            if value.is_floating_point():
+                value.copy_(
+                    torch.rand(value.shape, generator=generator) + 0.5
+                    if name.endswith("var")
+                    else torch.randn(value.shape, generator=generator) * 0.5
+                )
+    return capture.capture(network.eval(), SIDE, SIDE)
