@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from squeeze_export.contracts.heads import Activation
 from squeeze_export.contracts.signature import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
-from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_squeezenet
 from squeeze_export.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ def said_of(source: SourceModel) -> str:
     if source.head == "features":
         return f"{source.model} without its classifier, {source.width} features"
     return f"{source.model}, {source.num_classes} classes"
+
+
+def embedding_of(source: SourceModel) -> str:
+    """Say what features are."""
+    if is_squeezenet(source.model):
+        return meaning_of("features", source.activation)
+    return "The embedding: what stands in front of the network's classifier. Not normalised in length."
 
 
 def licence_of(weights: WeightsOrigin) -> str:

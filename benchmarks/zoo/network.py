@@ -1,4 +1,4 @@
-"""A network of the list as a factory: random weights, calibrated batch norms, logits of a spread of 3."""
+"""A network of the list as a factory: random weights, calibrated batch norms, logits of a trained network's size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import functools
 from pathlib import Path
 
 import torch
-from benchmarks.noise.networks import Scaled, build
+from benchmarks.noise.networks import Scaled, build, photographs
 
+_LARGEST: float = 30.0  # of the logits, as of a trained classifier; beyond 84 a softmax in fp32 hides what is small
+_OTHERS: int = 32
 _SAME: float = 1e-4  # of the largest logit: a factor inside a layer rounds otherwise than behind it
 
 
 @functools.cache
 def made(name: str, calibration: str) -> tuple[torch.nn.Module, int]:
-    """The network "timm:NAME" or "torchvision:NAME" in eval mode, and its side in pixels; the same one on every call."""
+    """The network "timm:NAME" or "torchvision:NAME" in eval mode, and its side in pixels; the same one on every call.
+
+    Its logits have a spread of 3 on the calibration photographs, and are scaled down where others drive one beyond 30.
+    """
     scaled, side = build(name, Path(calibration))
     assert isinstance(scaled, Scaled)
+    with torch.no_grad():
+        others = photographs(Path(calibration).parent / "evaluation", side, _OTHERS)
+        largest = max(float(scaled(image[None]).abs().max()) for image in others)
+    scaled.factor *= min(1.0, _LARGEST / largest)
     return unscaled(scaled, torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))), side
 
 

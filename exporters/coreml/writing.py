@@ -266,10 +266,9 @@ def _output_texts(source: SourceModel, signature: Signature) -> Iterator[tuple[s
     elif output.kind == "probabilities":
         yield output.name, f"The probabilities of {source.num_classes} classes in index order ({inside})."
     elif output.kind == "features":
-        yield (
-            output.name,
-            f"The embedding: {source.width} channels, each averaged over the whole picture. Not normalised in length.",
-        )
+        averaged = f"{source.width} channels, each averaged over the whole picture"
+        which = averaged if is_squeezenet(source.model) else f"{source.width} numbers in front of the network's classifier"
+        yield output.name, f"The embedding: {which}. Not normalised in length."
     else:
         yield output.name, f"The logits of {source.num_classes} classes in index order, before {source.activation}."
 

@@ -15,7 +15,7 @@ from squeeze_export.contracts.signature import Signature
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import onnx_graph
-from squeeze_export.exporters.deployed import deployed, input_spec, licence_of, meaning_of, output_spec, said_of
+from squeeze_export.exporters.deployed import deployed, embedding_of, input_spec, licence_of, meaning_of, output_spec, said_of
 from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def _describe(model: Any, source: SourceModel, precision: Precision, signature: 
         strict=True,
     ):
         side.denotation = denotation
-    model.graph.output[0].doc_string = meaning_of(output.kind, source.activation)
+    meaning = embedding_of(source) if output.kind == "features" else meaning_of(output.kind, source.activation)
+    model.graph.output[0].doc_string = meaning
     del model.metadata_props[:]
     for key, value in sorted(properties.items()):
         model.metadata_props.add(key=key, value=value)

@@ -30,11 +30,15 @@ _COLOR_SPACE_RGB: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """Who made the model and what it is, as an IDE shows it. `author` and `license` are left out where unknown."""
+    """Who made the model and what it is, as an IDE shows it. `author` and `license` are left out where unknown.
+
+    `embedding`: what features are.
+    """
 
     name: str
     description: str
     version: str
+    embedding: str
     author: str | None = None
     license: str | None = None
 
@@ -64,7 +68,7 @@ def encode(
     import flatbuffers
 
     label_files = [{0: LABELS_FILE, 1: "One label per class, in index order.", 2: _Byte(_TENSOR_AXIS_LABELS)}] if labels else None
-    subgraph: _Table = {2: [_input(input)], 3: [_output(output, label_files, activation)]}
+    subgraph: _Table = {2: [_input(input)], 3: [_output(output, label_files, activation, card.embedding)]}
     root: _Table = {
         0: card.name,
         1: card.description,
@@ -95,6 +99,7 @@ def model_card(source: SourceModel, input: InputSpec) -> ModelCard:
     height, width = input.shape[1], input.shape[2]
     return ModelCard(
         name=source.name,
+        embedding=deployed.embedding_of(source),
         description=(
             f"{deployed.said_of(source)}, {width}x{height} pixels. "
             f"Weights: {source.weights.kind}, sha256 {source.weights.sha256}."
@@ -123,10 +128,10 @@ def _input(spec: InputSpec) -> _Table:
     }
 
 
-def _output(spec: OutputSpec, label_files: Sequence[_Table] | None, activation: Activation) -> _Table:
+def _output(spec: OutputSpec, label_files: Sequence[_Table] | None, activation: Activation, embedding: str) -> _Table:
     return {
         0: spec.name,
-        1: deployed.meaning_of(spec.kind, activation),
+        1: embedding if spec.kind == "features" else deployed.meaning_of(spec.kind, activation),
         2: ["batch", "channel" if spec.kind == "features" else "class"],
         3: {0: _Byte(_FEATURE_PROPERTIES), 1: {}},
         5: {0: [1.0], 1: [0.0]} if spec.kind == "probabilities" else None,

@@ -58,6 +58,8 @@ class ExportRequest:
     - `output_kind`: "probabilities", which None means, or "logits"; features have none.
     - `activation`: what makes probabilities of the scores: "softmax", "sigmoid", or "none"; None finds it on the golden images.
     - `head`: "classifier", or "features", which leaves the classifier away.
+    - `features_at`: the dotted path of the module whose output the features are, averaged over space; None takes what the
+      classifier takes.
     - `ios_target`: the least iOS of a Core ML package.
     - `tflite_route`: the converter of TFLite files.
 
@@ -113,6 +115,7 @@ class ExportRequest:
     reference: Path | None = None
     model_arguments: Mapping[str, object] = field(default_factory=dict)
     preprocessing_changes: Mapping[str, Any] = field(default_factory=dict)
+    features_at: str | None = None
     activation: AskedActivation | None = None
     model_gives: ModelGives | None = None
     model_output: str | None = None

@@ -68,7 +68,8 @@ class SourceModel:
     `module` is an eval-mode fp32 module: normalised NCHW tensor (N, 3, H, W) -> (N, width): logits, or with the head
     "features" the averaged channels in front of the classifier, whose weights it then lacks. `num_classes` and `weights` are
     always those of the whole checkpoint. `labels` has num_classes entries in index order, or is None; features have none.
-    `head_relu`: whether a ReLU stands behind the classifier's convolution: weights alone do not tell.
+    `head_relu`: whether a ReLU stands behind the classifier's convolution: weights alone do not tell. `feature_channels`:
+    how many features there are.
     `model`: one of MODELS, or how the user named another network; then `module` is that network captured by torch.export, and
     `kernels` names the weights of its convolutions and linear layers. `program`: the capture, by which it travels; `eager`: the
     network as it was given, whose answers are the reference; it does not travel, and a program that was read has none.
@@ -90,6 +91,7 @@ class SourceModel:
     kernels: tuple[str, ...] = ()
     program: Any = None
     eager: torch.nn.Module | None = None
+    feature_channels: int = FEATURE_CHANNELS
     activation: Activation = "softmax"
     gives: ModelGives = "logits"
     output: str | None = None
@@ -97,7 +99,7 @@ class SourceModel:
     @property
     def width(self) -> int:
         """How many values `module` gives per image."""
-        return self.num_classes if self.head == "classifier" else FEATURE_CHANNELS
+        return self.num_classes if self.head == "classifier" else self.feature_channels
 
 
 @dataclass(frozen=True, kw_only=True)

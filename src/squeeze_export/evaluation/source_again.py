@@ -67,11 +67,11 @@ def saved(
         preprocessing=lambda _: source.preprocessing,
         seed=source.weights_seed or 0,
         checkpoint_key=checkpoint_key,
-        given=None if model is None or isinstance(model, str) else model,
         output=source.model_output,
         gives=source.model_gives,
         # Of one score with two labels the manifest has the softmax of the two classes that were made of it.
         activation="sigmoid" if source.activation == "sigmoid" else None,
+        given=None if model is None or isinstance(model, str) else model,
     )
     _check(bundle, made)
     with tempfile.TemporaryDirectory(prefix="squeeze-export-") as scratch:

@@ -85,12 +85,15 @@ def _check_network(request: ExportRequest) -> None:
     if is_squeezenet(model):
         if request.model_arguments:
             raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
+        if request.features_at is not None:
+            raise UsageError(f"--features-at is for other networks: {model} has its features in one place. Leave it out.")
         if request.weights == OWN_WEIGHTS:
             raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
         _check_head_of_squeezenet(request)
         return
+    if request.features_at is not None and request.head != "features":
+        raise UsageError(f"--features-at {request.features_at} says where features are taken. Pass --head features beside it.")
     for option, given in (
-        ("--head features", request.head != "classifier"),
         ("--head-relu no", not request.head_relu),
         ("--weights imagenet", request.weights == "imagenet"),
         (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),
@@ -173,6 +176,8 @@ def _output_kind(request: ExportRequest) -> OutputKind:
     for option, written, why in (
         ("--labels", request.labels, "a feature has no name"),
         ("--activation", request.activation, "a feature is no score"),
+        ("--model-gives", request.model_gives, "it says what the scores are"),
+        ("--model-output", request.model_output, "it says which output the scores are; --features-at says where features are"),
         ("--head-relu", None if request.head_relu else "no", "the ReLU stands behind the classifier, which is left away"),
         ("--output-kind", request.output_kind, "logits and probabilities come from the classifier, which is left away"),
     ):

@@ -34,6 +34,7 @@ from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.processes.workers import workers
 from squeeze_export.sources.captured import load_captured
+from squeeze_export.sources.features import load_features
 from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import default_name, load_source, save_source
@@ -110,6 +111,18 @@ def source_of(request: ExportRequest, name: str, pictures: Sequence[tuple[str, P
     `pictures`: the golden ones, on which is found what another network than SqueezeNet gives.
     """
     model = request.model_name
+    if not is_squeezenet(model) and request.head == "features":
+        return load_features(
+            wanted_of(request.model),
+            name=name,
+            weights=request.weights,
+            arguments=request.model_arguments,
+            preprocessing=partial(_spec_of, request),
+            seed=request.seed,
+            checkpoint_key=request.checkpoint_key,
+            given=request.model if is_module(request.model) else None,
+            at=request.features_at,
+        )
     if not is_squeezenet(model):
         return load_captured(
             wanted_of(request.model),

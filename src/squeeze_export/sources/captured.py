@@ -79,8 +79,8 @@ def load_captured(
     import torch
 
     check_name(name)
-    found = _found(wanted, weights, arguments, seed, checkpoint_key, output, given)
-    own = _own_preprocessing(found)
+    found = found_of(wanted, weights, arguments, seed, checkpoint_key, output, given)
+    own = own_preprocessing(found)
     spec = preprocessing(own)
     if found.program is not None:
         captured, eager = found.program, None
@@ -95,15 +95,11 @@ def load_captured(
     if eager is not None:
         eager = outputs.only(eager, captured.output) if captured.output else eager
         eager = eager if head.captured is captured else heads.reference(eager, head)
-    folded, norms, scales = capture.settle(head.captured)
+    folded, told_of_folding = capture.settle(head.captured)
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
-    notes = (*found.notes, *captured.notes, *head.notes, *told)
-    if norms:
-        notes += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
-    if scales:
-        notes += (f"the scales of norms were folded into the {len(scales)} linear layers behind them, such as {scales[0]}.",)
+    notes = (*found.notes, *captured.notes, *head.notes, *told, *told_of_folding)
     if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
         notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
     source = SourceModel(
@@ -154,7 +150,7 @@ def _labelled(
     return names, (*told, f"the one score of the network is that of {names[1]}; {names[0]} has what is left to one."), two
 
 
-def _found(
+def found_of(
     wanted: Wanted,
     weights: Path | str,
     arguments: Mapping[str, object],
@@ -261,7 +257,7 @@ def kernels_of(module: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _own_preprocessing(found: _Found) -> dict[str, Any]:
+def own_preprocessing(found: _Found) -> dict[str, Any]:
     """What a network or its library says of its preprocessing, as arguments of spec_for."""
     if found.program is not None:
         _, channels, height, width = found.program.input_shape

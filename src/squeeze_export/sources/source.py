@@ -187,6 +187,7 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "gives": source.gives,
         "output": source.output,
         "kernels": source.kernels,
+        "feature_channels": source.feature_channels,
         # Not always that of `weights`, which is the whole checkpoint's.
         "state_sha256": weight_files.canonical_sha256(state),
     }
@@ -221,6 +222,7 @@ def restore_source(folder: Path) -> SourceModel:
             module=module,
             program=program,
             kernels=tuple(description["kernels"]),
+            feature_channels=description["feature_channels"],
             num_classes=description["num_classes"],
             labels=None if description["labels"] is None else tuple(description["labels"]),
             preprocessing=PreprocessingSpec(**preprocessing),

@@ -259,6 +259,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         color-order = "RGB"
         input-kind = "tensor"
         head = "classifier"
+        features-at = "layer4"
         head-relu = "yes"
         reference = "scores.npz"
         output-kind = "logits"

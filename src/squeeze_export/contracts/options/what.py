@@ -67,8 +67,19 @@ WHAT_IS_EXPORTED: Final[tuple[Option, ...]] = (
         heading=WHAT,
         form='head="classifier"',
         help={
-            "export": "Scores per class (default), or the 512 averaged channels in front of the classifier: no labels, no "
-            "softmax."
+            "export": "Scores per class (default), or what stands before the classifier (of SqueezeNet 512 averaged channels):"
+            " no labels, no softmax."
+        },
+    ),
+    Option(
+        name="features_at",
+        kind="text",
+        metavar="MODULE",
+        heading=WHAT,
+        form='features_at="layer4"',
+        help={
+            "export": "With --head features of another network: the module whose output is taken, dotted, averaged over space; "
+            "default: what the classifier takes."
         },
     ),
     Option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting
+from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales
 
 if TYPE_CHECKING:
     import torch
@@ -102,14 +102,20 @@ def rewrite(captured: Captured) -> Captured:
     return _again(captured, module) if rewriting.rewrite(module) else captured
 
 
-def settle(captured: Captured) -> tuple[Captured, tuple[str, ...], tuple[str, ...]]:
-    """As it goes to exporters: `rewrite` and `fold_batch_norms`, and scales in front of linear layers folded into them.
+def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
+    """As it goes to exporters: `rewrite`, and folded what converters would fold; a sentence for each kind of folding.
 
-    Then which layers a batch norm was folded into, and which a scale (see programs.affine).
+    Batch norms and factors go into the layers before them, what norms end with into the linear layers behind them.
     """
     module = captured.module()
-    rewritten, norms, scales = rewriting.rewrite(module), folding.fold(module), affine.fold(module)
-    return (_again(captured, module) if rewritten or norms or scales else captured), norms, scales
+    rewritten = rewriting.rewrite(module)
+    found = (
+        ("{} batch norms were folded into the layers before them", folding.fold(module)),
+        ("{} factors were folded into the layers before them", scales.fold(module)),
+        ("the scales of norms were folded into the {} linear layers behind them", affine.fold(module)),
+    )
+    notes = tuple(f"{text.format(len(names))}, such as {names[0]}." for text, names in found if names)
+    return (_again(captured, module) if rewritten or notes else captured), notes
 
 
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from squeeze_export.sources.networks import capture
+from squeeze_export.sources.networks.programs import affine, scales
 from tests.unit.sources.networks.quirks import SIDE, Attended, Normed, captured
 
 
@@ -16,8 +17,8 @@ def targets(program):
 def test_norms_in_front_of_linear_layers_end_in_them():
     network = Normed()
     before = captured(network)
-    after, norms, scales = capture.settle(before)
-    assert norms == () and set(scales) == {"query", "key", "mixed", "head"}
+    after, told = capture.settle(before)
+    assert told == ("the scales of norms were folded into the 4 linear layers behind them, such as key.",)
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     assert capture.compare(after, network, images, floor=120) > 120
     layer_norms = [node for node in targets(after) if node.target == torch.ops.aten.layer_norm.default]
@@ -33,8 +34,7 @@ def test_a_layer_that_is_used_twice_stays_and_so_does_its_norm():
     network = Normed()
     network.mixed = network.query
     before = captured(network)
-    scales = capture.settle(before)[2]
-    assert set(scales) == {"key", "head"}
+    assert set(affine.fold(before.module())) == {"key", "head"}
 
 
 def test_only_the_last_axis_is_a_layers_own():
@@ -47,9 +47,41 @@ def test_only_the_last_axis_is_a_layers_own():
             normed = self.norm(self.patches(image).flatten(2))
             return self.head(normed.transpose(1, 2).reshape(1, 4, 9)).mean(1)
 
-    assert capture.settle(captured(Turned()))[2] == ()
+    assert affine.fold(captured(Turned()).module()) == ()
+
+
+class Factors(nn.Module):
+    """Layer scales as ConvNeXt, FastViT and timm's LayerScale2d write them, a plain number, and products that are none."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1, bias=False)
+        self.third, self.fourth = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.linear, self.head, self.tail = nn.Linear(4, 4), nn.Linear(4, 7), nn.Linear(7, 7)
+        self.scale, self.viewed, self.places = (nn.Parameter(torch.ones(shape)) for shape in ((4, 1, 1), (4,), (7, 7)))
+
+    def forward(self, image):
+        values = self.scale * self.first(image).mul_(0.5)
+        values = values + self.second(values).mul_(self.viewed.view(1, -1, 1, 1))
+        values = values + self.third(values) * self.places  # a factor per place
+        gate = self.fourth(values)
+        values = gate * torch.sigmoid(gate) * self.scale  # no layer before it
+        values = values.flatten(2).transpose(1, 2)
+        return self.tail(self.head(self.linear(values) * self.viewed) / 2).mean(1)
+
+
+def test_factors_behind_layers_end_in_them():
+    network = Factors()
+    before = captured(network)
+    module = before.module()
+    assert scales.fold(module) == ("first", "first", "second", "linear")
+    after, _ = capture.settle(before)
+    images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    assert capture.compare(after, network, images, floor=120) > 120
+    old = network.state_dict()
+    assert torch.equal(module.state_dict()["linear.bias"], (old["linear.bias"].double() * old["viewed"].double()).float())
 
 
 def test_what_has_nothing_to_settle_stays_itself():
     plain = captured(Attended("cat"))
-    assert capture.settle(plain) == (plain, (), ())
+    assert capture.settle(plain) == (plain, ())

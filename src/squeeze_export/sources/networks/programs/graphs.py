@@ -130,6 +130,32 @@ def plain(module: Any) -> GraphModule:
     return made.requires_grad_(False)
 
 
+def prune(module: Any) -> None:
+    """Take out, in place, what the output does not need, also where it writes into its operands; and clones that keep nothing."""
+    import torch
+
+    needed: set[Any] = set()
+    for node in reversed(module.graph.nodes):
+        # Backwards: what a later node that is needed reads is among them, so a write into that is needed as well.
+        if node.op in ("output", "placeholder") or node in needed or (_writes(node) and node.args[0] in needed):
+            needed |= {node, *node.all_input_nodes}
+    for node in reversed(list(module.graph.nodes)):
+        if node not in needed:
+            module.graph.erase_node(node)
+    written = {node.args[0] for node in module.graph.nodes if _writes(node)}
+    for node in list(module.graph.nodes):
+        if node.target == torch.ops.aten.clone.default and not {node, node.args[0]} & written:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _writes(node: Node) -> bool:
+    import torch
+
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
 def inline(module: Any) -> bool:
     """Put what stands under `with torch.no_grad()`, or under an autocast that is off, into the graph itself; whether any did.
 

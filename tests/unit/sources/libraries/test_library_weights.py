@@ -20,7 +20,7 @@ from squeeze_export.sources.captured import load_captured
 from squeeze_export.sources.networks import building, library_weights
 from squeeze_export.sources.networks.names import parse_model
 from squeeze_export.sources.source import default_name
-from tests.unit.sources.networks import libraries
+from tests.unit.sources.libraries import libraries
 from tests.unit.sources.networks.nets import Plain, settled
 
 NAMES = ["daisy", "rose", "tulip"]
