@@ -17,7 +17,7 @@ from squeeze_export.sources.source import restore_source, save_source
 from squeeze_export.validation import noise
 from squeeze_export.validation.judgement import judge_file
 from tests.captured_nets import headed
-from tests.unit.validation.test_captured import load, settings, skip_without
+from tests.unit.validation.captured.test_captured import load, settings, skip_without
 
 TARGETS = ("coreml", "tflite", "torchscript", "onnx")
 HEADS = {
