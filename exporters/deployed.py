@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from squeeze_export.contracts.heads import Activation
 from squeeze_export.contracts.signature import InputKind, InputSpec, Layout, OutputKind, OutputSpec, PreprocessingSpec
-from squeeze_export.contracts.source import SourceModel, WeightsOrigin
+from squeeze_export.contracts.source import SourceModel, WeightsOrigin, is_squeezenet
 from squeeze_export.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ def said_of(source: SourceModel) -> str:
     return f"{source.model}, {source.num_classes} classes"
 
 
+def embedding_of(source: SourceModel) -> str:
+    """Say what features are."""
+    if is_squeezenet(source.model):
+        return meaning_of("features", source.activation)
+    return "The embedding: what stands in front of the network's classifier. Not normalised in length."
+
+
 def licence_of(weights: WeightsOrigin) -> str:
     """Say under which licence the weights in a file stand, as far as it is known."""
     match weights.kind:
@@ -77,6 +85,8 @@ def licence_of(weights: WeightsOrigin) -> str:
             return "None: random, untrained weights"
         case "module":
             return "That of the network's own weights; not known to squeeze-export"
+        case "library":
+            return f"That under which {weights.file_name} was published; not known to squeeze-export"
         case "file":
             return f"That of the weights in {weights.file_name or 'the given file'}; not known to squeeze-export"
 
@@ -96,10 +106,32 @@ def normalisation(preprocessing: PreprocessingSpec, spec: InputSpec) -> tuple[tu
     return tuple(gains), tuple(offsets)
 
 
+def given(outputs: torch.Tensor, kind: OutputKind, activation: Activation) -> torch.Tensor:
+    """What an artifact gives for the source model's outputs (1, width): of probabilities the one place that makes them."""
+    import torch
+
+    if kind != "probabilities":
+        return outputs
+    return torch.sigmoid(outputs) if activation == "sigmoid" else torch.softmax(outputs, dim=1)
+
+
+def meaning_of(kind: OutputKind, activation: Activation) -> str:
+    """Say what the numbers of an output are, for a file's description of itself."""
+    match kind:
+        case "probabilities" if activation == "sigmoid":
+            return "The probability of each label, independent of the others: they do not sum to one."
+        case "probabilities":
+            return "The probability of each class."
+        case "logits":
+            return f"The logit of each class; {activation} gives probabilities."
+        case "features":
+            return "The embedding: each channel averaged over the whole picture. Not normalised in length."
+
+
 def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn.Module:
     """Wrap the source model so that it takes `spec` and gives `kind`; eval mode, batch 1, a copy that owns its weights.
 
-    Channel order and normalisation are graph operations in front, the softmax one behind; an exporter that can fold them does.
+    Channel order and normalisation are graph operations in front, the activation one behind; an exporter that can fold them does.
     """
     import copy
 
@@ -128,8 +160,7 @@ def deployed(source: SourceModel, spec: InputSpec, kind: OutputKind) -> torch.nn
                 image = image.flip(1)
             if not identity:
                 image = image * self.gain + self.offset
-            outputs: torch.Tensor = self.model(image)
-            return torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs
+            return given(self.model(image), kind, source.activation)
 
     return Deployed().eval()
 

@@ -68,29 +68,37 @@ def rename_values(graph: Any, names: dict[str, str]) -> None:
         value.name = names.get(value.name, value.name)
 
 
+_KERNELS: Final = {"Conv": (1,), "Gemm": (1,), "MatMul": (0, 1)}  # which inputs of a layer may be its kernel
+
+
 def store_in_half(graph: Any) -> None:
-    """Store every convolution's filter as fp16, widened by a Cast in front of it; biases stay fp32. In place.
+    """Store the kernel of each convolution and linear layer as fp16, widened by a Cast before it; biases stay fp32. In place.
 
     Computed with in fp32: an fp16 graph runs in fp16 on some machines only and is widened on others, so that nothing proven here
-    would hold there. ConversionError for a filter beyond fp16.
+    would hold there. ConversionError for a kernel beyond fp16.
     """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    stored = {value.name: value for value in graph.initializer}
+    stored = {value.name: value for value in graph.initializer if len(value.dims) > 1 and value.data_type == TensorProto.FLOAT}
     casts: dict[str, Any] = {}
     for node in graph.node:
-        if node.op_type != "Conv":
-            continue
-        name = node.input[1]
-        if name not in casts:
-            values = numpy_helper.to_array(stored[name])
-            largest = float(np.abs(values).max())
-            if not largest <= float(np.finfo(np.float16).max):
-                raise beyond_fp16(name, largest)
-            stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
-            casts[name] = helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"/Cast/{name}", to=TensorProto.FLOAT)
-        node.input[1] = casts[name].output[0]
+        for place in _KERNELS.get(node.op_type, ()):
+            name = node.input[place]
+            if name not in stored:
+                continue
+            if name not in casts:
+                values = numpy_helper.to_array(stored[name])
+                largest = float(np.abs(values).max())
+                if not largest <= float(np.finfo(np.float16).max):
+                    raise beyond_fp16(name, largest)
+                stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+                casts[name] = helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"/Cast/{name}", to=TensorProto.FLOAT)
+            node.input[place] = casts[name].output[0]
+    for node in graph.node:  # whoever else reads it gets what the layers get
+        for place, name in enumerate(node.input):
+            if name in casts and node.op_type not in _KERNELS:
+                node.input[place] = casts[name].output[0]
     nodes = [*casts.values(), *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -110,6 +118,8 @@ def checked_bytes(model: Any, spec: InputSpec, output: OutputSpec) -> bytes:
     declared = [(port.name, port.shape, port.dtype) for port in (spec, output)]
     if found != declared:
         raise ConversionError(f"torch wrote a graph with the ports {found} where {declared} are declared.")
+    for side, known in zip(model.graph.output[0].type.tensor_type.shape.dim, output.shape, strict=True):
+        side.dim_value = known  # torch leaves a size open that it did not follow, such as behind a pad
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 

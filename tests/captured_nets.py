@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
@@ -29,3 +31,49 @@ def mixed(width: int = 16, classes: int = 7) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         return Mixed(width, classes).eval()
+
+
+class Answer(NamedTuple):
+    """What some networks give: scores by name, beside what led to them."""
+
+    scores: torch.Tensor
+    pooled: torch.Tensor
+
+
+class Headed(nn.Module):
+    """Convolution, pool, a linear head, and one of the endings that networks of users have."""
+
+    def __init__(self, ending: str, classes: int) -> None:
+        super().__init__()
+        self.ending = ending
+        self.stem = nn.Conv2d(3, 12, 3, 2, 1)
+        self.head = nn.Linear(12, classes)
+
+    def forward(self, image: torch.Tensor):
+        pooled = torch.relu(self.stem(image)).mean((2, 3))
+        scores = 6 * self.head(pooled)
+        match self.ending:
+            case "softmax" | "log_softmax":
+                return getattr(scores, self.ending)(1)
+            case "sigmoid":
+                return scores.sigmoid()
+            case "logsigmoid":
+                return nn.functional.logsigmoid(scores)
+            case "averaged":  # two softmaxes, as of an ensemble: the last operation is none
+                return (scores.softmax(1) + (2 * scores).softmax(1)) / 2
+            case "bounded":
+                return scores.clamp(0, 1)
+            case "dictionary":
+                return {"logits": scores}
+            case "tuple":
+                return pooled, scores
+            case "named":
+                return Answer(scores, pooled)
+        return scores
+
+
+def headed(ending: str = "logits", classes: int = 3) -> nn.Module:
+    """A factory: the same weights on every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return Headed(ending, classes).eval()

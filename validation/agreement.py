@@ -25,7 +25,8 @@ def agreement(kind: OutputKind, reference: Array, target: Array, *, floor: float
         observed = "log-probabilities"
         seen = _logarithms(reference, floor), _logarithms(target, floor)
     ranked = kind != "features"
-    best = metrics.top1(reference, target) if ranked else None
+    threshold = 0.5 if kind == "probabilities" else 0.0
+    best = metrics.top1(*(metrics.decided(rows, threshold) for rows in (reference, target))) if ranked else None
     return Agreement(
         observed=observed,
         images=len(reference),

@@ -66,6 +66,17 @@ def top_k_agreement(reference: Array, target: Array, k: int) -> float:
     return float((best[0] == best[1]).all(axis=1).mean())
 
 
+def decided(scores: Array, threshold: float) -> Array:
+    """What is ranked: the columns; of a single one, which has no rival, no and yes, a margin of what it exceeds `threshold` by.
+
+    Half to either side: an error of the score is then half an error of each, so that it cannot excuse a flip of any size.
+    """
+    if scores.shape[1] > 1:
+        return scores
+    half = (scores.astype(np.float64) - threshold) / 2
+    return np.concatenate([-half, half], axis=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Top1:
     """Margin-aware agreement on the best class.

@@ -5,6 +5,8 @@ One allowed logit error E = max_error_of_peak * max |reference logit| rules ever
     log-probabilities      |error| <= 2 E                    (the normaliser may move against the logit)
     probabilities          |error| <= min(1/2, 2 peak) E     (peak: the largest reference probability; |dp| <= p (1 - p) 2 E)
 The SNRs judge logits and log-probabilities; of probabilities, which are nearly all zero, they would say nothing.
+Behind a sigmoid, which has no normaliser: |error| <= E of the log-odds, E / 4 of the probabilities. A single score decides
+between yes and no, and that counts as its best class.
 
 Of few classes the tolerance gives the largest probability error itself, in place of what E makes of it; where the output is
 logits, it holds for their softmax. The best class may be another where the reference prefers its own by less than that.
@@ -18,16 +20,17 @@ there is no top-1 or top-5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from squeeze_export.contracts.heads import probabilities_gap
 from squeeze_export.contracts.parity import OutputParity, ParityReport
 from squeeze_export.contracts.signature import LOGITS_TAP
 from squeeze_export.contracts.source import Features, Scores
 from squeeze_export.errors import ArtifactError, UnsupportedOperationError
-from squeeze_export.validation import metrics
+from squeeze_export.validation import metrics, views
 from squeeze_export.validation.weights import compare_kernels, compare_weights, different_weights
 
 if TYPE_CHECKING:
@@ -38,9 +41,10 @@ if TYPE_CHECKING:
     from squeeze_export.contracts.parity import Runner, Tolerance, Verdict, WeightsParity
     from squeeze_export.contracts.signature import OutputSpec, Signature
     from squeeze_export.contracts.source import GoldenPack, WeightDigest
+    from squeeze_export.validation.views import View
 
 NOT_FINITE: Final = "holds NaN or infinity"
-_SOFTMAX_SLACK: Final = 1e-5  # of the pack's own probabilities against its logits: fp32 softmax is good to 1e-7
+_SLACK: Final = 1e-5  # of the pack's own probabilities against its logits: fp32 softmax is good to 1e-7
 
 
 def judge(
@@ -145,8 +149,9 @@ def _pack_problem(signature: Signature, pack: GoldenPack) -> str | None:
         return f"the golden pack has pixels {found} where uint8 {(count, height, width, 3)} is needed"
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return "the reference itself is not finite: NaN or infinity in the golden pack"
-    if isinstance(pack.reference, Scores) and _softmax_gap(pack.reference) > _SOFTMAX_SLACK:
-        return "the golden pack's probabilities are not the softmax of its logits"
+    scores = pack.reference
+    if isinstance(scores, Scores) and probabilities_gap(scores.logits, scores.probabilities, scores.activation) > _SLACK:
+        return f"the golden pack's probabilities are not the {scores.activation} of its logits"
     return None
 
 
@@ -156,10 +161,6 @@ def _arrays(pack: GoldenPack) -> dict[str, Array]:
             return {"logits": logits, "probabilities": probabilities}
         case Features(features=features):
             return {"features": features}
-
-
-def _softmax_gap(scores: Scores) -> float:
-    return float(np.abs(np.exp(_log_softmax(scores.logits)) - scores.probabilities).max())
 
 
 def _run(runner: Runner, signature: Signature, pixels: PixelArray) -> Mapping[str, Array]:
@@ -173,26 +174,10 @@ def _name_problems(results: list[Mapping[str, Array]], signature: Signature) -> 
     return [f"the outputs are {sorted(others[0])} where {sorted(declared)} are declared"] if others else []
 
 
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """One quantity seen by reference and target, (images, classes), and how large an error E allows in it (`scale` E).
-
-    `ranked`: whether the columns are classes, so that there is a best one. `bar`: the largest error itself, in place of E's.
-    """
-
-    observed: str
-    reference: Array
-    target: Array
-    scale: float
-    judge_snr: bool
-    ranked: bool = True
-    bar: float | None = None
-
-
 def _judge_output(
     spec: OutputSpec, results: list[Mapping[str, Array]], pack: GoldenPack, tolerance: Tolerance
 ) -> list[OutputParity]:
-    """Judge an output as what it is and, for probabilities, what lies behind the softmax as well."""
+    """Judge an output as what it is and, for probabilities, what lies behind the activation as well."""
     reference = pack.reference
     rows = reference.features if isinstance(reference, Features) else reference.logits
     shape, columns = (1, rows.shape[1]), "channels" if isinstance(reference, Features) else "classes"
@@ -203,23 +188,13 @@ def _judge_output(
         problems.append(f"{spec.kind} are declared, and the golden pack holds a reference for {columns}")
     if found is None or problems:
         return [_unmeasured(spec.name, spec.kind, len(results), problems)]
-    peak = float(np.abs(rows).max())
     if isinstance(reference, Features):
-        view = _View(observed="features", reference=rows, target=found, scale=peak, judge_snr=True, ranked=False)
-        return [_compare(spec.name, view, pack, tolerance)]
-    most_likely = float(reference.probabilities.max())
-    shown = _View(
-        observed="probabilities",
-        reference=reference.probabilities,
-        target=np.exp(_log_softmax(found)) if spec.kind == "logits" else found,
-        scale=min(0.5, 2 * most_likely) * peak,
-        judge_snr=False,
-        bar=tolerance.max_probability_error,
-    )
+        return [_compare(spec.name, views.of_features(reference, found), pack, tolerance)]
+    shown = views.of_probabilities(reference, found, spec.kind, tolerance)
     if spec.kind == "logits":
-        view = _View(observed="logits", reference=rows, target=found, scale=peak, judge_snr=True)
-        views = [view] if tolerance.max_probability_error is None else [view, shown]
-        return [_compare(spec.name, each, pack, tolerance) for each in views]
+        view = views.of_logits(reference, found)
+        both = [view] if tolerance.max_probability_error is None else [view, shown]
+        return [_compare(spec.name, each, pack, tolerance) for each in both]
 
     judged = [_compare(spec.name, shown, pack, tolerance)]
     if any(LOGITS_TAP in result for result in results):
@@ -227,30 +202,15 @@ def _judge_output(
         if tapped is None or problems:
             return [*judged, _unmeasured(spec.name, LOGITS_TAP, len(results), problems)]
         if spec.quantisation is None:
-            behind = _View(observed=LOGITS_TAP, reference=rows, target=tapped, scale=peak, judge_snr=True)
+            behind = views.tapped(reference, tapped)
         else:
-            # As if the file gave the float probabilities that it rounds: the view in which its bar was measured.
             judged = [replace(judged[0], problems=(*judged[0].problems, *_level_problems(spec, found, tapped)))]
-            behind = _View(
-                observed="log-probabilities",
-                reference=_log_softmax(rows),
-                target=_log_softmax(tapped),
-                scale=2 * peak,
-                judge_snr=True,
-            )
+            behind = views.in_front_of_rounding(reference, tapped)
     elif spec.quantisation is not None:
         hidden = "integers hide the logits behind them, and this executor does not show them"
         return [*judged, _unmeasured(spec.name, LOGITS_TAP, len(results), [hidden])]
     else:
-        # Below the floor both sides count as the floor: equal where both are below, and far apart where one is not.
-        floor = tolerance.probability_floor
-        behind = _View(
-            observed="log-probabilities",
-            reference=np.maximum(_log_softmax(rows), np.log(floor)),
-            target=np.log(np.maximum(found.astype(np.float64), floor)),
-            scale=2 * peak,
-            judge_snr=True,
-        )
+        behind = views.behind(reference, found, tolerance.probability_floor)
     return [*judged, _compare(spec.name, behind, pack, tolerance)]
 
 
@@ -263,8 +223,8 @@ def _level_problems(spec: OutputSpec, found: Array, tapped: Array) -> list[str]:
         return []
     step = spec.quantisation.scale
     problems = []
-    error = float(np.abs(found - np.exp(_log_softmax(tapped))).max())
-    if error > step + _SOFTMAX_SLACK:
+    error = probabilities_gap(tapped, found, "softmax")
+    if error > step + _SLACK:
         problems.append(f"{error / step:.1f} levels from the softmax of the logits behind them; 1 is what rounding takes")
     blank = int((found == found[:, :1]).all(axis=1).sum()) if found.shape[1] > 1 else 0
     if blank:
@@ -300,14 +260,14 @@ def _stack(
     return scores, [f"{NOT_FINITE} on {broken} of {len(rows)} images"] if broken else []
 
 
-def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> OutputParity:
+def _compare(name: str, view: View, pack: GoldenPack, tolerance: Tolerance) -> OutputParity:
     """Measure everything, then hold it against the bar."""
     reference, target = view.reference, view.target
     error, worst = metrics.max_abs_error(reference, target), pack.names[metrics.worst_image(reference, target)]
     # A reference of zeros allows no error at all: then nothing but equality passes, and no tolerance would help.
     smallest = error / view.scale if view.scale > 0 else (0.0 if error == 0 else None)
     snr, centred = metrics.snr_db(reference, target), metrics.centred_snr_db(reference, target)
-    top1 = metrics.top1(reference, target, tie=None if view.bar is None else 2 * view.bar) if view.ranked else None
+    top1 = metrics.top1(*view.decided, tie=None if view.bar is None else 2 * view.bar) if view.ranked else None
 
     problems: list[str] = []
     if view.bar is not None:
@@ -343,7 +303,7 @@ def _compare(name: str, view: _View, pack: GoldenPack, tolerance: Tolerance) -> 
         cosine=metrics.or_none(metrics.cosine(reference, target)),
         top1_agreement=None if top1 is None else top1.agreement,
         top1_ties=0 if top1 is None else top1.ties,
-        top5_agreement=metrics.top_k_agreement(reference, target, 5) if view.ranked else None,
+        top5_agreement=metrics.top_k_agreement(reference, target, 5) if view.ranked and reference.shape[1] > 1 else None,
         smallest_passing_error_of_peak=None if view.bar is not None else smallest,
         problems=tuple(problems),
     )
@@ -366,10 +326,3 @@ def _unmeasured(name: str, observed: str, images: int, problems: list[str]) -> O
         smallest_passing_error_of_peak=None,
         problems=tuple(problems),
     )
-
-
-def _log_softmax(logits: Array) -> Array:
-    """log(softmax), float64, over the classes."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True).astype(np.float64)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result

@@ -85,7 +85,8 @@ def _signature(source: SourceModel, settings: ExportSettings) -> Signature:
     # Core ML hands a picture's channels over in either order, so a BGR model needs no operation (and no changed weights) for it.
     declared = replace(declared, color_order=source.preprocessing.color_order)
     output = deployed.output_spec(source, settings.output_kind)
-    if settings.output_kind != "probabilities" or source.labels is None:
+    # A classifier names the best label: of a single score it would always be the same.
+    if settings.output_kind != "probabilities" or source.labels is None or source.num_classes == 1:
         return Signature(input=declared, outputs=(output,))
     return Signature(input=declared, outputs=(replace(output, container="dictionary"),), class_label=CLASS_LABEL_NAME)
 
@@ -109,7 +110,7 @@ def _refuse_duplicates(source: SourceModel, signature: Signature) -> None:
 
 
 def _wrapped(source: SourceModel, declared: InputSpec, settings: ExportSettings) -> torch.nn.Module:
-    """The source model behind normalisation `(pixel - centre) * gain` and in front of softmax; may share the source's weights.
+    """The source model behind normalisation `(pixel - centre) * gain` and in front of its activation; may share its weights.
 
     How the form was chosen: SNR of SqueezeNet 1.1's logits (torchvision weights, 64 photographs) with every operation rounded to
     fp16, in dB, against eager fp32; 70.8 is what remains with an unrounded input, 69.2 with a normalisation in fp32 in front:
@@ -142,8 +143,7 @@ def _wrapped(source: SourceModel, declared: InputSpec, settings: ExportSettings)
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             values = image - self.centre if subtract else image
             values = values * self.gain if multiply else values
-            outputs: torch.Tensor = self.model(values)
-            return torch.softmax(outputs, dim=1) if settings.output_kind == "probabilities" else outputs
+            return deployed.given(self.model(values), settings.output_kind, source.activation)
 
     return Wrapped().eval()
 
@@ -187,7 +187,7 @@ def _convert(ct: Any, source: SourceModel, settings: ExportSettings, signature: 
     if settings.precision == "fp16":
         # In fp16 a fifth of 1000 ImageNet probabilities are 0 (the smallest positive number is 6e-8) and log-probabilities are
         # lost; one softmax in fp32 at the very end costs nothing and leaves them as exact as the logits (70 dB).
-        precision = ct.transform.FP16ComputePrecision(op_selector=lambda op: op.op_type != "softmax")
+        precision = ct.transform.FP16ComputePrecision(op_selector=lambda op: op.op_type != "softmax" and not _ends(op))
     return ct.convert(
         traced,
         convert_to="mlprogram",
@@ -200,6 +200,14 @@ def _convert(ct: Any, source: SourceModel, settings: ExportSettings, signature: 
         pass_pipeline=_passes(ct, source),
         skip_model_load=True,  # on a Mac, loading compiles the model; the proof opens the saved file instead
     )
+
+
+def _ends(operation: Any) -> bool:
+    """Whether it is the sigmoid that makes the probabilities; those inside a network compute in fp16 like all else."""
+    if operation.op_type != "sigmoid":
+        return False
+    (result,) = operation.outputs
+    return result in operation.enclosing_block.outputs or any(user.op_type == "classify" for user in result.child_ops)
 
 
 def _passes(ct: Any, source: SourceModel) -> Any:
@@ -249,18 +257,20 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
 
 def _output_texts(source: SourceModel, signature: Signature) -> Iterator[tuple[str, str]]:
     output: OutputSpec = signature.outputs[0]
+    inside = "softmax is inside the model"
+    if source.activation == "sigmoid":
+        inside = "sigmoid is inside the model: each is independent of the others"
     if signature.class_label is not None:
         yield signature.class_label, "The most probable label."
-        yield output.name, f"The probability of each of the {source.num_classes} labels (softmax is inside the model)."
+        yield output.name, f"The probability of each of the {source.num_classes} labels ({inside})."
     elif output.kind == "probabilities":
-        yield output.name, f"The probabilities of {source.num_classes} classes in index order (softmax is inside the model)."
+        yield output.name, f"The probabilities of {source.num_classes} classes in index order ({inside})."
     elif output.kind == "features":
-        yield (
-            output.name,
-            f"The embedding: {source.width} channels, each averaged over the whole picture. Not normalised in length.",
-        )
+        averaged = f"{source.width} channels, each averaged over the whole picture"
+        which = averaged if is_squeezenet(source.model) else f"{source.width} numbers in front of the network's classifier"
+        yield output.name, f"The embedding: {which}. Not normalised in length."
     else:
-        yield output.name, f"The logits of {source.num_classes} classes in index order, before softmax."
+        yield output.name, f"The logits of {source.num_classes} classes in index order, before {source.activation}."
 
 
 def _triple(values: tuple[float, ...]) -> str:

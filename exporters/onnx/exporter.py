@@ -15,7 +15,7 @@ from squeeze_export.contracts.signature import Signature
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import onnx_graph
-from squeeze_export.exporters.deployed import deployed, input_spec, licence_of, output_spec, said_of
+from squeeze_export.exporters.deployed import deployed, embedding_of, input_spec, licence_of, meaning_of, output_spec, said_of
 from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".onnx"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
-CAPTURED: Final[tuple[Precision, ...]] = ("fp32",)  # of networks other than SqueezeNet
+CAPTURED: Final[tuple[Precision, ...]] = ("fp32", "fp16")  # of networks other than SqueezeNet
 CALIBRATED: Final[tuple[Precision, ...]] = ()
 PACKAGES: Final[tuple[str, ...]] = ("torch", "onnx")
 
@@ -124,14 +124,8 @@ def _describe(model: Any, source: SourceModel, precision: Precision, signature: 
         strict=True,
     ):
         side.denotation = denotation
-    model.graph.output[0].doc_string = _MEANINGS[output.kind]
+    meaning = embedding_of(source) if output.kind == "features" else meaning_of(output.kind, source.activation)
+    model.graph.output[0].doc_string = meaning
     del model.metadata_props[:]
     for key, value in sorted(properties.items()):
         model.metadata_props.add(key=key, value=value)
-
-
-_MEANINGS: Final = {
-    "probabilities": "The probability of each class.",
-    "logits": "The logit of each class; softmax gives probabilities.",
-    "features": "The embedding: each channel averaged over the whole picture. Not normalised in length.",
-}

@@ -179,7 +179,7 @@ def _finished(model: Any, source: SourceModel, spec: InputSpec, output: OutputSp
     """The whole file: the model, its metadata with `said` beside them, and the labels behind; the model is used up."""
     labels = None if output.kind == "features" else source.labels
     card = tflite_metadata.model_card(source, spec)
-    metadata = {tflite_metadata.BUFFER_NAME: tflite_metadata.encode(card, spec, output, labels), **said}
+    metadata = {tflite_metadata.BUFFER_NAME: tflite_metadata.encode(card, spec, output, labels, source.activation), **said}
     written = flatbuffer.serialise(model, description=card.description, metadata=metadata)
     if labels:
         written = tflite_metadata.append_files(written, {tflite_metadata.LABELS_FILE: "".join(f"{n}\n" for n in labels).encode()})

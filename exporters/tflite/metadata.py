@@ -12,19 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from squeeze_export.contracts.signature import InputSpec, OutputKind, OutputSpec
+from squeeze_export.contracts.heads import Activation
+from squeeze_export.contracts.signature import InputSpec, OutputSpec
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.exporters import deployed
 
 BUFFER_NAME: Final = "TFLITE_METADATA"
 LABELS_FILE: Final = "labels.txt"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the oldest date zip knows: today's would change the bytes
-
-_MEANINGS: Final[Mapping[OutputKind, str]] = {
-    "probabilities": "The probability of each class.",
-    "logits": "The logit of each class; softmax gives probabilities.",
-    "features": "The embedding: each channel averaged over the whole picture. Not normalised in length.",
-}
 
 # Members of the format's enums and unions that are used here.
 _TENSOR_AXIS_LABELS: Final = 2
@@ -35,11 +30,15 @@ _COLOR_SPACE_RGB: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """Who made the model and what it is, as an IDE shows it. `author` and `license` are left out where unknown."""
+    """Who made the model and what it is, as an IDE shows it. `author` and `license` are left out where unknown.
+
+    `embedding`: what features are.
+    """
 
     name: str
     description: str
     version: str
+    embedding: str
     author: str | None = None
     license: str | None = None
 
@@ -54,7 +53,13 @@ class _Byte:
 _Table = Mapping[int, Any]  # slot number -> str, int, _Byte, _Table, or a sequence of floats, strings or tables; None: left out
 
 
-def encode(card: ModelCard, input: InputSpec, output: OutputSpec, labels: Sequence[str] | None) -> bytes:
+def encode(
+    card: ModelCard,
+    input: InputSpec,
+    output: OutputSpec,
+    labels: Sequence[str] | None,
+    activation: Activation = "softmax",
+) -> bytes:
     """Encode the metadata of a file with one input and one output.
 
     An image input is declared in RGB with mean and std from 0..255 pixels. A tensor input is declared as plain features:
@@ -63,7 +68,7 @@ def encode(card: ModelCard, input: InputSpec, output: OutputSpec, labels: Sequen
     import flatbuffers
 
     label_files = [{0: LABELS_FILE, 1: "One label per class, in index order.", 2: _Byte(_TENSOR_AXIS_LABELS)}] if labels else None
-    subgraph: _Table = {2: [_input(input)], 3: [_output(output, label_files)]}
+    subgraph: _Table = {2: [_input(input)], 3: [_output(output, label_files, activation, card.embedding)]}
     root: _Table = {
         0: card.name,
         1: card.description,
@@ -94,6 +99,7 @@ def model_card(source: SourceModel, input: InputSpec) -> ModelCard:
     height, width = input.shape[1], input.shape[2]
     return ModelCard(
         name=source.name,
+        embedding=deployed.embedding_of(source),
         description=(
             f"{deployed.said_of(source)}, {width}x{height} pixels. "
             f"Weights: {source.weights.kind}, sha256 {source.weights.sha256}."
@@ -122,10 +128,10 @@ def _input(spec: InputSpec) -> _Table:
     }
 
 
-def _output(spec: OutputSpec, label_files: Sequence[_Table] | None) -> _Table:
+def _output(spec: OutputSpec, label_files: Sequence[_Table] | None, activation: Activation, embedding: str) -> _Table:
     return {
         0: spec.name,
-        1: _MEANINGS[spec.kind],
+        1: embedding if spec.kind == "features" else deployed.meaning_of(spec.kind, activation),
         2: ["batch", "channel" if spec.kind == "features" else "class"],
         3: {0: _Byte(_FEATURE_PROPERTIES), 1: {}},
         5: {0: [1.0], 1: [0.0]} if spec.kind == "probabilities" else None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from squeeze_export.contracts.signature import InputSpec, OutputKind
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters.deployed import normalisation
+from squeeze_export.exporters.deployed import given, normalisation
 
 if TYPE_CHECKING:
     import torch
@@ -140,8 +140,7 @@ def as_signature(network: torch.nn.Module, kind: OutputKind) -> torch.nn.Module:
             self.network = network
 
         def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-            outputs: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
-            return {kind: torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs}
+            return {kind: given(self.network(image.permute(0, 3, 1, 2)), kind, "softmax")}
 
     return Network().eval()
 

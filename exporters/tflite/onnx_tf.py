@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.exporters import onnx_graph
+from squeeze_export.exporters.deployed import given
 from squeeze_export.exporters.tflite import channels_last, onnx_tf_compat
 
 if TYPE_CHECKING:
@@ -72,7 +73,6 @@ def as_classifier(network: torch.nn.Module, kind: OutputKind) -> torch.nn.Module
             self.model = network
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            outputs: torch.Tensor = self.model(image)
-            return torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs
+            return given(self.model(image), kind, "softmax")
 
     return Classifier().eval()

@@ -17,8 +17,8 @@ from squeeze_export.contracts.artifact import Artifact, ExportSettings, Precisio
 from squeeze_export.contracts.signature import Signature
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
-from squeeze_export.exporters.deployed import beyond_fp16, deployed, input_spec, output_spec
-from squeeze_export.exporters.torchscript import quantized
+from squeeze_export.exporters.deployed import deployed, input_spec, output_spec
+from squeeze_export.exporters.torchscript import half, quantized
 from squeeze_export.sources.source import weight_digest
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".ptl"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
-CAPTURED: Final[tuple[Precision, ...]] = ("fp32",)  # of networks other than SqueezeNet
+CAPTURED: Final[tuple[Precision, ...]] = ("fp32", "fp16")  # of networks other than SqueezeNet
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8",)
 PACKAGES: Final[tuple[str, ...]] = ("torch",)
 
@@ -72,7 +72,7 @@ def export(
         module = deployed(source, spec, settings.output_kind)
         with quantized.engine() if settings.precision == "int8" else nullcontext():
             if settings.precision == "fp16":
-                _store_weights_in_half(module)
+                half.store_in_half(module)
             elif settings.precision == "int8":
                 if calibration is None:
                     raise ConversionError("TorchScript int8 needs calibration images: pass --calibration-data.")
@@ -128,42 +128,6 @@ def _extra_files(source: SourceModel, precision: Precision, signature: Signature
             raise ConversionError(f"Label {broken!r} is not one line of text, and {LABELS_FILE} holds one per line: rename it.")
         files[LABELS_FILE] = "".join(f"{label}\n" for label in source.labels).encode()
     return files
-
-
-def _store_weights_in_half(module: torch.nn.Module) -> None:
-    """Replace every convolution by one that stores half precision and computes in its input's; in place.
-
-    The mobile runtime has no half convolution. `type_as` an activation, unlike `float()`, is no constant, so that freezing
-    cannot widen the stored weights again.
-    """
-    import torch
-
-    class HalfStoredConvolution(torch.nn.Module):
-        weight: torch.Tensor
-        bias: torch.Tensor
-
-        def __init__(self, convolution: torch.nn.Conv2d) -> None:
-            super().__init__()
-            self.register_buffer("weight", convolution.weight.detach().half())
-            self.register_buffer("bias", convolution.bias.detach().half())
-            self.stride, self.padding = convolution.stride, convolution.padding
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            weight, bias = self.weight.type_as(x), self.bias.type_as(x)
-            return torch.nn.functional.conv2d(x, weight, bias, self.stride, self.padding)
-
-    # Only what that forward repeats may be replaced.
-    found = [(name, child) for name, child in module.named_modules() if isinstance(child, torch.nn.Conv2d)]
-    for name, convolution in found:
-        plain = convolution.groups == 1 and convolution.dilation == (1, 1) and convolution.padding_mode == "zeros"
-        if not plain or convolution.bias is None:
-            raise ConversionError(f"{name} is a convolution that fp16 storage does not cover: export with fp32.")
-        for kind, values in (("weight", convolution.weight), ("bias", convolution.bias)):
-            largest = float(values.detach().abs().max())
-            if not largest <= torch.finfo(torch.float16).max:
-                raise beyond_fp16(f"{name}.{kind}".removeprefix("model."), largest)
-        parent, _, own = name.rpartition(".")
-        setattr(module.get_submodule(parent), own, HalfStoredConvolution(convolution).eval())
 
 
 def _lite_archive(module: torch.nn.Module, shape: tuple[int, ...], extra_files: dict[str, bytes]) -> bytes:

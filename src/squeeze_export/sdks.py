@@ -37,7 +37,12 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "onnx-tf": ("onnx", "onnx_tf", "tensorflow"),
     "witness": ("tensorflow",),
     "plot": ("matplotlib",),
+    "timm": ("timm",),
+    "torchvision": ("torchvision",),
+    "transformers": ("transformers",),
 }
+# Those of them by which source models are built, with the form in which `--model` names one: who has another source needs none.
+SOURCES: Final[Mapping[str, str]] = {"timm": "timm:NAME", "torchvision": "torchvision:NAME", "transformers": "hf:FOLDER"}
 # What to import to see whether a distribution works; those that are not named here are no SDKs, or come with another one.
 _PROBES: Final[Mapping[str, str]] = {
     "torch": "import torch",
@@ -51,6 +56,9 @@ _PROBES: Final[Mapping[str, str]] = {
     "tensorflow": "import tensorflow",
     "onnx-tf": "from squeeze_export.exporters.tflite.onnx_tf_compat import load_backend; load_backend()",
     "matplotlib": "import matplotlib.figure",
+    "timm": "import timm",
+    "torchvision": "import torchvision.models",
+    "transformers": "import transformers",
 }
 # What is imported by a probe of another distribution: where that succeeds, so would its own.
 _COVERED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -63,8 +71,10 @@ _OWN_ERROR: Final = re.compile(r"^squeeze_export\.errors\.\w+: ")
 
 
 def lacking_extras() -> tuple[str, ...]:
-    """The extras that would bring something that is not installed."""
-    here = {extra: modules for extra, modules in EXTRAS.items() if extra != "onnx-tf" or sys.version_info < _ONNX_TF_ENDS}
+    """The extras that would bring something that is not installed, but for those of source models."""
+    here = {extra: modules for extra, modules in EXTRAS.items() if extra not in SOURCES}
+    if sys.version_info >= _ONNX_TF_ENDS:
+        del here["onnx-tf"]
     return tuple(extra for extra, modules in here.items() if missing(modules, extra=extra) is not None)
 
 

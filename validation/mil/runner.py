@@ -23,7 +23,8 @@ from squeeze_export.validation.mil.program import Program, Reference, layer_weig
 if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import Array
 
-# Between the final softmax and the output nothing but these may stand, for its input to be the logits of the output.
+# Between the final softmax or sigmoid and the output nothing but these may stand, for its input to be the output's logits.
+_ACTIVATIONS: Final = ("softmax", "sigmoid")
 _TRANSPARENT: Final = frozenset(("cast", "classify", "identity", "reshape", "squeeze", "expand_dims"))
 
 
@@ -91,15 +92,15 @@ def _described(program: Program, arithmetic: Arithmetic) -> str:
 
 
 def _logits(program: Program, signature: Signature) -> str | None:
-    """Name the value in front of the softmax that ends the program, if one does."""
-    if len(signature.outputs) != 1:
+    """Name the value in front of the softmax or sigmoid that ends the program, if one makes its probabilities."""
+    if len(signature.outputs) != 1 or signature.outputs[0].kind != "probabilities":
         return None
     name = signature.outputs[0].name
-    while (step := program.producer(name)) is not None and (step.operation in _TRANSPARENT or step.operation == "softmax"):
+    while (step := program.producer(name)) is not None and step.operation in (*_TRANSPARENT, *_ACTIVATIONS):
         source = step.inputs["probabilities" if step.operation == "classify" else "x"]
         if not isinstance(source, Reference):
             return None
-        if step.operation == "softmax":
+        if step.operation in _ACTIVATIONS:
             return source.name
         name = source.name
     return None

@@ -153,7 +153,9 @@ def _check_declared(name: str, model: Any, signature: Signature, precision: Prec
         )
     written = {output: node.op_type for node in model.graph.node for output in node.output}
     last = written.get(signature.outputs[0].name, "nothing")
-    if (last == "Softmax") != ("probabilities" in kinds):
+    ends = {"Softmax"} if is_squeezenet(network) else {"Softmax", "Sigmoid"}
+    # Another network's own logits may come from whatever it has.
+    if ("probabilities" in kinds) != (last in ends) and ("probabilities" in kinds or is_squeezenet(network)):
         raise ArtifactError(f"{name} declares {', '.join(sorted(kinds))}, but the operation that writes them is {last}.")
     return labels
 

@@ -1,4 +1,4 @@
-"""A captured network behind the image of a TFLite file: NHWC, normalisation in front as operations, softmax behind."""
+"""A captured network behind the image of a TFLite file: NHWC, normalisation in front as operations, softmax or sigmoid behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts.signature import InputSpec, OutputKind
 from squeeze_export.contracts.source import SourceModel
-from squeeze_export.exporters.deployed import normalisation
+from squeeze_export.exporters.deployed import given, normalisation
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def as_signature(source: SourceModel, spec: InputSpec, kind: OutputKind, kept: C
                 shown = {f"kept_{place}": value for place, value in enumerate(values)}
                 if reverse or scaled or moved:  # otherwise it is the input itself
                     shown["kept_image"] = image
-            return {kind: torch.softmax(outputs, dim=1) if kind == "probabilities" else outputs, **shown}
+            return {kind: given(outputs, kind, source.activation), **shown}
 
     return Network().eval()
 

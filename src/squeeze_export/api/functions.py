@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from squeeze_export.api.by_fields import evaluation_request, export_request, ladder_request, takes_fields
 from squeeze_export.api.in_python import in_python
 from squeeze_export.api.progress import Told, progress_of, watcher_of
 from squeeze_export.contracts.artifact import Target
@@ -30,6 +31,9 @@ from squeeze_export.starters.template import platform_of
 from squeeze_export.verification import bundles, comparison
 from squeeze_export.verification.bundles import Verification
 from squeeze_export.verification.comparison import Comparison
+
+if TYPE_CHECKING:
+    import torch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,23 +58,30 @@ def _worded(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+@takes_fields(ExportRequest)
 @_worded
-def export(request: ExportRequest, progress: Told = None) -> Bundle:
-    """Export, prove and bundle; either everything passed and stands in `request.output`, or nothing was written.
+def export(request: ExportRequest | torch.nn.Module | str | None = None, progress: Told = None, **fields: Any) -> Bundle:
+    """Export, prove and bundle; either everything passed and stands in `output`, or nothing was written.
 
-        from squeeze_export import ExportRequest, export
-        bundle = export(ExportRequest(targets=("coreml", "tflite"), weights="my.safetensors"), progress=True)
+        from squeeze_export import export
+        bundle = export(model="squeezenet1_1", targets=("coreml", "tflite"), weights="my.safetensors", progress=True)
         print(bundle.path, bundle.manifest.artifacts[0].parity.verdict)
+        export(my_module, targets=("tflite",), labels=["daisy", "tulip"], images=pictures)
+
+    Takes an ExportRequest; or a torch.nn.Module or a model's name, and the request's fields by their names, which
+    `help(ExportRequest)` lists. Fields beside a request replace its own. A module in memory is copied, put into eval mode and
+    captured once; `labels` may be a list of names, `images` uint8 RGB pictures of (N, H, W, 3) before resize and normalisation.
 
     `progress`: True shows rich's, in a terminal or a notebook; None does so in a notebook only; False never; or a function of
-    two texts, the subject ("source", "coreml fp16", ...) and what is done with it. With `request.keep_going` what passed is
+    two texts, the subject ("source", "coreml fp16", ...) and what is done with it. With `keep_going` what passed is
     written; `bundle.manifest.missing` names the rest. SNRs are in dB, sizes in bytes.
 
     Raises UsageError, SourceError, ConversionError, ParityError or TargetUnavailableError; ExportFailed, with the figures of
     every artifact in `results`, where one could not be made or proven.
     """
+    wanted = export_request(request, fields)
     with progress_of(progress) as told:
-        bundle = pipeline.export(request, told)
+        bundle = pipeline.export(wanted, told)
     return replace(bundle, notes=tuple(map(in_python, bundle.notes)))
 
 
@@ -89,20 +100,25 @@ def verify(bundle: PathLike[str] | str, *, witness: bool = False, progress: Told
         return bundles.verify(Path(bundle), told, witness=witness)
 
 
+@takes_fields(EvaluationRequest)
 @_worded
-def evaluate(request: EvaluationRequest, *, progress: Told = None) -> Evaluation:
+def evaluate(
+    request: EvaluationRequest | PathLike[str] | str | None = None, *, progress: Told = None, **fields: Any
+) -> Evaluation:
     """Measure every artifact's accuracy over labelled images, beside the reference's.
 
-        from squeeze_export import EvaluationRequest, evaluate
-        found = evaluate(EvaluationRequest(bundle="dist/squeezenet1_1-demo", images="demo", limit=200))
+        from squeeze_export import evaluate
+        found = evaluate("dist/squeezenet1_1-demo", images="demo", limit=200)
         print(found.artifacts[0].accuracy.top1.value)
 
+    Takes an EvaluationRequest; or a bundle, and the request's fields by their names, which `help(EvaluationRequest)` lists.
     Accuracies are fractions, with their 95 % intervals. An artifact that fails, and an image that cannot be read, are in the
     result. Raises UsageError for a request or images that cannot be used, ArtifactError for a damaged bundle, SourceError for
     weights that are not the bundle's.
     """
+    wanted = evaluation_request(request, fields)
     with watcher_of(progress) as told:
-        return evaluation.evaluate(request, told)
+        return evaluation.evaluate(wanted, told)
 
 
 @_worded
@@ -120,25 +136,30 @@ def compare(bundle: PathLike[str] | str, *, progress: Told = None) -> Comparison
         return comparison.compare(Path(bundle), told)
 
 
+@takes_fields(LadderRequest, ExportRequest)
 @_worded
-def ladder(request: LadderRequest, *, progress: Told = None) -> Ladder:
+def ladder(
+    request: LadderRequest | ExportRequest | torch.nn.Module | str | None = None, *, progress: Told = None, **fields: Any
+) -> Ladder:
     """Export every precision that is asked for, and hold bytes, accuracy and milliseconds against each other.
 
-        from squeeze_export import ExportRequest, LadderRequest, ladder
-        wanted = ExportRequest(targets=("tflite",), precisions={"tflite": ("fp32", "int8")}, output="ladder")
-        print(ladder(LadderRequest(export=wanted, images="demo", limit=200)).to_frame())
+        from squeeze_export import ladder
+        rungs = {"tflite": ("fp32", "int8")}
+        print(ladder(targets=("tflite",), precisions=rungs, output="ladder", images="demo", limit=200).to_frame())
 
-    Writes the bundle into `request.export.output`, and beside it ladder.csv, ladder.json and, with the extra `plot`, ladder.png.
+    Takes a LadderRequest; or an ExportRequest or what `export` takes, and the fields of both requests by their names.
+    Writes the bundle into `output`, and beside it ladder.csv, ladder.json and, with the extra `plot`, ladder.png.
     Sizes are in bytes, times in milliseconds, accuracies fractions. A rung that cannot be made is among `problems`.
 
     Raises UsageError and SourceError before the work; ExportFailed where no rung can be made.
     """
+    wanted = ladder_request(request, fields)
     watching, timing = watcher_of(progress), progress_of(progress)  # refused here where it is none, not after the exports
-    climbing.check(request)
+    climbing.check(wanted)
     with progress_of(progress) as told:
-        bundle = climbing.make_rungs(request, told)
-    _, climbed = climbing.climb(request, bundle, watching, timing)
-    ladders.write(request.export.output, ladder_plot.files_of(climbed))
+        bundle = climbing.make_rungs(wanted, told)
+    _, climbed = climbing.climb(wanted, bundle, watching, timing)
+    ladders.write(wanted.export.output, ladder_plot.files_of(climbed))
     return climbed
 
 

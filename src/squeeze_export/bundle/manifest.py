@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
+from squeeze_export.contracts.heads import Activation, ModelGives
 from squeeze_export.contracts.parity import ParityReport
 from squeeze_export.contracts.signature import Head, PreprocessingSpec, Signature
 from squeeze_export.contracts.source import WeightDigest, WeightsOrigin
@@ -27,19 +28,25 @@ class SourceRecord:
 
     With the head "features" `num_classes` and `weights_sha256` are still those of the whole checkpoint; `parameters` counts what
     is left of it. `head_relu`: whether a ReLU stands behind the classifier's convolution. `model`: a SqueezeNet by its name, or
-    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it.
+    another network as it was named, such as "timm:mobilenetv4_conv_small"; "module" weights came with it,
+    "library" ones are those that timm or torchvision publishes.
+    `activation`: what makes probabilities of the logits; of a sigmoid each is independent. `model_gives`: what the network itself
+    gives, of which nothing is applied twice. `model_output`: which of its outputs, where it has several.
     """
 
     model: str
     num_classes: int
     parameters: int
-    weights_kind: Literal["file", "imagenet", "random", "demo", "module"]
+    weights_kind: Literal["file", "imagenet", "random", "demo", "module", "library"]
     weights_file: str | None
     weights_sha256: str
     weights_seed: int | None
     head: Head
     preprocessing: PreprocessingSpec
     head_relu: bool = True
+    activation: Activation = "softmax"
+    model_gives: ModelGives = "logits"
+    model_output: str | None = None
 
     @classmethod
     def of(
@@ -51,6 +58,10 @@ class SourceRecord:
         preprocessing: PreprocessingSpec,
         head: Head = "classifier",
         head_relu: bool = True,
+        *,
+        activation: Activation = "softmax",
+        model_gives: ModelGives = "logits",
+        model_output: str | None = None,
     ) -> SourceRecord:
         """Flatten the origin of the weights into the record."""
         return cls(
@@ -64,6 +75,9 @@ class SourceRecord:
             head=head,
             preprocessing=preprocessing,
             head_relu=head_relu,
+            activation=activation,
+            model_gives=model_gives,
+            model_output=model_output,
         )
 
 

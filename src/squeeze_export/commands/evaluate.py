@@ -35,11 +35,15 @@ def evaluate(
     from squeeze_export.evaluation.walk import EvaluationRequest
     from squeeze_export.evaluation.walk import evaluate as run_evaluation
     from squeeze_export.screen import live, tables, terminal
+    from squeeze_export.sources.networks.factories import parse_arguments
 
     request = EvaluationRequest(
         bundle=bundle,
         images="demo" if images == "demo" else Path(images),
         weights=weights,
+        model=given["model"],
+        model_arguments=parse_arguments(given["model_arg"] or ()),
+        checkpoint_key=given["checkpoint_key"],
         reference=not no_reference,
         limit=given["limit"],
         workers=given["workers"],

@@ -11,7 +11,7 @@ from squeeze_export.streams import print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from squeeze_export.pipeline.targets import ExecutorState, RouteState, TargetState
+    from squeeze_export.pipeline.targets import ExecutorState, RouteState, SourceState, TargetState
 
 
 @takes("targets")
@@ -20,7 +20,7 @@ def targets(
 ) -> None:
     """Show what can be exported and executed on this machine, and why not."""
     json, quiet = given["json"], given["quiet"]
-    from squeeze_export.pipeline.targets import broken_sdks, target_states
+    from squeeze_export.pipeline.targets import broken_sdks, source_states, target_states
     from squeeze_export.screen import live, terminal
     from squeeze_export.sdks import lacking_extras
 
@@ -28,17 +28,40 @@ def targets(
     if not given["no_import"]:
         with live.progress_lines(quiet=quiet) as lines:
             broken = broken_sdks(lines)
-    states, extras = target_states(broken), lacking_extras()
+    states, sources, extras = target_states(broken), source_states(broken), lacking_extras()
     remedy = f"pip install 'squeeze-export[{','.join(extras)}]'" if extras else None
     if json:
         from squeeze_export.bundle.manifest import encode
 
-        record = {"schema_version": 1, "targets": states, "imported": not given["no_import"], "broken": broken, "missing": remedy}
+        record = {
+            "schema_version": 1,
+            "targets": states,
+            "sources": sources,
+            "imported": not given["no_import"],
+            "broken": broken,
+            "missing": remedy,
+        }
         print_json(encode(record))
         return
     terminal.out().print(_table(states))
+    terminal.out().print(_sources(sources))
     if remedy is not None and not quiet:
         terminal.note(f"{remedy} brings everything that is missing here.")
+
+
+def _sources(states: Sequence[SourceState]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for heading in ("--model", "built by"):
+        table.add_column(heading, overflow="fold")
+    for state in states:
+        version = state.versions.get(state.library)
+        built = Text("✓ " if state.unavailable is None else "✗ ", style="green" if state.unavailable is None else "yellow")
+        built.append(f"{state.library} {version}" if state.unavailable is None else str(state.unavailable), style="not dim")
+        table.add_row(state.form, built)
+    return table
 
 
 def _role(part: RouteState | ExecutorState, *, among: int) -> str:

@@ -78,7 +78,7 @@ class OutputParity:
     """The differences between the reference and one output of an artifact, over the whole golden pack.
 
     `observed`: the kind of quantity compared; "logits (tapped)" and "log-probabilities" are seen behind a softmax, those of an
-    output of integers in front of their rounding.
+    output of integers in front of their rounding; "log-odds" are seen behind a sigmoid.
     `smallest_passing_error_of_peak`: the smallest `max_error_of_peak` that would have passed. SNR, PSNR in dB (None: not
     finite or not defined). Agreements are fractions of the images (None: features rank nothing); `top1_ties` counts flips
     where the reference's margin is below the error.

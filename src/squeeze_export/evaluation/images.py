@@ -76,6 +76,10 @@ def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | Non
 
     `labels` are the bundle's, in class order, or None if it has none.
     """
+    if num_classes == 1:
+        raise UsageError(
+            "The network gives one score per image, and accuracy needs two classes: export it with two --labels, of no and yes."
+        )
     if not folder.exists():
         raise UsageError(f"The image folder {folder} does not exist. Check --images.")
     if not folder.is_dir():

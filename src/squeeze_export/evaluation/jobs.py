@@ -55,7 +55,18 @@ class ReferenceJob:
     width: int
 
 
-Job = ArtifactJob | ReferenceJob
+@dataclass(frozen=True, kw_only=True)
+class CapturedJob:
+    """Run a captured network from the folder that sources.source.save_source wrote, without the code that it was written in."""
+
+    kind: Literal["captured"] = "captured"
+    source: Path
+    num_classes: int
+    height: int
+    width: int
+
+
+Job = ArtifactJob | ReferenceJob | CapturedJob
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -11,8 +11,9 @@ from squeeze_export.bundle.manifest import MANIFEST, ArtifactRecord, Manifest
 from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.cache import subject_key
-from squeeze_export.evaluation.jobs import ArtifactJob, Job, ReferenceJob
+from squeeze_export.evaluation.jobs import ArtifactJob, CapturedJob, Job, ReferenceJob
 from squeeze_export.sources.labels import read_bundle_labels
+from squeeze_export.sources.source import program_digest
 from squeeze_export.validation.runners import RUNNERS
 from squeeze_export.versions import versions_of
 
@@ -105,20 +106,21 @@ def artifact_subjects(bundle: OpenBundle) -> tuple[Subject, ...]:
     return tuple(subjects)
 
 
-def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
+def reference_subject(bundle: OpenBundle, weights: str | None, saved: Path | None = None) -> Subject | str:
     """The eager source model, or why it cannot be made again: the bundle does not hold its weights.
 
-    Weights that the user names must be the bundle's own: they are checked in any case, and others end the evaluation.
+    Weights that the user names must be the bundle's own: they are checked in any case, and others end the evaluation. `saved`:
+    the folder with the source model of a captured network, as sources.source.save_source writes it.
     """
     source = bundle.manifest.source
+    if not is_squeezenet(source.model):
+        return _captured_subject(bundle, saved)
     if weights is None and source.weights_kind == "file":
         return (
             f"the weights came from a file ({source.weights_file}), which a bundle does not hold. "
             "Pass it with --weights PATH, or --no-reference to do without."
         )
     model = source.model
-    if not is_squeezenet(model):
-        return f"{source.model} is not made again from a bundle yet. Pass --no-reference to do without."
     job = ReferenceJob(
         model=model,
         weights=weights if weights is not None else source.weights_kind,
@@ -135,3 +137,23 @@ def reference_subject(bundle: OpenBundle, weights: str | None) -> Subject | str:
     key = subject_key(source.weights_sha256, model, eager, source.preprocessing.record(), versions)
     named = weights is not None
     return Subject(name=REFERENCE, job=job, key=key, executor=f"eager PyTorch {versions['torch']}", must_open=named, fatal=named)
+
+
+def _captured_subject(bundle: OpenBundle, saved: Path | None) -> Subject | str:
+    """The captured network, whose program tells it from others with the same weights."""
+    source = bundle.manifest.source
+    if saved is None:
+        return (
+            f"a bundle holds no PyTorch network, and this one is of {source.model}. Give it again: --model, and --weights where "
+            "its weights came from a file. Or pass --no-reference to do without."
+        )
+    job = CapturedJob(
+        source=saved,
+        num_classes=source.num_classes,
+        height=source.preprocessing.height,
+        width=source.preprocessing.width,
+    )
+    versions = versions_of((*_COMMON, "torch"))
+    key = subject_key(source.weights_sha256, program_digest(saved), source.preprocessing.record(), versions)
+    executor = f"captured, in eager PyTorch {versions['torch']}"
+    return Subject(name=REFERENCE, job=job, key=key, executor=executor, fatal=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export import torch_state
-from squeeze_export.contracts.request_types import check_forms
+from squeeze_export.contracts.in_memory import MODEL_FORM, is_module
+from squeeze_export.contracts.options.types import check_forms
 from squeeze_export.errors import UsageError
+from squeeze_export.evaluation import source_again
 from squeeze_export.evaluation.cache import AnswerCache
 from squeeze_export.evaluation.crew import WORKER
 from squeeze_export.evaluation.images import DEMO_COUNT, ImageSet, demo_images, limited, read_images
@@ -21,11 +23,17 @@ from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Run, Watcher
 from squeeze_export.evaluation.subjects import OpenBundle, Subject, artifact_subjects, open_bundle, reference_subject
 
+if TYPE_CHECKING:
+    import torch
+
+_IS: Final = {"weights": "are", "model": "is"}
 _PATH: Final = (str, os.PathLike)
 _FORMS: Final = {
     "bundle": (_PATH, 'bundle="dist/NAME", a bundle\'s folder'),
     "images": (_PATH, 'images="photos", a folder of labelled images, or "demo"'),
     "weights": ((str, Path), 'weights="my.safetensors", the bundle\'s own'),
+    "model_arguments": ((Mapping,), 'model_arguments={"width": 0.5}'),
+    "checkpoint_key": ((str,), 'checkpoint_key="model_ema"'),
     "reference": ((bool,), "reference=False"),
     "limit": ((int,), "limit=200"),
     "workers": ((int,), "workers=4"),
@@ -37,11 +45,13 @@ _FORMS: Final = {
 class EvaluationRequest:
     """What a user can ask of one evaluation.
 
-    `weights`: where the reference comes from if the manifest does not tell: a path, or a word as in the export. `limit`: at most
-    so many images, evenly spread (of the demo: the first, by default 2000). `workers`: how many processes compute at a time;
-    None takes the cores. `cache`: the file of what was computed before; None for none. `max_accuracy_drop`: how many points an
-    artifact may be right less often than the reference; `min_accuracy`: on how many percent of the images reference and artifacts
-    must be right; None for any.
+    `weights`: where the reference comes from if the manifest does not tell: a path, or a word as in the export. `model`: of a
+    bundle that is not of SqueezeNet the network again, as in the export, with its `model_arguments` and the `checkpoint_key`
+    in its weights; a torch.nn.Module may be passed itself. timm's and torchvision's need not be named. `limit`: at most so
+    many images, evenly spread (of the demo: the first, by default 2000). `workers`: how many processes compute at a time;
+    None takes the cores. `cache`: the file of what was computed before; None for none. `max_accuracy_drop`: how many points
+    an artifact may be right less often than the reference; `min_accuracy`: on how many percent of the images reference and
+    artifacts must be right; None for any.
     """
 
     bundle: Path
@@ -53,10 +63,15 @@ class EvaluationRequest:
     cache: Path | None = None
     max_accuracy_drop: float | None = None
     min_accuracy: float | None = None
+    model: str | torch.nn.Module | None = None
+    model_arguments: Mapping[str, object] = field(default_factory=dict)
+    checkpoint_key: str | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths; UsageError for what is neither."""
         check_forms(self, _FORMS)
+        if not (self.model is None or isinstance(self.model, str) or is_module(self.model)):
+            raise UsageError(f"model is {self.model!r}, a {type(self.model).__name__}. Write {MODEL_FORM}.")
         object.__setattr__(self, "bundle", Path(self.bundle))
         if isinstance(self.weights, Path):
             object.__setattr__(self, "weights", str(self.weights))
@@ -76,8 +91,9 @@ def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[
     for option, value in (("--limit", request.limit), ("--workers", request.workers)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: it must be at least 1.")
-    if not request.reference and request.weights is not None:
-        raise UsageError("--weights and --no-reference exclude each other: the weights are for the reference.")
+    for option, given in (("weights", request.weights), ("model", request.model)):
+        if not request.reference and given is not None:
+            raise UsageError(f"--{option} and --no-reference exclude each other: the {option} {_IS[option]} for the reference.")
     if request.max_accuracy_drop is not None:
         check_limit(request.max_accuracy_drop)
         if not request.reference:
@@ -90,15 +106,33 @@ def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[
         images = demo_images(request.limit or DEMO_COUNT, bundle.labels)
     else:
         images = limited(read_images(request.images, num_classes=num_classes, labels=bundle.labels), request.limit)
-    return evaluate_bundle(bundle, images, request, watcher, command=command)
+    again = source_again.saved(
+        bundle,
+        reference=request.reference,
+        model=request.model,
+        weights=request.weights,
+        arguments=request.model_arguments,
+        checkpoint_key=request.checkpoint_key,
+    )
+    with again as saved:
+        return evaluate_bundle(bundle, images, request, watcher, command=command, saved=saved)
 
 
 def evaluate_bundle(
-    bundle: OpenBundle, images: ImageSet, request: EvaluationRequest, watcher: Watcher, *, command: Sequence[str] = WORKER
+    bundle: OpenBundle,
+    images: ImageSet,
+    request: EvaluationRequest,
+    watcher: Watcher,
+    *,
+    command: Sequence[str] = WORKER,
+    saved: Path | None = None,
 ) -> Evaluation:
-    """As evaluate(), of a bundle that need not be finished, over images that have been found: they stand for the request's."""
+    """As evaluate(), of a bundle that need not be finished, over images that have been found: they stand for the request's.
+
+    `saved`: the folder with the source model of a captured network, which is the reference.
+    """
     subjects = artifact_subjects(bundle)
-    reference = reference_subject(bundle, request.weights) if request.reference else None
+    reference = reference_subject(bundle, request.weights, saved) if request.reference else None
     if isinstance(reference, str):
         raise UsageError(f"The reference cannot be made again: {reference}")
     if request.max_accuracy_drop is not None:

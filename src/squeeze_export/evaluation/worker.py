@@ -20,10 +20,11 @@ import msgspec
 
 from squeeze_export.bundle.manifest import decode
 from squeeze_export.errors import ArtifactError, SourceError, SqueezeExportError
-from squeeze_export.evaluation.jobs import JOB, LOG, Answer, ArtifactJob, Job, Lost, Ready, ReferenceJob, Reply
+from squeeze_export.evaluation.jobs import JOB, LOG, Answer, ArtifactJob, CapturedJob, Job, Lost, Ready, ReferenceJob, Reply
 
 if TYPE_CHECKING:
     from squeeze_export.contracts.arrays import Array, PixelArray
+    from squeeze_export.contracts.source import SourceModel
 
     # One crop (1, H, W, 3) uint8 RGB to its scores (classes,).
     Scorer = Callable[[PixelArray], Array]
@@ -46,10 +47,14 @@ def main(arguments: list[str]) -> int:
 
 
 def read_job(written: bytes) -> Job:
-    """Read a job of either kind."""
-    if json.loads(written)["kind"] == "artifact":
-        return decode(written, ArtifactJob)
-    return decode(written, ReferenceJob)
+    """Read a job of any kind."""
+    match json.loads(written)["kind"]:
+        case "artifact":
+            return decode(written, ArtifactJob)
+        case "captured":
+            return decode(written, CapturedJob)
+        case _:
+            return decode(written, ReferenceJob)
 
 
 def _serve(job: Job, replies: BinaryIO) -> None:
@@ -57,7 +62,13 @@ def _serve(job: Job, replies: BinaryIO) -> None:
 
     from squeeze_export.validation.accuracy import top_classes
 
-    executor, scores_of = _open_artifact(job) if isinstance(job, ArtifactJob) else _open_reference(job)
+    match job:
+        case ArtifactJob():
+            executor, scores_of = _open_artifact(job)
+        case ReferenceJob():
+            executor, scores_of = _open_reference(job)
+        case CapturedJob():
+            executor, scores_of = _open_captured(job)
     _say(replies, Ready(executor=executor))
     shape = (1, job.height, job.width, 3)
     size = job.height * job.width * 3
@@ -92,9 +103,6 @@ def _open_artifact(job: ArtifactJob) -> tuple[str, Scorer]:
 
 
 def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
-    import torch
-
-    from squeeze_export.preprocessing.pixels import normalise
     from squeeze_export.sources.source import load_source
     from squeeze_export.sources.weights import parse_weights
 
@@ -115,15 +123,29 @@ def _open_reference(job: ReferenceJob) -> tuple[str, Scorer]:
             f"{source.weights.sha256[:12]}…, the manifest's {job.sha256[:12]}…. "
             "Pass the bundle's own with --weights, or --no-reference."
         )
+    return _eager(source)
+
+
+def _open_captured(job: CapturedJob) -> tuple[str, Scorer]:
+    from squeeze_export.sources.source import restore_source
+
+    return _eager(restore_source(job.source), "captured, in eager")
+
+
+def _eager(source: SourceModel, how: str = "eager") -> tuple[str, Scorer]:
+    import torch
+
+    from squeeze_export.preprocessing.pixels import normalise
+
     torch.set_num_threads(1)
 
     def scores_of(crop: PixelArray) -> Array:
         # One image at a time, like the golden pack and the artifacts: a larger batch may be computed by other kernels.
         with torch.inference_mode():
-            logits: Array = source.module(torch.from_numpy(normalise(crop, job.preprocessing))).numpy()
+            logits: Array = source.module(torch.from_numpy(normalise(crop, source.preprocessing))).numpy()
         return logits
 
-    return f"eager PyTorch {torch.__version__.partition('+')[0]}", scores_of
+    return f"{how} PyTorch {torch.__version__.partition('+')[0]}", scores_of
 
 
 def _lost(error: Exception) -> Lost:

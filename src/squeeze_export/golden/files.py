@@ -14,10 +14,11 @@ import math
 import re
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import msgspec
 
+from squeeze_export.contracts.heads import Activation, probabilities_gap
 from squeeze_export.contracts.parity import NoiseFloor, Tolerance
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.contracts.source import Features, GoldenPack, Scores, WeightDigest
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 DESCRIPTION: Final = "golden.json"
 _NOISE_FLOOR, _KERNELS = "noise_floor", "kernels"  # of captured networks
+_ACTIVATION: Final = "activation"  # only where it is not softmax
 _OF_FEW: Final = "max_probability_error"  # of a tolerance, the one key that need not be there
 _CHECKSUM: Final = "golden.json.sha256"
 _SOFTMAX_TOLERANCE: Final = 1e-6  # fp32 softmax against fp64: a few units in the last place of a number up to 1
@@ -102,9 +104,15 @@ def write_golden(pack: GoldenPack, folder: Path, *, tolerances: Mapping[str, Tol
         "arrays": described,
         "tolerances": {name: _bar(tolerance) for name, tolerance in sorted(tolerances.items())},
         "weights": [asdict(digest) for digest in pack.weights],
+        **_activation_record(pack.reference),
         **({} if pack.noise_floor is None else {_NOISE_FLOOR: _plain(asdict(pack.noise_floor)), _KERNELS: list(pack.kernels)}),
     }
     _write_description(folder, description)
+
+
+def _activation_record(reference: Scores | Features) -> dict[str, object]:
+    sigmoid = isinstance(reference, Scores) and reference.activation == "sigmoid"
+    return {_ACTIVATION: "sigmoid"} if sigmoid else {}
 
 
 def _bar(tolerance: Tolerance) -> dict[str, object]:
@@ -158,7 +166,7 @@ def read_golden(folder: Path) -> GoldenPack:
         pictures=pictures,
         preprocessing=spec,
         pixels=loaded["pixels"],
-        reference=_features(folder, loaded["features"]) if "features" in loaded else _scores(folder, loaded),
+        reference=_features(folder, loaded["features"]) if "features" in loaded else _scores(folder, loaded, content),
         weights=_digests(folder, content["weights"]),
         noise_floor=_floor(folder, content.get(_NOISE_FLOOR)),
         kernels=_kernels(folder, content),
@@ -211,19 +219,25 @@ def _features(folder: Path, features: FloatArray) -> Features:
     return Features(features=features)
 
 
-def _scores(folder: Path, loaded: Mapping[str, Array]) -> Scores:
+def _scores(folder: Path, loaded: Mapping[str, Array], content: Mapping[str, Any]) -> Scores:
     import numpy as np
 
-    logits, probabilities = loaded["logits"], loaded["probabilities"]
+    logits, probabilities, activation = loaded["logits"], loaded["probabilities"], _activation(folder, content)
     if not np.isfinite(logits).all():
         raise _bad(folder, "there are NaN or infinite logits")
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    gap = np.abs(powers / powers.sum(axis=1, keepdims=True) - probabilities).max()
+    gap = probabilities_gap(logits, probabilities, activation)
     if not gap <= _SOFTMAX_TOLERANCE:
-        raise _bad(folder, f"the probabilities are not the softmax of the logits: they differ by {gap:.3g}")
+        raise _bad(folder, f"the probabilities are not the {activation} of the logits: they differ by {gap:.3g}")
     if not np.array_equal(top5(logits), loaded["top5"]):
         raise _bad(folder, "top5 does not name the largest logits")
-    return Scores(logits=logits, probabilities=probabilities)
+    return Scores(logits=logits, probabilities=probabilities, activation=activation)
+
+
+def _activation(folder: Path, content: Mapping[str, Any]) -> Activation:
+    found = content.get(_ACTIVATION, "softmax")
+    if found not in get_args(Activation) or (_ACTIVATION in content and found == "softmax"):
+        raise _bad(folder, f"{_ACTIVATION} is {found!r}, where sigmoid may stand")
+    return cast("Activation", found)
 
 
 def _sha256(data: bytes) -> str:
@@ -273,6 +287,7 @@ def _description(folder: Path) -> dict[str, Any]:
     if isinstance(content, dict) and content.get("schema_version") != SCHEMA_VERSION:
         raise _bad(folder, f"schema_version is {content.get('schema_version')!r}, this version reads {SCHEMA_VERSION}")
     top = ["schema_version", "preprocessing", "images", "arrays", "tolerances", "weights"]
+    top += [_ACTIVATION] if isinstance(content, dict) and _ACTIVATION in content else []
     top += [_NOISE_FLOOR, _KERNELS] if isinstance(content, dict) and {_NOISE_FLOOR, _KERNELS} & {*content} else []
     content = _keys(folder, DESCRIPTION, content, top)
     arrays = content["arrays"]

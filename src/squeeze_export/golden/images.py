@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from squeeze_export.errors import UsageError
 from squeeze_export.files.pictures import USUAL, Pictures, sorted_out, told
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from squeeze_export.contracts.arrays import PixelArray
+    from squeeze_export.contracts.in_memory import GivenPictures
 
+Kept = TypeVar("Kept")
 
 MAX_IMAGES: Final = 8
 _DAMAGED: Final = "cannot be decoded"
@@ -35,7 +37,12 @@ def pictures_in(folder: Path) -> Pictures:
     raise UsageError(f"image folder {folder} has no images that can be read: {why}")
 
 
-def _spread(paths: Sequence[Path]) -> Sequence[Path]:
+def given_images(given: GivenPictures) -> list[tuple[str, PixelArray]]:
+    """At most 8 of the pictures that a program passes, evenly spread, with names that count them."""
+    return _spread([(f"image-{place}", picture) for place, picture in enumerate(given.pictures)])
+
+
+def _spread(paths: list[Kept]) -> list[Kept]:
     """At most 8 of them, evenly spread over their order."""
     if len(paths) <= MAX_IMAGES:
         return paths
@@ -54,7 +61,7 @@ def read_folder(folder: Path) -> tuple[list[tuple[str, PixelArray]], list[Path],
 
     decoded: dict[Path, PixelArray] = {}
     while True:
-        paths = _spread(there.readable)
+        paths = _spread(list(there.readable))
         for path in paths:
             if path in decoded:
                 continue

@@ -27,23 +27,23 @@ def make_golden(source: SourceModel, pictures: Sequence[tuple[str, PixelArray]])
     """
     import numpy as np
     import torch
-    from PIL import Image
 
     if not 1 <= len(pictures) <= MAX_IMAGES:
         raise UsageError(f"a golden pack has 1 to {MAX_IMAGES} images, not {len(pictures)}")
-    crops = np.stack([_crop(name, Image.fromarray(picture), source.preprocessing) for name, picture in pictures])
+    cropped = crops(pictures, source.preprocessing)
     answers, probabilities = [], []
     network = source.module if source.eager is None else source.eager
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the order of additions, and with it the last bits, would follow the number of threads
     try:
         with torch.inference_mode():
-            for crop in crops:
+            for crop in cropped:
                 # One image at a time, as an app asks: a larger batch may be computed by other kernels.
                 answer = network(torch.from_numpy(normalise(crop[None], source.preprocessing)))
                 answers.append(answer.numpy()[0].copy())
                 if source.head == "classifier":
-                    probabilities.append(torch.softmax(answer, dim=1).numpy()[0].copy())
+                    chances = torch.sigmoid(answer) if source.activation == "sigmoid" else torch.softmax(answer, dim=1)
+                    probabilities.append(chances.numpy()[0].copy())
     finally:
         torch.set_num_threads(threads)
     what = "logits" if source.head == "classifier" else "features"
@@ -55,17 +55,25 @@ def make_golden(source: SourceModel, pictures: Sequence[tuple[str, PixelArray]])
             )
     reference: Scores | Features
     if source.head == "classifier":
-        reference = Scores(logits=np.stack(answers), probabilities=np.stack(probabilities))
+        reference = Scores(logits=np.stack(answers), probabilities=np.stack(probabilities), activation=source.activation)
     else:
         reference = Features(features=np.stack(answers))
     return GoldenPack(
         names=tuple(_safe_name(place, name) for place, (name, _) in enumerate(pictures)),
         pictures=tuple(picture for _, picture in pictures),
         preprocessing=source.preprocessing,
-        pixels=crops,
+        pixels=cropped,
         reference=reference,
         weights=weight_digests(source),
     )
+
+
+def crops(pictures: Sequence[tuple[str, PixelArray]], spec: PreprocessingSpec) -> PixelArray:
+    """What preprocessing makes of (name, RGB picture) pairs, (N, H, W, 3); UsageError, with the name, where it can do nothing."""
+    import numpy as np
+    from PIL import Image
+
+    return np.stack([_crop(name, Image.fromarray(picture), spec) for name, picture in pictures])
 
 
 def _crop(name: str, image: Any, spec: PreprocessingSpec) -> PixelArray:

@@ -19,7 +19,6 @@ from squeeze_export import signals
 from squeeze_export.bundle.folder import storage_error
 from squeeze_export.contracts.artifact import Precision, Target, rung_name
 from squeeze_export.contracts.request import ExportRequest, Progress
-from squeeze_export.contracts.source import is_squeezenet
 from squeeze_export.errors import ArtifactError, SourceError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
 from squeeze_export.evaluation.limit import check_floor, check_images, check_limit, exceeds, falls_short
@@ -172,9 +171,7 @@ def check(
         raise UsageError(
             f"A ladder holds classifiers against each other, and --head {request.head} has no classes. Leave it out."
         )
-    if not is_squeezenet(request.model):
-        raise UsageError(f"A ladder is made of SqueezeNet so far, not of {request.model}. Export its precisions one by one.")
-    name = request.name or default_name(request.model, request.weights, request.head)
+    name = request.name or default_name(request.model_name, request.weights, request.head)
     if name in FILES:
         raise UsageError(f"--name {name} is the name of one of the ladder's own files. Choose another.")
     standing = [file for file in FILES if (request.output / file).exists()]

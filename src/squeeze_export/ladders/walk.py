@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from squeeze_export.contracts.options.types import check_forms
 from squeeze_export.contracts.request import ExportRequest, Progress
-from squeeze_export.contracts.request_types import check_forms
+from squeeze_export.contracts.source import is_published, is_squeezenet
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Watcher
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
@@ -90,13 +91,18 @@ def climb(
     progress: AbstractContextManager[Progress],
 ) -> tuple[Evaluation, Ladder]:
     """Evaluate, weigh and time the rungs of a bundle; `watcher` is entered for the evaluation, `progress` for the times."""
-    weights = request.export.weights
+    wanted, weights = request.export, request.export.weights
+    named = isinstance(weights, Path) or is_published(wanted.model_name, weights)
+    other = not is_squeezenet(wanted.model_name)
     with watcher as watching:
         found = evaluate(
             EvaluationRequest(
                 bundle=bundle.path,
                 images=request.images,
-                weights=str(weights) if isinstance(weights, Path) else None,
+                weights=str(weights.absolute() if isinstance(weights, Path) else weights) if named else None,
+                model=wanted.model if other else None,
+                model_arguments=wanted.model_arguments,
+                checkpoint_key=wanted.checkpoint_key if other else None,
                 limit=request.limit,
                 workers=request.workers,
                 cache=request.cache,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from squeeze_export.bundle.manifest import AccuracyFigure, AccuracyRecord, Manifest
+from squeeze_export.contracts.in_memory import GivenPictures
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import UsageError
@@ -34,6 +35,8 @@ def check(request: ExportRequest) -> None:
     if request.min_accuracy is not None:
         check_floor(request.min_accuracy)
     option = _asked(request)
+    if option is not None and isinstance(request.images, GivenPictures):
+        raise UsageError(f"{option} measures on files, and images holds {request.images}: pass the folder that they lie in.")
     if option is not None and request.head == "features":
         raise UsageError(
             f"{option.split()[0]} cannot be combined with --head features: features name no classes, so they have no accuracy. "
@@ -51,7 +54,9 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
     option = _asked(request)
     if option is None:
         return None
-    if request.images is not None:
+    if source.num_classes == 1:
+        raise UsageError(f"{option} needs two classes, and the network gives one score: pass two --labels, of no and yes.")
+    if isinstance(request.images, Path):
         images = read_any_images(request.images, num_classes=source.num_classes, labels=source.labels)
     elif source.labels == characters.labels():
         images = demo_images(DEMO_COUNT, source.labels)
@@ -89,15 +94,18 @@ def measure(
     request: ExportRequest,
     progress: Progress,
     *,
+    saved: Path | None = None,
     command: Sequence[str] = WORKER,
 ) -> Evaluation:
     """Run the artifacts in `prepared`, which `made` describes, and the reference over `images`; the judgement is in the report.
+
+    `saved`: the folder with the source model, as sources.source.save_source writes it; of a captured network it is the reference.
 
     Raises SourceError where the source's weights cannot be loaded again, UsageError where no picture can be read.
     """
     evaluation = EvaluationRequest(
         bundle=prepared,
-        images="demo" if request.images is None else request.images,
+        images=request.images if isinstance(request.images, Path) else "demo",
         # Absolute, so that a file named "demo" stays a file; weights that are none are loaded again as the manifest says.
         weights=str(request.weights.absolute()) if isinstance(request.weights, Path) else None,
         cache=default_path(),
@@ -106,7 +114,7 @@ def measure(
     )
     bundle = OpenBundle(folder=prepared.resolve(), manifest=made, labels=source.labels)
     names = {entry.path: str(entry.key) for entry in made.artifacts}
-    return evaluate_bundle(bundle, images, evaluation, _Told(progress, names), command=command)
+    return evaluate_bundle(bundle, images, evaluation, _Told(progress, names), command=command, saved=saved)
 
 
 def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:

@@ -1,15 +1,16 @@
-"""`--reference` for the networks of this package: what the source gives for the user's images, and what else it could be."""
+"""`--reference`: what the source gives for the user's images, and what else it could be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from squeeze_export.bundle.manifest import ReferenceScoresRecord
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.contracts.signature import Interpolation, PreprocessingSpec
-from squeeze_export.contracts.source import SourceModel
+from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.preprocessing.pixels import load_pixels, normalise
 from squeeze_export.preprocessing.spec import PRESETS
@@ -25,7 +26,7 @@ def check_request(request: ExportRequest) -> None:
     """Raise UsageError where scores cannot be compared: no images, or features, which have no scores."""
     if request.reference is None:
         return
-    if request.images is None:
+    if not isinstance(request.images, Path):
         raise UsageError(f"{own_scores.OPTION} {request.reference} names images: pass their folder with --images DIR.")
     if request.head == "features":
         raise UsageError(f"{own_scores.OPTION} compares scores, and --head features has none. Leave one of them out.")
@@ -33,29 +34,30 @@ def check_request(request: ExportRequest) -> None:
 
 def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScoresRecord | None, tuple[str, ...]]:
     """Compare the source with the user's scores: what was found, and notes. SourceError where it is another model."""
-    if request.reference is None or request.images is None:
+    if request.reference is None or not isinstance(request.images, Path):
         return None, ()
     own = own_scores.read_scores(request.reference, source.num_classes, source.labels)
     files = own_scores.image_files(request.images, own.names, request.reference)
     spec = source.preprocessing
     crops = [load_pixels(file, spec) for file in files]
+    module = source.module if source.eager is None else source.eager
 
     def of(spec: PreprocessingSpec, module: object, cut: Sequence[PixelArray]) -> Array:
         return own_scores.softmax(_logits(module, spec, cut))
 
     others: dict[str, Callable[[], Array]] = {}
-    if hasattr(source.module, "classifier"):
+    if is_squeezenet(source.model):
         word = "no" if source.head_relu else "yes"
         others[f"--head-relu {word}"] = lambda: of(spec, _other_head(source), crops[:_TRIED_ON])
     for words, other in _other_colours(spec).items():
-        others[words] = lambda other=other: of(other, source.module, crops[:_TRIED_ON])  # type: ignore[misc]
+        others[words] = lambda other=other: of(other, module, crops[:_TRIED_ON])  # type: ignore[misc]
     for words, other in _other_resizes(spec).items():
         others[words] = (
             lambda other=other: of(  # type: ignore[misc]
-                other, source.module, [load_pixels(file, other) for file in files[:_TRIED_ON]]
+                other, module, [load_pixels(file, other) for file in files[:_TRIED_ON]]
             )
         )
-    found, notes = own_scores.check(own, request.reference, of(spec, source.module, crops), others, source.labels)
+    found, notes = own_scores.check(own, request.reference, of(spec, module, crops), others, source.labels)
     record = ReferenceScoresRecord(
         sha256=own.sha256,
         kind=own.kind,

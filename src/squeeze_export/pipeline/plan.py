@@ -13,16 +13,17 @@ from squeeze_export.contracts.artifact import (
     IosTarget,
     TfliteRoute,
 )
+from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
 from squeeze_export.contracts.signature import Head, InputKind, OutputKind, ScoreKind
-from squeeze_export.contracts.source import is_squeezenet
+from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import TargetUnavailableError, UsageError
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.exporters.coreml.rungs import check_target
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.golden.calibration import find_pictures
 from squeeze_export.pipeline import accuracy_gate, own_reference
-from squeeze_export.sources.networks.names import parse_model
+from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import check_name
 from squeeze_export.starters.template import fed_targets, targets_of
 from squeeze_export.validation.runners import RUNNERS
@@ -80,31 +81,43 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
 
 def _check_network(request: ExportRequest) -> None:
     """What only SqueezeNet can be asked for yet, refused for other networks with what they can."""
-    parse_model(request.model)
-    if is_squeezenet(request.model):
+    model = wanted_of(request.model).shown
+    if is_squeezenet(model):
         if request.model_arguments:
-            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {request.model} has no arguments. Leave it out.")
+            raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
+        if request.features_at is not None:
+            raise UsageError(f"--features-at is for other networks: {model} has its features in one place. Leave it out.")
         if request.weights == OWN_WEIGHTS:
-            raise UsageError(f"{request.model} has no weights of its own: pass a file, imagenet, random or demo.")
+            raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
+        _check_head_of_squeezenet(request)
         return
+    if request.features_at is not None and request.head != "features":
+        raise UsageError(f"--features-at {request.features_at} says where features are taken. Pass --head features beside it.")
     for option, given in (
-        ("--head features", request.head != "classifier"),
         ("--head-relu no", not request.head_relu),
-        ("--reference", request.reference is not None),
         ("--weights imagenet", request.weights == "imagenet"),
-        ("--max-accuracy-drop", request.max_accuracy_drop is not None),
-        ("--min-accuracy", request.min_accuracy is not None),
         (f"--tflite-route {request.tflite_route}", request.tflite_route != "litert-torch" and "tflite" in request.targets),
     ):
         if given:
-            raise UsageError(f"{option} is for SqueezeNet so far, not for {request.model}. Leave it out.")
+            raise UsageError(f"{option} is for SqueezeNet so far, not for {model}. Leave it out.")
     for key in request.keys:
         known = EXPORTERS[key.target].CAPTURED
         if key.precision not in known:
             which = ", ".join(
                 f"{target}={','.join(EXPORTERS[target].CAPTURED)}" for target in TARGETS if EXPORTERS[target].CAPTURED
             )
-            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {request.model}. Other networks have {which}.")
+            raise UsageError(f"{key} is made of SqueezeNet only so far, not of {model}. Other networks have {which}.")
+
+
+def _check_head_of_squeezenet(request: ExportRequest) -> None:
+    """SqueezeNet gives one row of logits, and its softmax is a part of its formats."""
+    if request.activation not in (None, "softmax"):
+        other = " Write --output-kind logits for the scores without it." if request.activation == "none" else ""
+        raise UsageError(f"{request.model} has softmax, and --activation {request.activation} is for other networks.{other}")
+    if request.model_gives not in (None, "logits"):
+        raise UsageError(f"{request.model} gives logits, not {request.model_gives}. Leave --model-gives out.")
+    if request.model_output is not None:
+        raise UsageError(f"{request.model} has one output. Leave --model-output {request.model_output} out.")
 
 
 def _check_words(request: ExportRequest) -> None:
@@ -115,6 +128,8 @@ def _check_words(request: ExportRequest) -> None:
         ("input_kind", request.input_kind, get_args(InputKind)),
         ("head", request.head, get_args(Head)),
         ("output_kind", request.output_kind, (None, *get_args(ScoreKind))),
+        ("activation", request.activation, (None, *ACTIVATIONS)),
+        ("model_gives", request.model_gives, (None, *GIVEN)),
         ("ios_target", request.ios_target, get_args(IosTarget)),
         ("tflite_route", request.tflite_route, get_args(TfliteRoute)),
     )
@@ -146,11 +161,23 @@ def starters_of(request: ExportRequest) -> tuple[Starter, ...]:
     return request.starters
 
 
+def kind_of_source(request: ExportRequest, source: SourceModel) -> OutputKind:
+    """What the artifacts give, now that the source is known: with --activation none a network's own probabilities stay some."""
+    if request.activation == "none" and request.output_kind is None and source.gives != "logits":
+        return "probabilities"
+    return _output_kind(request)
+
+
 def _output_kind(request: ExportRequest) -> OutputKind:
     if request.head == "classifier":
-        return request.output_kind or "probabilities"
+        if request.activation == "none" and request.output_kind == "probabilities":
+            raise UsageError("--output-kind probabilities needs what makes them, and --activation is none. Leave one out.")
+        return request.output_kind or ("logits" if request.activation == "none" else "probabilities")
     for option, written, why in (
         ("--labels", request.labels, "a feature has no name"),
+        ("--activation", request.activation, "a feature is no score"),
+        ("--model-gives", request.model_gives, "it says what the scores are"),
+        ("--model-output", request.model_output, "it says which output the scores are; --features-at says where features are"),
         ("--head-relu", None if request.head_relu else "no", "the ReLU stands behind the classifier, which is left away"),
         ("--output-kind", request.output_kind, "logits and probabilities come from the classifier, which is left away"),
     ):

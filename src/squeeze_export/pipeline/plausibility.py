@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from squeeze_export.contracts.in_memory import GivenPictures
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.contracts.source import Features, GoldenPack, Scores, SourceModel
 from squeeze_export.demo import characters
@@ -55,22 +56,30 @@ class GoldenLabels:
         return np.asarray(places, np.int64), np.asarray([self.classes[place] for place in places], np.int32)
 
 
-def looked_at(source: SourceModel, pack: GoldenPack, folder: Path | None, paths: Sequence[Path]) -> tuple[str, ...]:
-    """What the user must know of the golden pack, made of the images at `paths` in `folder`, or of the demo images (None).
+def looked_at(
+    source: SourceModel, pack: GoldenPack, folder: Path | GivenPictures | None, paths: Sequence[Path]
+) -> tuple[str, ...]:
+    """What the user must know of the golden pack, made of the images at `paths` in `folder`, of given ones, or of the demo images
+    (None).
 
     Raises UsageError for images that show nothing, SourceError for answers that no artifact could be held to.
     """
     if (pack.pixels == pack.pixels[:, :1, :1]).all():
+        shown = folder if isinstance(folder, GivenPictures) else f"images in {folder}"
         raise UsageError(
-            f"the images in {folder} show nothing: each is of one colour after resize and crop, and such inputs "
+            f"the {shown} show nothing: each is of one colour after resize and crop, and such inputs "
             "prove little. Add real photographs."
         )
-    return judged(source, pack, golden_labels(folder, paths, source), own_images=folder is not None)
+    if isinstance(folder, GivenPictures):
+        labels = GoldenLabels(classes=(None,) * len(pack.names))
+    else:
+        labels = golden_labels(folder, paths, source)
+    return judged(source, pack, labels, own_images=folder is not None)
 
 
 def golden_labels(folder: Path | None, paths: Sequence[Path], source: SourceModel) -> GoldenLabels:
     """The labels of the images at `paths` in `folder`; without one, of the demo images, if the model has the demo's classes."""
-    if source.head != "classifier":
+    if source.head != "classifier" or source.activation == "sigmoid":  # a folder per class says nothing of independent labels
         return GoldenLabels(classes=(None,) * len(paths))
     if folder is None:
         known = source.labels == characters.labels()
@@ -102,8 +111,9 @@ def judged(source: SourceModel, pack: GoldenPack, labels: GoldenLabels, *, own_i
             _refuse_sameness(logits, pack, "scores", cause)
             if told := _saturation(logits, probabilities, inputs, cause):
                 raise SourceError(" ".join((told, *_other_preprocessing(source, pack, labels))))
-            # Random weights recognise nothing; a note says so already.
-            answers = [] if source.weights.kind == "random" else _of_answers(source, pack, labels, own_images=own_images)
+            # Random weights recognise nothing; a note says so already. Independent scores need name no class at all.
+            told_nothing = source.weights.kind == "random" or source.activation == "sigmoid"
+            answers = [] if told_nothing else _of_answers(source, pack, labels, own_images=own_images)
     noted = [labels.note] if labels.note and source.weights.kind != "random" else []
     return (*noted, *_of_inputs(inputs, spec, cause, own_images=own_images), *answers)
 

@@ -12,7 +12,7 @@ from squeeze_export.contracts.artifact import DEFAULT_PRECISION, TARGETS, Precis
 from squeeze_export.contracts.request import Progress
 from squeeze_export.exporters import EXPORTERS
 from squeeze_export.exporters.tflite import exporter as tflite
-from squeeze_export.sdks import probe, probe_order, reinstalling
+from squeeze_export.sdks import EXTRAS, SOURCES, missing, probe, probe_order, reinstalling
 from squeeze_export.validation.runners import RUNNERS, WITNESSES
 from squeeze_export.versions import versions_of
 
@@ -52,6 +52,29 @@ class TargetState:
     executors: tuple[ExecutorState, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceState:
+    """A library that builds source models, which `form` names; `unavailable`: why it cannot here, or None."""
+
+    library: str
+    form: str
+    versions: dict[str, str]
+    unavailable: str | None
+
+
+def source_states(broken: Mapping[str, str] | None = None) -> tuple[SourceState, ...]:
+    """Look at every library of source models without loading it; `broken` as for target_states."""
+    return tuple(
+        SourceState(
+            library=library,
+            form=form,
+            versions=versions_of((library,)),
+            unavailable=missing(EXTRAS[library], extra=library) or _broken((library,), broken or {}),
+        )
+        for library, form in SOURCES.items()
+    )
+
+
 def target_states(broken: Mapping[str, str] | None = None) -> tuple[TargetState, ...]:
     """Look at every target without loading an SDK; `broken`: what `broken_sdks` found, by distribution."""
     return tuple(_state(target, broken or {}) for target in TARGETS)
@@ -59,7 +82,7 @@ def target_states(broken: Mapping[str, str] | None = None) -> tuple[TargetState,
 
 def broken_sdks(progress: Progress) -> dict[str, str]:
     """Import every installed SDK, each in a process of its own, two at a time: installed is not the same as working."""
-    packages: set[str] = set()
+    packages = set[str](SOURCES)
     for target in TARGETS:
         packages |= {package for _, _, own in _routes(target) for package in own}
         packages |= {package for runner in (*RUNNERS[target], *WITNESSES.get(target, ())) for package in runner.PACKAGES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from squeeze_export import signals, torch_state
 from squeeze_export.bundle import folder as bundle
 from squeeze_export.bundle import manifest
+from squeeze_export.contracts.in_memory import GivenPictures, is_module
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import SourceError, TargetUnavailableError
@@ -22,9 +23,10 @@ from squeeze_export.files import pictures as image_files
 from squeeze_export.golden import calibration
 from squeeze_export.golden.calibration import Calibration
 from squeeze_export.golden.files import keep_tolerances
+from squeeze_export.golden.pack import crops
 from squeeze_export.pipeline import accuracy_gate, incomplete, own_reference
 from squeeze_export.pipeline.assembly import assemble, complete
-from squeeze_export.pipeline.plan import _output_kind, plan, starters_of
+from squeeze_export.pipeline.plan import kind_of_source, plan, starters_of
 from squeeze_export.pipeline.plausibility import looked_at
 from squeeze_export.pipeline.results import Bundle, ExportFailed, Silent
 from squeeze_export.preprocessing.pixels import normalise
@@ -32,11 +34,15 @@ from squeeze_export.preprocessing.spec import spec_for
 from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob, Result, troubles, worst
 from squeeze_export.processes.workers import workers
 from squeeze_export.sources.captured import load_captured
+from squeeze_export.sources.features import load_features
 from squeeze_export.sources.networks import capture
-from squeeze_export.sources.networks.names import parse_model
+from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import default_name, load_source, save_source
 
 if TYPE_CHECKING:
+    import torch
+
+    from squeeze_export.contracts.arrays import PixelArray
     from squeeze_export.contracts.signature import PreprocessingSpec
     from squeeze_export.sources.weights import WeightsChoice
 
@@ -49,13 +55,14 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
     """
     progress = progress or Silent()
     settings = plan(request)
-    name = request.name or default_name(request.model, request.weights, request.head)
+    name = request.name or default_name(request.model_name, request.weights, request.head)
     bundle.check_destination(request.output, name, force=request.force)
     with (
         bundle.staging(request.output, name) as stage,
         workers(stage / "job", "export", tuple(settings), progress, tflite_route=request.tflite_route) as crew,
     ):
         source, images, compared = prepare(request, name, stage / "job", progress)
+        kind = kind_of_source(request, source)
         pictures = accuracy_gate.pictures(request, source)
         prepared = stage / "bundle"
         for target in request.targets:
@@ -64,7 +71,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
             [
                 ExportJob(
                     key=key,
-                    settings=wanted,
+                    settings=replace(wanted, output_kind=kind),
                     destination=prepared / bundle.artifact_path(name, key, settings.keys(), EXPORTERS[key.target].SUFFIX),
                 )
                 for key, wanted in settings.items()
@@ -80,7 +87,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         made = assemble(prepared, stage / "job", source, results, request, images, lost)
         made = replace(made, reference_scores=compared)
         if pictures is not None:
-            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress)
+            saved = stage / "job" / SOURCE
+            found = accuracy_gate.measure(prepared, made, source, pictures, request, progress, saved=saved)
             made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
             dropped = incomplete.dropped_of(found)
             if request.keep_going and made.accuracy is not None and dropped and len(dropped) < len(made.artifacts):
@@ -97,12 +105,27 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         return Bundle(path=path, manifest=made, notes=(*request.notes, *source.notes, *notes), failed=failed)
 
 
-def source_of(request: ExportRequest, name: str) -> SourceModel:
-    """The source model that a request asks for. Raises SourceError for weights or labels that cannot be used."""
-    model = request.model
+def source_of(request: ExportRequest, name: str, pictures: Sequence[tuple[str, PixelArray]] = ()) -> SourceModel:
+    """The source model that a request asks for. Raises SourceError for weights or labels that cannot be used.
+
+    `pictures`: the golden ones, on which is found what another network than SqueezeNet gives.
+    """
+    model = request.model_name
+    if not is_squeezenet(model) and request.head == "features":
+        return load_features(
+            wanted_of(request.model),
+            name=name,
+            weights=request.weights,
+            arguments=request.model_arguments,
+            preprocessing=partial(_spec_of, request),
+            seed=request.seed,
+            checkpoint_key=request.checkpoint_key,
+            given=request.model if is_module(request.model) else None,
+            at=request.features_at,
+        )
     if not is_squeezenet(model):
         return load_captured(
-            parse_model(model),
+            wanted_of(request.model),
             name=name,
             weights=request.weights,
             arguments=request.model_arguments,
@@ -110,6 +133,11 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
             preprocessing=partial(_spec_of, request),
             seed=request.seed,
             checkpoint_key=request.checkpoint_key,
+            given=request.model if is_module(request.model) else None,
+            output=request.model_output,
+            gives=request.model_gives,
+            activation=request.activation,
+            images=partial(_normalised, pictures) if pictures else None,
         )
     return load_source(
         name=name,
@@ -118,10 +146,16 @@ def source_of(request: ExportRequest, name: str) -> SourceModel:
         checkpoint_key=request.checkpoint_key,
         seed=request.seed,
         labels=request.labels,
-        preprocessing=request.preprocessing or spec_for("torchvision", model=request.model),
+        preprocessing=request.preprocessing or spec_for("torchvision", model=model),
         head=request.head,
         head_relu=request.head_relu,
     )
+
+
+def _normalised(pictures: Sequence[tuple[str, PixelArray]], spec: PreprocessingSpec) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(normalise(crops(pictures, spec), spec))
 
 
 def _spec_of(request: ExportRequest, own: Mapping[str, Any]) -> PreprocessingSpec:
@@ -165,7 +199,7 @@ def prepare(
     import torch
 
     from squeeze_export.golden.files import write_golden
-    from squeeze_export.golden.images import demo_images, read_folder
+    from squeeze_export.golden.images import demo_images, given_images, read_folder
     from squeeze_export.golden.pack import make_golden
     from squeeze_export.validation import noise
     from squeeze_export.validation.judgement import tolerance_of
@@ -177,11 +211,14 @@ def prepare(
     shown = ""
     if request.images is None:
         pictures = demo_images()
+    elif isinstance(request.images, GivenPictures):
+        pictures = given_images(request.images)
+        shown = f" of {len(request.images.pictures)}" if len(request.images.pictures) > len(pictures) else ""
     else:
         pictures, paths, there = read_folder(request.images)
         shown = f" of {len(there.readable)}" if len(there.readable) > len(pictures) else ""
         unreadable = (image_files.told(there.unreadable, request.images),) if there.unreadable else ()
-    source = source_of(request, name)
+    source = source_of(request, name, pictures)
     if request.reference is not None:
         progress.stage("source", "comparing with the scores given")
     compared, told = own_reference.compare(request, source)
@@ -189,7 +226,7 @@ def prepare(
     progress.stage("source", f"golden pack of {len(pictures)}{shown} images")
     pack = make_golden(source, pictures)
     source = replace(source, notes=(*source.notes, *looked_at(source, pack, request.images, paths)))
-    kind = _output_kind(request)
+    kind = kind_of_source(request, source)
     if not is_squeezenet(source.model):
         progress.stage("source", "noise floor")
         tensors = normalise(pack.pixels, pack.preprocessing)

@@ -37,37 +37,47 @@ def fetch(model: ModelName) -> Path:
         raise SourceError(f"torchvision publishes no weights for {model}, only for {names}: use --weights PATH or random")
     file_name, prefix = _FILES[model]
     path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    return cached(_BASE_URL + file_name, path, prefix, what="ImageNet weights", instead="--weights PATH, demo or random")
+
+
+def cached(url: str, path: Path, prefix: str, *, what: str, instead: str, largest: int | None = None) -> Path:
+    """The file at `path`, from `url` if it is not there; SourceError where neither is to be had or its sha256 begins otherwise.
+
+    `prefix`: how the sha256 begins, empty where nobody says. `instead`: what else may be passed. `largest`: in bytes.
+    """
     if not path.exists():
-        _download(_BASE_URL + file_name, path, prefix)
+        _download(url, path, prefix, what, instead, largest or _LARGEST)
     elif not path.is_file():
         raise SourceError(f"{path} is not a file: remove it, or set TORCH_HOME to another folder")
-    elif (found := hashlib.sha256(path.read_bytes()).hexdigest()).startswith(prefix):
-        return path
     else:
-        raise SourceError(
-            f"{path} is damaged: its sha256 starts with {found[:8]}, torchvision's with {prefix}; delete it to download it again"
-        )
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not found.startswith(prefix):
+            raise SourceError(
+                f"{path} is damaged: its sha256 starts with {found[:8]}, torchvision's with {prefix}; delete it to download it "
+                "again"
+            )
     return path
 
 
-def _download(url: str, path: Path, prefix: str) -> None:
+def _download(url: str, path: Path, prefix: str, what: str, instead: str, largest: int) -> None:
     # Here, for only a download needs them, and they take as long to import as all of models/.
     import http.client
     import urllib.error
     import urllib.request
 
-    by_hand = f"Download {url} elsewhere and put it at {path}, or use --weights PATH, demo or random"
+    by_hand = f"Download {url} elsewhere and put it at {path}, or use {instead}"
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             temporary = Path(file.name)
             digest = hashlib.sha256()
-            deadline, size = time.monotonic() + _DOWNLOAD_SECONDS, 0
+            deadline, size = time.monotonic() + _DOWNLOAD_SECONDS * max(1, largest // _LARGEST), 0
             with urllib.request.urlopen(url, timeout=_SILENCE_SECONDS) as answer:
                 while chunk := answer.read(_CHUNK):
                     size += len(chunk)
-                    if size > _LARGEST or time.monotonic() > deadline:
+                    if size > largest or time.monotonic() > deadline:
                         raise TimeoutError(f"gave up after {size:,} bytes")
                     file.write(chunk)
                     digest.update(chunk)
@@ -78,7 +88,7 @@ def _download(url: str, path: Path, prefix: str) -> None:
         os.replace(temporary, path)  # noqa: PTH105 (one rename: two runs at once both end with the whole file)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
-        raise SourceError(f"the ImageNet weights are not at {path} and could not be downloaded ({reason}). {by_hand}") from error
+        raise SourceError(f"the {what} are not at {path} and could not be downloaded ({reason}). {by_hand}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from squeeze_export.sources import labels as label_files
 from squeeze_export.sources import weights as weight_files
 from squeeze_export.sources.labels import claims as label_claims
 from squeeze_export.sources.networks import files
-from squeeze_export.sources.networks.names import parse_model
+from squeeze_export.sources.networks.names import short_name
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def default_name(model: str, weights: Path | str, head: Head = "classifier") -> 
     stem = weights.stem if isinstance(weights, Path) else weights
     if not is_squeezenet(model):
         stem = stem if stem not in (OWN_WEIGHTS, "demo") else ""
-        model = re.sub(r"[^A-Za-z0-9._-]", "_", parse_model(model).short)
+        model = re.sub(r"[^A-Za-z0-9._-]", "_", short_name(model))
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", stem)
     ending = "" if head == "classifier" else f"-{head}"
     return (safe if safe.startswith(model) else f"{model}-{safe}" if safe else model)[: _LONGEST_NAME - len(ending)] + ending
@@ -63,7 +63,7 @@ def load_source(
     model: ModelName,
     weights: weight_files.WeightsChoice,
     seed: int,
-    labels: Path | None,
+    labels: Path | tuple[str, ...] | None,
     preprocessing: PreprocessingSpec,
     head: Head = "classifier",
     checkpoint_key: str | None = None,
@@ -81,7 +81,7 @@ def load_source(
     """
     check_name(name)
     if head == "features" and labels is not None:
-        raise UsageError(f"labels file {labels}: features are no classes, so nothing could be labelled; leave --labels out")
+        raise UsageError(f"labels {labels}: features are no classes, so nothing could be labelled; leave --labels out")
     if weights == "demo" and labels is None and head == "classifier":
         labels = weight_files.demo_labels()
     if unnamed_classes is not None:
@@ -183,11 +183,21 @@ def save_source(source: SourceModel, folder: Path) -> None:
         "weights": asdict(source.weights),
         "head": source.head,
         "head_relu": source.head_relu,
+        "activation": source.activation,
+        "gives": source.gives,
+        "output": source.output,
         "kernels": source.kernels,
+        "feature_channels": source.feature_channels,
         # Not always that of `weights`, which is the whole checkpoint's.
         "state_sha256": weight_files.canonical_sha256(state),
     }
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def program_digest(folder: Path) -> str:
+    """sha256 of the program of a captured network that save_source wrote into `folder`."""
+    with (folder / _PROGRAM).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def restore_source(folder: Path) -> SourceModel:
@@ -212,12 +222,16 @@ def restore_source(folder: Path) -> SourceModel:
             module=module,
             program=program,
             kernels=tuple(description["kernels"]),
+            feature_channels=description["feature_channels"],
             num_classes=description["num_classes"],
             labels=None if description["labels"] is None else tuple(description["labels"]),
             preprocessing=PreprocessingSpec(**preprocessing),
             weights=WeightsOrigin(**description["weights"]),
             head=description["head"],
             head_relu=description["head_relu"],
+            activation=description["activation"],
+            gives=description["gives"],
+            output=description["output"],
         )
         saved: str = description["state_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -7,11 +7,9 @@ shares, `variants/<target>/` those of one. Every text file is a Jinja2 template 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,14 +21,14 @@ from squeeze_export.contracts.request import STARTERS, Starter
 from squeeze_export.errors import ArtifactError, ParityError, TargetUnavailableError, UsageError
 from squeeze_export.files.litter import without
 from squeeze_export.files.written import write_list
+from squeeze_export.starters import contract
 from squeeze_export.starters import names as starter_names
-from squeeze_export.starters.rendering import copy_parts, is_script, label_bytes, render_folder
+from squeeze_export.starters.rendering import copy_parts, is_script, render_folder
 from squeeze_export.starters.template import Template, Variant, fed_targets, read_template, targets_of, template_root
 from squeeze_export.starters.updating import apply_update, check_project, made_before
 
 if TYPE_CHECKING:
-    from squeeze_export.files.litter import without
-from squeeze_export.bundle.manifest import ArtifactRecord, Manifest
+    from squeeze_export.bundle.manifest import ArtifactRecord, Manifest
 
 
 def render(
@@ -276,7 +274,7 @@ def _context(
     app_name: str,
 ) -> dict[str, Any]:
     """Every value that a template file can name; records of the manifest are there as they are."""
-    labels = _labels(bundle, manifest)
+    labels = contract.labels_of(bundle, manifest)
     golden = msgspec.json.decode((bundle / manifest.golden.path / "golden.json").read_bytes())
     values: dict[str, Any] = {
         "app_id": app_id,
@@ -300,39 +298,5 @@ def _context(
     if clash:
         raise ValueError(f"template.toml redefines {', '.join(clash)}")
     values |= own
-    values["contract"] = _contract(manifest, record, values["model_file"], labels, bundle)
+    values["contract"] = contract.contract_of(manifest, record, values["model_file"], labels, bundle)
     return values
-
-
-def _labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
-    """The class names in index order; of a model that brings none, its class numbers."""
-    if manifest.labels is None:
-        return tuple(f"class {number}" for number in range(manifest.source.num_classes))
-    # Only a line feed ends a label: splitlines would also split at a form feed or U+2028 inside a name.
-    return tuple((bundle / manifest.labels.path).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-
-
-def _contract(
-    manifest: Manifest, record: ArtifactRecord, model_file: str, labels: tuple[str, ...], bundle: Path
-) -> dict[str, Any]:
-    """What the app must know of its model; written as JSON into the project, documented in docs/explanation/starters.md."""
-    crop = manifest.source.preprocessing.crop_record()
-    golden = bundle / manifest.golden.path / "golden.json"
-    return {
-        "schema_version": 1 if crop.keys() == {"resize", "height", "width"} else 2,  # an older app must not do without the others
-        "name": manifest.name,
-        "model": manifest.source.model,
-        "target": record.target,
-        "precision": record.key.rung_in_names,
-        "num_classes": manifest.source.num_classes,
-        "parity": {"verdict": record.parity.verdict, "executor": record.parity.executor},
-        "files": {
-            "model": {"file": model_file, "sha256": record.sha256, "size_bytes": record.size_bytes},
-            "labels": {"sha256": hashlib.sha256(label_bytes(labels)).hexdigest(), "count": len(labels)},
-            "golden": {"sha256": hashlib.sha256(golden.read_bytes()).hexdigest()},
-        },
-        "preprocessing": crop,
-        "input": asdict(record.signature.input),
-        # No app holds an output of integers: see fed_targets.
-        "outputs": [{k: v for k, v in asdict(output).items() if k != "quantisation"} for output in record.signature.outputs],
-    }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from squeeze_export.bundle.manifest import encode
 from squeeze_export.files.litter import ignored
+from squeeze_export.starters import contract
 from squeeze_export.starters import names as starter_names
 from squeeze_export.starters.template import Copies
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     import jinja2
 
     from squeeze_export.bundle.manifest import ArtifactRecord, Manifest
-
-
-def label_bytes(labels: tuple[str, ...]) -> bytes:
-    """labels.txt, as the app reads it."""
-    return "".join(f"{label}\n" for label in labels).encode()
 
 
 def _environment() -> jinja2.Environment:
@@ -97,7 +93,7 @@ def copy_parts(
         shutil.copytree(artifact, place(copies.model), ignore=ignored())
     else:
         shutil.copyfile(artifact, place(copies.model))
-    place(copies.labels).write_bytes(label_bytes(context["labels"]))
+    place(copies.labels).write_bytes(contract.label_bytes(context["labels"]))
     shutil.copytree(bundle / manifest.golden.path, place(copies.golden), ignore=ignored())
     place(copies.contract).write_bytes(encode(context["contract"]))
 

@@ -54,9 +54,15 @@ def of_source(folder: Path, record: Manifest, pack: GoldenPack, *, labelled: boo
     head = "classifier" if isinstance(pack.reference, Scores) else "features"
     if source.head != head:
         return [*told, f"source.head is {source.head}, the golden pack holds the answers of {head}"]
+    if isinstance(pack.reference, Scores) and source.activation != pack.reference.activation:
+        told.append(f"source.activation is {source.activation}, that of the golden pack {pack.reference.activation}")
     shapes = {digest.name: digest.shape for digest in pack.weights}
     whole = expected_shapes(source.model, max(source.num_classes, 1)) if is_squeezenet(source.model) else shapes
-    expected = {name: shape for name, shape in whole.items() if head == "classifier" or not name.startswith("classifier.")}
+    expected = {
+        name: shape
+        for name, shape in whole.items()
+        if whole is shapes or head == "classifier" or not name.startswith("classifier.")
+    }
     if shapes != expected:
         fitting = [model for model in MODELS if set(expected_shapes(model, 1)) >= set(shapes)]
         named = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from squeeze_export.bundle.manifest import read_manifest
+from squeeze_export.contracts.heads import log_probabilities
 from squeeze_export.contracts.parity import Tolerance
 from squeeze_export.contracts.source import Scores
 from squeeze_export.golden.files import read_golden
@@ -307,8 +308,10 @@ DAMAGES = {"none": 0.0, "rounding": 1e-7, "near": 1e-5, "far": 1e-2, "order": No
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("target", APP_IDS)
-@pytest.mark.parametrize("kind", ["characters", "seven_caffe"])  # many classes, and few, which are judged by probability
+@pytest.mark.parametrize(
+    ("kind", "target"),  # many classes; few, which are judged by probability; independent ones
+    [*((kind, target) for kind in ("characters", "seven_caffe") for target in APP_IDS), (GREY, "tflite")],
+)
 def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_path, kind, target, damage):
     made, project = compiled(kind, target), projects[kind, target]
     folder = project.parent / "bundles" / kind
@@ -320,8 +323,7 @@ def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_
     error = DAMAGES[damage]
     noise = np.random.default_rng(1).uniform(-1, 1, reference.shape) * np.abs(reference).max()
     logits = reference[:, ::-1] if error is None else reference + error * noise
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    wanted = logits if target == "torchscript" else powers / powers.sum(axis=1, keepdims=True)
+    wanted = logits if target == "torchscript" else np.exp(log_probabilities(logits, pack.reference.activation))
     scores = np.ascontiguousarray(wanted, np.float32)
     runner = Replay(record.signature.outputs[0].name, scores)
     report = judge(runner, record.signature, pack, record.parity.tolerance, "fp32")

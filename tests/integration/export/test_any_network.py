@@ -73,9 +73,10 @@ def test_the_same_command_gives_the_same_files(place, bundle):
     ("arguments", "code", "told"),
     [
         ((*EXPORT, "--target", "coreml", "--precision", "int8"), 2, "is made of SqueezeNet only so far"),
-        ((*EXPORT, "--target", "coreml", "--head", "features"), 2, "--head features is for SqueezeNet so far"),
-        ((*EXPORT, "--target", "coreml", "--max-accuracy-drop", "1"), 2, "--max-accuracy-drop is for SqueezeNet so far"),
+        ((*EXPORT, "--target", "coreml", "--max-accuracy-drop", "1"), 2, "--max-accuracy-drop 1 needs images to measure on"),
         ((*EXPORT, "--target", "tflite", "--tflite-route", "onnx-tf"), 2, "--tflite-route onnx-tf is for SqueezeNet so far"),
+        (("--model", "squeezenet1_1", "--activation", "sigmoid", "--target", "coreml"), 2, "--activation sigmoid is for other"),
+        (("--model", "nets.flowers:headed", "--model-arg", "ending=tuple", "--target", "coreml"), 3, "--model-output 0"),
         (("--model", "nets.flowers:mixd", "--target", "coreml"), 3, "mixd"),
         (("--model", "nets.flowers:mixed", "--model-arg", "width=x", "--target", "coreml"), 3, "raised TypeError"),
         (("--model", "none.pt2", "--target", "coreml"), 3, "does not exist"),

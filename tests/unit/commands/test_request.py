@@ -237,6 +237,9 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         target = ["coreml", "tflite"]
         model = "squeezenet1_0"
         model-arg = ["width=24"]
+        model-output = 1
+        model-gives = "logits"
+        activation = "softmax"
         weights = "w.safetensors"
         checkpoint-key = "ema"
         labels = "labels.txt"
@@ -256,6 +259,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
         color-order = "RGB"
         input-kind = "tensor"
         head = "classifier"
+        features-at = "layer4"
         head-relu = "yes"
         reference = "scores.npz"
         output-kind = "logits"
@@ -282,6 +286,7 @@ def test_every_option_can_stand_in_the_config_file(tmp_path):
     made = build_request(options)
     assert made.weights == tmp_path / "w.safetensors"
     assert made.output == tmp_path / "out"
+    assert (made.model_output, made.model_gives, made.activation) == ("1", "logits", "softmax")
     assert made.preprocessing.mean == (1, 2, 3)
     assert (made.preprocessing.resize_mode, made.preprocessing.interpolation) == ("pad", "bicubic")
     assert (made.preprocessing.canvas, made.preprocessing.pad_color) == ((300, 300), (0, 128, 255))

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from squeeze_export import sdks
 from squeeze_export.commands import compare as compare_command
+from squeeze_export.commands import targets as targets_command
 from squeeze_export.contracts.agreements import Agreement, Witness
 from squeeze_export.contracts.artifact import ArtifactKey
 from squeeze_export.contracts.parity import ParityReport
@@ -68,6 +69,19 @@ def test_extras_that_lack_something_are_named_together(monkeypatch):
     assert sdks.lacking_extras() == ("onnx", "onnx-tf", "witness")
     monkeypatch.setattr(sdks.sys, "version_info", (3, 12, 0))  # the extra would bring nothing
     assert sdks.lacking_extras() == ("onnx", "witness")
+
+
+def test_libraries_of_source_models_are_told_with_their_pip_command_and_lacked_by_nobody(monkeypatch):
+    monkeypatch.setattr(sdks, "find_spec", lambda name: None if name == "timm" else object())
+    states = {state.library: state for state in targets.source_states({"torchvision": "its import fails"})}
+    assert states["timm"].unavailable == "timm is not installed: pip install 'squeeze-export[timm]'"
+    assert states["torchvision"].unavailable.startswith("torchvision is installed but broken: its import fails: pip install")
+    assert states["transformers"].unavailable is None and states["transformers"].form == "hf:FOLDER"
+    assert {*sdks.SOURCES} <= {*sdks.EXTRAS} and sdks.lacking_extras() == ()
+    table = Console(width=120, file=io.StringIO())
+    table.print(targets_command._sources(list(states.values())))
+    told = table.file.getvalue()
+    assert "timm:NAME" in told and "✗ timm is not installed: pip install 'squeeze-export[timm]'" in told
 
 
 def test_what_stands_on_a_broken_sdk_is_not_called_broken_and_ctrl_c_ends_the_imports(monkeypatch):

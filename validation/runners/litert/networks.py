@@ -78,7 +78,7 @@ def check_declared(file: TfliteFile, signature: Signature, precision: Precision)
         raise ArtifactError(f"The file is declared {precision}, but takes and gives {', '.join(sorted(ports)).lower()}.")
     kinds = {output.kind for output in signature.outputs}
     last = next((op for op in file.operations if set(op.outputs) & set(file.outputs.values())), None)
-    if "probabilities" in kinds and (last is None or last.name != "SOFTMAX"):
+    if "probabilities" in kinds and (last is None or last.name not in ("SOFTMAX", "LOGISTIC")):
         raise ArtifactError(f"The output is declared as probabilities, but {last.name if last else 'nothing'} writes it.")
     stored = {file.types[kernel] for _, kernel in _kernels(file)}
     if stored != {wanted}:

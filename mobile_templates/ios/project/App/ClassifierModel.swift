@@ -18,6 +18,8 @@ final class ClassifierModel: ObservableObject {
     }
 
     let rows: [Row]
+    /// Whether each score stands for itself, so that they need not add up to 100 percent.
+    let independent: Bool
     let preprocessingMilliseconds: Double
     let inferenceMilliseconds: Double
     let units: ComputeUnits

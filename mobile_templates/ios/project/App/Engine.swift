@@ -25,13 +25,15 @@ actor Engine {
     let preprocessing = clock.now - start
     let answer = try await classifier.scores(of: crop)
     let probabilities =
-      contract.output.kind == .logits ? TopK.softmax(answer.scores) : answer.scores
+      contract.output.kind == .logits
+      ? TopK.probabilities(answer.scores, contract.scoring) : answer.scores
     let rows = TopK.candidates(probabilities, count: 5).map {
       ClassifierModel.Classification.Row(
         id: $0.index, label: bundled.labels.names[$0.index], probability: $0.probability)
     }
     let result = ClassifierModel.Classification(
-      rows: rows, preprocessingMilliseconds: preprocessing.milliseconds,
+      rows: rows, independent: contract.scoring == .sigmoid,
+      preprocessingMilliseconds: preprocessing.milliseconds,
       inferenceMilliseconds: answer.milliseconds, units: units)
     return (result, CropPreview(crop, contract.preprocessing))
   }

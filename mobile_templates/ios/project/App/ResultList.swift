@@ -9,6 +9,11 @@ struct ResultList: View {
       ForEach(classification.rows) { row in
         ResultRow(row: row)
       }
+      if classification.independent {
+        Text("Each score stands for itself: they do not add up to 100 %.")
+          .font(.footnote)
+          .foregroundStyle(.secondary)
+      }
       Text(times)
         .font(.footnote)
         .foregroundStyle(.secondary)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from squeeze_export.contracts.artifact import AUTO, PIXELS_IN, TARGETS, IosTarget, Precision, Target
-from squeeze_export.contracts.source import is_squeezenet
+from squeeze_export.contracts.source import ModelName, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.exporters import EXPORTERS
 
 if TYPE_CHECKING:
     import torch
 
-    Kernels = Callable[[], list[torch.Tensor]]
+    Kernels = Callable[[], list[torch.Tensor]] | None  # None of a captured network
 
 LADDER: Final = "ladder"
 
@@ -50,7 +50,7 @@ def asked_for(
     None where they come from elsewhere: what `ladder` stands for depends on their zeros. `checkpoint_key`: which in that file.
     """
     entries = tuple(written)
-    kernels = cache(partial(_kernels, model, weights, checkpoint_key))
+    kernels = cache(partial(_kernels, model, weights, checkpoint_key)) if is_squeezenet(model) else None
     precisions = _precisions(entries, targets, ios, no_pixels is None, kernels)
     newest: IosTarget = get_args(IosTarget)[-1]
     every = _precisions(entries, targets, newest, True, kernels)
@@ -138,9 +138,11 @@ def _expanded(target: Target, parts: list[str], ios: IosTarget, pixels: bool, ke
 def _rungs(target: Target, ios: IosTarget, pixels: bool, kernels: Kernels) -> list[str]:
     """Every precision of a target that needs no further choice; of Core ML, what deployment target and weights allow.
 
-    `pixels`: whether the one that takes pixels is among them. `kernels` is called for Core ML only: the weights, of which some
-    precisions keep zeros.
+    Of a captured network, those that it can be made in. `pixels`: whether the one that takes pixels is among them. `kernels` is
+    called for Core ML only: the weights, of which some precisions keep zeros.
     """
+    if kernels is None:
+        return list(EXPORTERS[target].CAPTURED)
     if target != "coreml":
         return [rung for rung in EXPORTERS[target].PRECISIONS if rung != PIXELS_IN or pixels]
     from squeeze_export.exporters.coreml.rungs import check_target, serves
@@ -157,9 +159,9 @@ def _rungs(target: Target, ios: IosTarget, pixels: bool, kernels: Kernels) -> li
     return [rung for rung in rungs if serves(rung, found)]
 
 
-def _kernels(model: str, weights: Path | None, checkpoint_key: str | None) -> list[torch.Tensor]:
+def _kernels(model: ModelName, weights: Path | None, checkpoint_key: str | None) -> list[torch.Tensor]:
     """The kernels of weights in a file; of others none, because none of those were pruned."""
-    if weights is None or not is_squeezenet(model):
+    if weights is None:
         return []
     from squeeze_export.sources.weights import load_weights
 

@@ -11,9 +11,10 @@ from squeeze_export.commands.request.precisions import asked_for, one_of
 from squeeze_export.commands.request.written import Options, settable
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.artifact import PHONE_TARGETS, TARGETS, IosTarget, Target, TfliteRoute
+from squeeze_export.contracts.heads import ACTIVATIONS, GIVEN
 from squeeze_export.contracts.request import OWN_WEIGHTS, STARTERS, ExportRequest, Starter
 from squeeze_export.contracts.signature import ColorOrder, Head, InputKind, Interpolation, ResizeMode, ScoreKind
-from squeeze_export.contracts.source import is_squeezenet
+from squeeze_export.contracts.source import is_published, is_squeezenet
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.limit import check_floor, check_limit
 from squeeze_export.exporters import EXPORTERS
@@ -50,11 +51,12 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
     targets = _targets(options.target)
     model = parse_model(options.model or "squeezenet1_1").shown
     weights = options.weights or (_DEFAULT_WEIGHTS if is_squeezenet(model) else OWN_WEIGHTS)
+    words = weights in _SPECIAL_WEIGHTS or is_published(model, weights)
     if options.name is not None:
         check_name(options.name)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"--seed {options.seed} is not between 0 and 2**63 - 1.")
-    if options.checkpoint_key is not None and weights in _SPECIAL_WEIGHTS:
+    if options.checkpoint_key is not None and words:
         raise UsageError(
             f"--checkpoint-key {options.checkpoint_key} is for weights from a file, and these are {weights}. Leave it out, or "
             "pass --weights PATH."
@@ -67,7 +69,7 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         ios=ios,
         no_pixels=_no_pixels(options, input_kind, weights),
         model=model,
-        weights=None if weights in _SPECIAL_WEIGHTS else Path(weights),
+        weights=None if words else Path(weights),
         checkpoint_key=options.checkpoint_key,
     )
     calibrated = any(
@@ -80,7 +82,7 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
     settled = {
         "targets": targets,
         "model": model,
-        "weights": weights if weights in _SPECIAL_WEIGHTS else Path(weights),
+        "weights": weights if words else Path(weights),
         "precisions": asked.precisions,
         "size_budgets": asked.sizes,
         **_preprocessing(options, model),
@@ -88,6 +90,8 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         "input_kind": input_kind,
         "head": one_of("--head", options.head or "classifier", get_args(Head)),
         "output_kind": one_of("--output-kind", options.output_kind, get_args(ScoreKind)) if options.output_kind else None,
+        "activation": one_of("--activation", options.activation, ACTIVATIONS) if options.activation else None,
+        "model_gives": one_of("--model-gives", options.model_gives, GIVEN) if options.model_gives else None,
         "ios_target": ios,
         "tflite_route": _tflite_route(options.tflite_route, targets),
         "head_relu": one_of("--head-relu", options.head_relu or "yes", ("yes", "no")) == "yes",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from squeeze_export.contracts import options as table
 from squeeze_export.contracts.option import Option
+from squeeze_export.contracts.source import is_published
 from squeeze_export.errors import UsageError
 
 _WANTS: Final = {"switch": "true or false", "whole": "a whole number", "number": "a number"}
@@ -114,8 +115,9 @@ def _config_value(path: Path, option: Option, value: Any) -> object:
     if option.kind == "number" and isinstance(value, int | float) and not truth:
         return float(value)
     if option.kind == "path" and isinstance(value, str):
-        special = option.name == "weights" and value in table.SPECIAL_WEIGHTS
-        return value if special else str(path.parent / value)
+        return value if option.name == "weights" and _is_word(path, value) else str(path.parent / value)
+    if option.name == "model" and isinstance(value, str):
+        return _model(path, value)
     if option.kind == "text":
         if isinstance(value, str):
             return value
@@ -126,6 +128,19 @@ def _config_value(path: Path, option: Option, value: Any) -> object:
     wants = option.wants or _WANTS.get(option.kind, "a string")
     written = str(value).lower() if truth else repr(value)
     raise UsageError(f"The config file {path}: {option.key} must be {wants}, not {written}.")
+
+
+def _is_word(path: Path, weights: str) -> bool:
+    """Whether the weights in a config file are no file: the model that knows such a word may be named elsewhere."""
+    published = any(is_published(library, weights) for library in ("timm", "torchvision"))
+    return weights in table.SPECIAL_WEIGHTS or (published and not (path.parent / weights).exists())
+
+
+def _model(path: Path, model: str) -> str:
+    """A program or a folder is relative to the config file; any other model has a name."""
+    if model.startswith("hf:"):
+        return f"hf:{path.parent / model.removeprefix('hf:')}"
+    return str(path.parent / model) if model.lower().endswith(".pt2") else model
 
 
 def merge(flags: Options, config: Options) -> Options:

@@ -13,7 +13,7 @@ CHECKS: Final[tuple[Option, ...]] = (
         kind="path",
         metavar="DIR",
         heading=LIMITS,
-        form='images="photos", a folder of images',
+        form='images="photos", a folder of images, or uint8 RGB pictures of (N, H, W, 3)',
         help={
             "export": "Images for the parity check: 8 of them, evenly spread over the sorted names; default: the demo images. "
             "--max-accuracy-drop and --min-accuracy use all of them.",

@@ -47,7 +47,18 @@ WHAT_IS_EXPORTED: Final[tuple[Option, ...]] = (
         metavar="probabilities|logits",
         heading=WHAT,
         form='output_kind="probabilities"',
-        help={"export": "Softmax inside the artifact (default) or not."},
+        help={"export": "Softmax or sigmoid inside the artifact (default) or not."},
+    ),
+    Option(
+        name="activation",
+        kind="text",
+        metavar="softmax|sigmoid|none",
+        heading=WHAT,
+        form='activation="sigmoid"',
+        help={
+            "export": "What makes probabilities of the scores: softmax over the classes (default), or sigmoid for independent "
+            "ones (default of a network with one score). none leaves them as the network gives them. SqueezeNet has softmax."
+        },
     ),
     Option(
         name="head",
@@ -56,8 +67,19 @@ WHAT_IS_EXPORTED: Final[tuple[Option, ...]] = (
         heading=WHAT,
         form='head="classifier"',
         help={
-            "export": "Scores per class (default), or the 512 averaged channels in front of the classifier: no labels, no "
-            "softmax."
+            "export": "Scores per class (default), or what stands before the classifier (of SqueezeNet 512 averaged channels):"
+            " no labels, no softmax."
+        },
+    ),
+    Option(
+        name="features_at",
+        kind="text",
+        metavar="MODULE",
+        heading=WHAT,
+        form='features_at="layer4"',
+        help={
+            "export": "With --head features of another network: the module whose output is taken, dotted, averaged over space; "
+            "default: what the classifier takes."
         },
     ),
     Option(

@@ -38,12 +38,14 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, num_classes: int | None) -> Labels:
+def read_labels(given: Path | tuple[str, ...], num_classes: int | None, *, least: int = 2) -> Labels:
     """Read the labels in index order; SourceError, naming the lines, where they are not `num_classes` distinct names.
 
-    With `num_classes` None any number from 2 on is right.
+    `given`: a file or folder, or the names themselves. With `num_classes` None any number from `least` on is right.
     """
-    path, column = _split_column(path)
+    if isinstance(given, tuple):
+        return _of_names(given, num_classes, least)
+    path, column = _split_column(given)
     if path.is_dir():
         where = f"labels folder {path}"
         reading = folder.read(path, where)
@@ -60,9 +62,19 @@ def read_labels(path: Path, num_classes: int | None) -> Labels:
     table = path.suffix.lower() in _TABLES and not path.is_dir()
     remedy = f"; another column may be free of them ({path.name}#column)" if table else ""
     check(reading.entries, where, unquoted=reading.unquoted)
-    _check_count(reading.entries, num_classes, where)
+    _check_count(reading.entries, num_classes, where, least)
     check_distinct(reading.entries, where, remedy)
     return Labels(names=tuple(label for label, _ in reading.entries), notes=reading.notes)
+
+
+def _of_names(names: tuple[str, ...], num_classes: int | None, least: int) -> Labels:
+    """Names that a program gives, in class order, held to the same rules."""
+    where = "the list of labels"
+    entries = tuple((name.strip(), f"class {index}") for index, name in enumerate(names))
+    check(entries, where, unquoted=False)
+    _check_count(entries, num_classes, where, least)
+    check_distinct(entries, where)
+    return Labels(names=tuple(label for label, _ in entries))
 
 
 def read_bundle_labels(path: Path, num_classes: int) -> tuple[str, ...]:
@@ -75,8 +87,8 @@ def read_bundle_labels(path: Path, num_classes: int) -> tuple[str, ...]:
     return tuple(label for label, _ in entries)
 
 
-def _check_count(entries: tuple[Entry, ...], num_classes: int | None, where: str) -> None:
-    if num_classes is None and len(entries) < 2:
+def _check_count(entries: tuple[Entry, ...], num_classes: int | None, where: str, least: int = 2) -> None:
+    if num_classes is None and len(entries) < least:
         raise SourceError(f"{where} has {'1 label' if entries else 'no labels'}: a classifier needs at least 2")
     if num_classes is not None and len(entries) != num_classes:
         label, place = entries[0]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from squeeze_export import sdks
+from squeeze_export.contracts.in_memory import unwrapped
 from squeeze_export.contracts.signature import ResizeMode
 from squeeze_export.errors import SourceError, TargetUnavailableError, UsageError
 from squeeze_export.sources.networks import factories, faults
@@ -61,7 +62,7 @@ def build(wanted: Wanted, *, arguments: Mapping[str, object], num_classes: int |
             return _torchvision(wanted.name, arguments, num_classes)
         case "factory":
             return ready(factories.make(wanted.name, arguments, num_classes), what=f"The network of {wanted.name}")
-        case "squeezenet" | "hf" | "program":
+        case "squeezenet" | "hf" | "program" | "memory":
             raise UsageError(f"--model {wanted.shown} is not built by name: it is read from its own files.")
 
 
@@ -72,7 +73,7 @@ def of_module(module: object, *, what: str = "The module") -> Built:
     if not isinstance(module, nn.Module):
         raise SourceError(f"{what} is no torch.nn.Module, but a {type(module).__name__}: pass the network itself")
     try:
-        copied = copy.deepcopy(module)
+        copied = copy.deepcopy(unwrapped(module))
     except Exception as error:
         raise SourceError(f"{what} cannot be copied: {faults.told(error)}. Pass a factory, package.module:factory") from error
     return ready(copied, what=what)
@@ -86,6 +87,8 @@ def ready(module: torch.nn.Module, *, what: str, fresh: bool = False) -> Built:
     """
     import torch
 
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SourceError(f"{what} is TorchScript, which keeps no network to capture: pass the module that it was made from")
     notes = []
     if written := _without_parametrizations(module):
         notes.append(f"{what} computes weights from others ({_few(written)}): they were computed once, for good.")
@@ -157,6 +160,14 @@ def load_extra(module: str, extra: str, wanted: str) -> Any:
 
 
 def _timm(name: str, arguments: Mapping[str, object], num_classes: int | None) -> Built:
+    timm = timm_with(name)
+    module = made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **_with_classes(arguments, num_classes)))
+    built = ready(module, what=f"timm:{name}", fresh=True)
+    return Built(module=built.module, preprocessing=timm_hint(module, name), notes=built.notes)
+
+
+def timm_with(name: str) -> Any:
+    """The library timm; SourceError, with what may have been meant, where it has no such model or no such weights of it."""
     timm = load_extra("timm", "timm", f"timm:{name}")
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
@@ -166,9 +177,7 @@ def _timm(name: str, arguments: Mapping[str, object], num_classes: int | None) -
     if tag and tag not in tags:
         have = f"It has {_few(tags)}" if tags else "It has none"
         raise SourceError(f"timm {timm.__version__} knows no weights {tag} of {architecture}. {have}")
-    module = _made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **_with_classes(arguments, num_classes)))
-    built = ready(module, what=f"timm:{name}", fresh=True)
-    return Built(module=built.module, preprocessing=timm_hint(module, name), notes=built.notes)
+    return timm
 
 
 def timm_hint(module: torch.nn.Module, name: str) -> PreprocessingHint | None:
@@ -193,6 +202,20 @@ def timm_hint(module: torch.nn.Module, name: str) -> PreprocessingHint | None:
 
 
 def _torchvision(name: str, arguments: Mapping[str, object], num_classes: int | None) -> Built:
+    models = torchvision_with(name)
+    given = _with_classes(arguments, num_classes)
+    if name in ("googlenet", "inception_v3"):
+        given.setdefault("init_weights", False)  # it draws for a minute, and warns that it will do so no longer
+    module = made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **given))
+    built = ready(module, what=f"torchvision:{name}", fresh=True)
+    published = models.get_model_weights(name)
+    default = getattr(published, "DEFAULT", next(iter(published), None))
+    hint = None if default is None else torchvision_hint(default)
+    return Built(module=built.module, preprocessing=hint, notes=built.notes)
+
+
+def torchvision_with(name: str) -> Any:
+    """torchvision.models; SourceError, with what may have been meant, where it has no such classifier."""
     torchvision = load_extra("torchvision", "torchvision", f"torchvision:{name}")
     models = importlib.import_module("torchvision.models")
     known = models.list_models(module=models)
@@ -200,20 +223,12 @@ def _torchvision(name: str, arguments: Mapping[str, object], num_classes: int | 
         if name in models.list_models():
             raise SourceError(f"torchvision's {name} is no image classifier: those are {_few(known)}")
         raise SourceError(f"torchvision {torchvision.__version__} has no model {name}.{_meant(name, known, 'torchvision')}")
-    given = _with_classes(arguments, num_classes)
-    if name in ("googlenet", "inception_v3"):
-        given.setdefault("init_weights", False)  # it draws for a minute, and warns that it will do so no longer
-    module = _made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **given))
-    built = ready(module, what=f"torchvision:{name}", fresh=True)
-    return Built(module=built.module, preprocessing=_torchvision_hint(models, name), notes=built.notes)
+    return models
 
 
-def _torchvision_hint(models: Any, name: str) -> PreprocessingHint | None:
-    weights = next(iter(models.get_model_weights(name)), None)
-    default = getattr(models.get_model_weights(name), "DEFAULT", weights)
-    if default is None:
-        return None
-    preset = default.transforms()
+def torchvision_hint(weights: Any) -> PreprocessingHint:
+    """What a member of torchvision's enumerations of weights says of its images."""
+    preset = weights.transforms()
     crop, resize = int(preset.crop_size[0]), int(preset.resize_size[0])
     return PreprocessingHint(
         height=crop,
@@ -223,7 +238,7 @@ def _torchvision_hint(models: Any, name: str) -> PreprocessingHint | None:
         interpolation=str(preset.interpolation.value),
         crop_pct=crop / resize,
         resize_mode="short-side",
-        origin=f"torchvision's {type(default).__name__}.{default.name}",
+        origin=f"torchvision's {type(weights).__name__}.{weights.name}",
     )
 
 
@@ -234,7 +249,8 @@ def _with_classes(arguments: Mapping[str, object], num_classes: int | None) -> d
     return given
 
 
-def _made(shown: str, make: Any) -> Any:
+def made(shown: str, make: Any) -> Any:
+    """What a library's constructor gives; SourceError with what it raised."""
     try:
         with faults.quiet():
             return make()

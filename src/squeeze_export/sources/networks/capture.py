@@ -64,24 +64,24 @@ def capture(
     """
     import torch
 
-    samples = _samples(channels, height, width)
-    chosen, name, expected = _computed(module, samples, output, what)
+    shown = samples((1, channels, height, width)).split(1)
+    chosen, name, expected = _computed(module, shown, output, what)
     notes = [f"The network gives several outputs or a mapping: {name} was taken."] if name and output is None else []
     how: How = "exported"
     doubtful: str | None = None
     try:
-        program = graphs.exported(chosen, samples[0])
+        program = graphs.exported(chosen, shown[0])
     except Exception as error:
         if _depends_on_data(error):
             raise SourceError(_of_control_flow(what, faults.place(error))) from error
-        program, doubtful = _traced(chosen, samples[0], error, what)
+        program, doubtful = _traced(chosen, shown[0], error, what)
         how = "traced"
         notes.append(
             f"torch.export does not take the network ({faults.told(error)}): it was traced by torch.jit.trace, which keeps "
             "one way "
             "through the code. It was compared with the module on three images."
         )
-    program = _without_blocks(program, samples[0])
+    program = _without_blocks(program, shown[0])
     if strange := graphs.strangers(program):
         raise SourceError(
             f"{what} uses {', '.join(strange[:3])}, and exporters take PyTorch's own operations (torch.ops.aten) alone. Leave "
@@ -89,7 +89,7 @@ def capture(
             "of the module's forward"
         )
     captured = Captured(program=graphs.tidied(program), how=how, output=name or None, notes=tuple(notes))
-    found = captured.answers(torch.cat(samples))
+    found = captured.answers(torch.cat(shown))
     snr = _least_snr(expected, found)
     if not snr >= FLOOR_DB:
         raise SourceError(_of_control_flow(what, doubtful) if doubtful else _unlike(what, how, snr))
@@ -176,16 +176,20 @@ def _one_at_a_time(module: Any, images: torch.Tensor) -> torch.Tensor:
         return torch.cat([module(image.unsqueeze(0).contiguous()) for image in images])
 
 
-def _samples(channels: int, height: int, width: int) -> list[torch.Tensor]:
-    """Smooth images like normalised photographs, the same each time; the last is dark, so that ways through the code differ."""
+def samples(shape: tuple[int, int, int, int]) -> torch.Tensor:
+    """Smooth images like normalised photographs, the same each time; the last is dark, so that ways through the code differ.
+
+    `shape`: (1, channels, height, width); gives (3, channels, height, width).
+    """
     import torch
 
+    _, channels, height, width = shape
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(_SAMPLES, channels, max(height // 8, 1), max(width // 8, 1), generator=generator)
     images = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
     images = images + 0.1 * torch.randn(images.shape, generator=generator)
     images[-1] = images[-1] * 0.5 - 1.5
-    return [image.unsqueeze(0).contiguous() for image in images]
+    return images
 
 
 def _computed(

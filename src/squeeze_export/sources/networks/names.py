@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from squeeze_export.contracts.in_memory import MODULE, class_name, is_module
 from squeeze_export.contracts.source import MODELS
 from squeeze_export.errors import UsageError
 
-Kind = Literal["squeezenet", "timm", "torchvision", "hf", "factory", "program"]
+Kind = Literal["squeezenet", "timm", "torchvision", "hf", "factory", "program", "memory"]
 
 _FACTORY: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _OF_A_LIBRARY: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -20,7 +21,7 @@ _FORMS: Final = "timm:NAME, torchvision:NAME, hf:FOLDER, package.module:factory,
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a user named. `name`: the model's name, the path of a folder or file, or `package.module:factory`."""
+    """What a user named. `name`: the model's name, the path of a folder or file, `package.module:factory`, or a class."""
 
     kind: Kind
     name: str
@@ -28,6 +29,8 @@ class Wanted:
     @property
     def shown(self) -> str:
         """As it is written on the command line."""
+        if self.kind == "memory":
+            return f"{MODULE}:{self.name}"
         return f"{self.kind}:{self.name}" if self.kind in ("timm", "torchvision", "hf") else self.name
 
     @property
@@ -39,6 +42,17 @@ class Wanted:
         return Path(self.name).stem if self.kind == "program" else Path(self.name).name
 
 
+def wanted_of(model: object) -> Wanted:
+    """What a request's `model` means: a name, as parse_model reads it, or a module in memory."""
+    return Wanted(kind="memory", name=class_name(model)) if is_module(model) else parse_model(str(model))
+
+
+def short_name(model: str) -> str:
+    """A model's name, of a module in memory as well, in one word."""
+    head, _, name = model.partition(":")
+    return name if head == MODULE else parse_model(model).short
+
+
 def parse_model(text: str) -> Wanted:
     """Read `--model`; UsageError, with what may have been meant, where it is none of the forms. Nothing is looked up."""
     if text in MODELS:
@@ -46,6 +60,10 @@ def parse_model(text: str) -> Wanted:
     head, colon, rest = text.partition(":")
     if colon and not rest.strip():
         raise UsageError(f"--model {text!r} names nothing behind the colon: write {_FORMS}.")
+    if colon and head == MODULE:
+        raise UsageError(
+            f"--model {text!r} was a module in a program's memory: only a program can pass it again, model={rest.lower()}."
+        )
     if colon and head in ("timm", "torchvision"):
         if _OF_A_LIBRARY.fullmatch(rest) is None:
             raise UsageError(f"--model {text!r}: {rest!r} is no name of a {head} model, such as {_example(head)}.")

@@ -37,22 +37,29 @@ def _parts(result: Any) -> list[tuple[str, Any]]:
 
 
 def choose(result: Any, wanted: str | None) -> str:
-    """The name of the output that is meant, "" for a lone tensor; SourceError that lists them where that is not clear."""
+    """The name of the output that is meant, "" for a lone tensor; SourceError that lists them where that is not clear.
+
+    `wanted`: its name, or its place among all, from 0.
+    """
     found = named(result)
     if not found:
         raise SourceError(f"the network gives no tensor, but a {type(result).__name__}: return the scores, one row per image")
     if list(found) == [""]:
         if wanted is not None:
-            raise SourceError(f"--output {wanted}: the network gives one tensor, which has no name. Leave --output out")
+            raise SourceError(
+                f"--model-output {wanted}: the network gives one tensor, which has no name. Leave --model-output out"
+            )
         return ""
     shown = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.items())
     if wanted is None:
         if len(found) == 1:
             return next(iter(found))
-        raise SourceError(f"the network gives {len(found)} outputs: {shown}. Name the scores: --output {_likely(found)}")
-    if wanted not in found:
-        raise SourceError(f"--output {wanted}: the network gives no such output, but {shown}")
-    return wanted
+        raise SourceError(f"the network gives {len(found)} outputs: {shown}. Name the scores: --model-output {_likely(found)}")
+    if wanted in found:
+        return wanted
+    if wanted.isdecimal() and int(wanted) < len(found):
+        return list(found)[int(wanted)]
+    raise SourceError(f"--model-output {wanted}: the network gives no such output, but {shown}")
 
 
 def _likely(found: Mapping[str, torch.Tensor]) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import warnings
 
 import pytest
 import torch
@@ -167,6 +168,14 @@ def test_a_module_in_memory_is_copied():
     assert of_module(nn.Linear(2, 2).eval()).notes == ()
     with pytest.raises(SourceError, match=r"is no torch\.nn\.Module, but a dict"):
         of_module({})
+
+
+def test_torchscript_is_no_network_to_capture():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        script = torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))
+    with pytest.raises(SourceError, match=r"is TorchScript, which .* pass the module that it was made from"):
+        of_module(script)
 
 
 def test_parameters_on_the_meta_device_are_refused():

@@ -95,12 +95,13 @@ def test_one_of_several_outputs_is_taken_by_name():
     assert torch.equal(found.answers(images(1)), module(images(1))["logits"])
     assert "head.weight" in found.module().state_dict()
     assert torch.equal(captured(nets.settled(nets.Pair()), output="1").answers(images()), found.answers(images()))
+    assert captured(module, output="1").output == "embedding"  # by its place, where no output has that name
     assert isinstance(module(images(1)), dict)  # the module itself still gives all of them
 
 
 def test_several_outputs_of_which_none_is_named_are_listed():
-    refused(nets.settled(nets.Dictionary()), "2 outputs: logits (1, 5), embedding (1, 8)", "--output logits")
-    refused(nets.settled(nets.Pair()), "2 outputs: 0 (1, 8, 18, 14), 1 (1, 5)", "--output 1")
+    refused(nets.settled(nets.Dictionary()), "2 outputs: logits (1, 5), embedding (1, 8)", "--model-output logits")
+    refused(nets.settled(nets.Pair()), "2 outputs: 0 (1, 8, 18, 14), 1 (1, 5)", "--model-output 1")
     refused(nets.settled(nets.Pair()), "no such output, but 0", output="logits")
     refused(nets.settled(nets.Pair()), "has shape (1, 8, 18, 14) for one image", output="0")
     refused(nets.settled(nets.Plain()), "one tensor, which has no name", output="logits")

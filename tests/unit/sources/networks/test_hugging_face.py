@@ -14,7 +14,7 @@ from squeeze_export.sources.networks.building import build
 from squeeze_export.sources.networks.capture import capture, compare
 from squeeze_export.sources.networks.hugging_face import open_folder
 from squeeze_export.sources.networks.names import parse_model
-from tests.unit.sources.networks import libraries
+from tests.unit.sources.libraries import libraries
 
 PREPROCESSOR = {
     "do_resize": True,

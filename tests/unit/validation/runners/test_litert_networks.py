@@ -129,7 +129,7 @@ def other_code(number):
         ),
         (say_nothing, "damaged or not of this tool's making"),
         (other_code(118), "operations that no classifier needs: IF"),
-        (other_code(14), "declared as probabilities, but LOGISTIC writes it"),
+        (other_code(28), "declared as probabilities, but TANH writes it"),
         (wrong_bias, "CONV_2D with filter .* and bias"),
         (wrong_filter("CONV_2D"), "CONV_2D with filter"),
         (wrong_filter("DEPTHWISE_CONV_2D"), "DEPTHWISE_CONV_2D with filter"),

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 
+def layers_of(graph: Any) -> list[Node]:
+    """The convolutions and linear layers of a captured module's graph; their second argument is the kernel, the third a bias."""
+    import torch
+
+    kinds = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
+    return [node for node in graph.nodes if node.op == "call_function" and node.target in kinds]
+
+
 def user_inputs(program: ExportedProgram) -> list[Any]:
     """What the program takes, as the tensors' descriptions (shape, dtype), in their order."""
     names = set(program.graph_signature.user_inputs)
@@ -120,6 +128,32 @@ def plain(module: Any) -> GraphModule:
     for part in made.modules():
         part.training = False
     return made.requires_grad_(False)
+
+
+def prune(module: Any) -> None:
+    """Take out, in place, what the output does not need, also where it writes into its operands; and clones that keep nothing."""
+    import torch
+
+    needed: set[Any] = set()
+    for node in reversed(module.graph.nodes):
+        # Backwards: what a later node that is needed reads is among them, so a write into that is needed as well.
+        if node.op in ("output", "placeholder") or node in needed or (_writes(node) and node.args[0] in needed):
+            needed |= {node, *node.all_input_nodes}
+    for node in reversed(list(module.graph.nodes)):
+        if node not in needed:
+            module.graph.erase_node(node)
+    written = {node.args[0] for node in module.graph.nodes if _writes(node)}
+    for node in list(module.graph.nodes):
+        if node.target == torch.ops.aten.clone.default and not {node, node.args[0]} & written:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _writes(node: Node) -> bool:
+    import torch
+
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def inline(module: Any) -> bool:

@@ -57,6 +57,12 @@ struct Contract: Decodable, Equatable, Sendable {
     case probabilities
   }
 
+  /// What makes probabilities of logits: those of a softmax sum to one, those of a sigmoid are independent of each other.
+  enum Activation: String, Codable, Sendable {
+    case softmax
+    case sigmoid
+  }
+
   struct Output: Codable, Equatable, Sendable {
     var name: String
     var shape: [Int]
@@ -73,11 +79,16 @@ struct Contract: Decodable, Equatable, Sendable {
   var parity: Parity
   var files: Files
   var preprocessing: Preprocessing
+  /// Absent for softmax; see `scoring`.
+  var activation: Activation?
   var input: Input
   var outputs: [Output]
 
   /// The scores of the classes; a model of this exporter has exactly one such output.
   var output: Output { outputs[0] }
+
+  /// What makes probabilities of the model's logits.
+  var scoring: Activation { activation ?? .softmax }
 
   /// What golden.json calls this artifact.
   var artifact: String { "\(target)-\(precision)" }

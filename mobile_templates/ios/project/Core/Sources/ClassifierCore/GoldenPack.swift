@@ -30,6 +30,7 @@ struct GoldenPack: Sendable {
   struct Document: Decodable, Sendable {
     var schemaVersion: Int
     var preprocessing: Contract.Preprocessing
+    var activation: Contract.Activation?
     var images: [ImageFile]
     var arrays: Arrays
     var tolerances: [String: Tolerance]
@@ -37,6 +38,8 @@ struct GoldenPack: Sendable {
 
   let images: [ImageFile]
   let preprocessing: Contract.Preprocessing
+  /// What makes `probabilities` of `logits`.
+  let activation: Contract.Activation
   let tolerances: [String: Tolerance]
   /// Per picture: the crop, red, green, blue.
   let pixels: [[UInt8]]
@@ -68,6 +71,9 @@ struct GoldenPack: Sendable {
     guard count > 0, document.preprocessing == contract.preprocessing else {
       throw GoldenPackError("golden.json and contract.json disagree on the preprocessing.")
     }
+    guard document.activation == contract.activation else {
+      throw GoldenPackError("golden.json and contract.json name different activations.")
+    }
 
     func words(_ array: ArrayFile, _ dtype: String, _ shape: [Int]) throws -> [[UInt32]] {
       let bytes = try Self.array(array, dtype, shape, bytesPerValue: 4, in: folder)
@@ -91,6 +97,7 @@ struct GoldenPack: Sendable {
     top5 = try words(arrays.top5, "int32", [count, min(5, classes)]).map { $0.map(Int.init) }
     images = document.images
     preprocessing = document.preprocessing
+    activation = contract.scoring
     tolerances = document.tolerances
     self.folder = folder
     try checkNumbers()
@@ -111,11 +118,11 @@ struct GoldenPack: Sendable {
       guard logits[index].allSatisfy(\.isFinite), probabilities[index].allSatisfy(\.isFinite) else {
         throw GoldenPackError("The reference of \(image.name) is not finite.")
       }
-      let softmax = TopK.softmax(logits[index])
-      guard zip(softmax, probabilities[index]).allSatisfy({ abs(($0 as Float) - $1) <= 1e-6 })
+      let made = TopK.probabilities(logits[index], activation)
+      guard zip(made, probabilities[index]).allSatisfy({ abs(($0 as Float) - $1) <= 1e-6 })
       else {
         throw GoldenPackError(
-          "The probabilities of \(image.name) are not the softmax of its logits.")
+          "The probabilities of \(image.name) are not the \(activation.rawValue) of its logits.")
       }
       guard TopK.indices(logits[index], count: 5) == top5[index] else {
         throw GoldenPackError("top5 of \(image.name) does not name its largest logits.")

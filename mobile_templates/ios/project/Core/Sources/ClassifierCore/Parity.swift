@@ -16,7 +16,7 @@ struct Tolerance: Codable, Equatable, Sendable {
 
 /// One quantity as the reference and as this device computed it, over all golden pictures.
 struct Comparison: Codable, Equatable, Sendable {
-  /// "logits", "probabilities" or "log-probabilities".
+  /// "logits", "probabilities", "log-probabilities" or "log-odds".
   var observed: String
   var maxAbsError: Double
   var worstImage: String
@@ -37,7 +37,8 @@ struct Comparison: Codable, Equatable, Sendable {
 /// log-probabilities by 2 E (the normaliser may move against the logit), probabilities by min(1/2, 2 p) E, p the largest
 /// reference probability. SNRs are of logits or log-probabilities. Of few classes the tolerance gives the largest probability
 /// error itself, also where the model gives logits, and the best class is judged there: it may be another where the reference
-/// prefers its own by less than twice that, since both may move.
+/// prefers its own by less than twice that, since both may move. Behind a sigmoid log-odds may differ by E, probabilities by E / 4;
+/// a single score decides between yes and no.
 struct Parity {
   let pack: GoldenPack
   let tolerance: Tolerance
@@ -53,10 +54,24 @@ struct Parity {
     case .logits:
       let judged = compare("logits", logits, target, scale: peak, judgesSNR: true)
       guard few != nil else { return [judged] }
-      let softened = target.map { Self.logSoftmax($0).map(exp) }
+      let softened = target.map { Self.logProbabilities($0, pack.activation).map(exp) }
       return [
         judged,
-        compare("probabilities", reference, softened, scale: 1, judgesSNR: false, limit: few),
+        compare(
+          "probabilities", reference, softened, scale: 1, judgesSNR: false, limit: few,
+          threshold: 0.5),
+      ]
+    case .probabilities where pack.activation == .sigmoid:
+      let floor = tolerance.probabilityFloor ?? Double(Float.leastNormalMagnitude)
+      let highest = -log(max(floor, Self.ulp))
+      let expected = logits.map { $0.map { min(max($0, log(floor)), highest) } }
+      return [
+        compare(
+          "probabilities", reference, target, scale: peak / 4, judgesSNR: false, limit: few,
+          threshold: 0.5),
+        compare(
+          "log-odds", expected, Self.logOdds(expected, target, floor), scale: peak,
+          judgesSNR: true),
       ]
     case .probabilities:
       let likeliest = reference.joined().max() ?? 0
@@ -67,7 +82,7 @@ struct Parity {
           judgesSNR: false, limit: few),
         compare(
           "log-probabilities",
-          logits.map { Self.logSoftmax($0).map { max($0, log(floor)) } },
+          logits.map { Self.logProbabilities($0, pack.activation).map { max($0, log(floor)) } },
           target.map { $0.map { log(max($0, floor)) } },
           scale: 2 * peak, judgesSNR: true),
       ]
@@ -76,7 +91,7 @@ struct Parity {
 
   private func compare(
     _ observed: String, _ reference: [[Double]], _ target: [[Double]], scale: Double,
-    judgesSNR: Bool, limit: Double? = nil
+    judgesSNR: Bool, limit: Double? = nil, threshold: Double = 0
   ) -> Comparison {
     let names = pack.images.map(\.name)
     var result = Comparison(
@@ -122,9 +137,14 @@ struct Parity {
         }
       }
     }
-    let ties = limit.map { limit in worst.map { _ in 2 * limit } } ?? worst
+    let own = zip(worst, reference).map { $1.count == 1 ? $0 / 2 : $0 }
+    let ties = limit.map { limit in worst.map { _ in 2 * limit } } ?? own
     let flipsCount = judgesSNR == (tolerance.maxProbabilityError == nil)
-    judgeTop1(reference, target, ties, names, flipsCount: flipsCount, &result)
+    // A single score has no rival: no and yes, half of what it exceeds the threshold by to either side.
+    func decided(_ rows: [[Double]]) -> [[Double]] {
+      rows.map { $0.count == 1 ? [(threshold - $0[0]) / 2, ($0[0] - threshold) / 2] : $0 }
+    }
+    judgeTop1(decided(reference), decided(target), ties, names, flipsCount: flipsCount, &result)
     return result
   }
 
@@ -151,7 +171,31 @@ struct Parity {
     row.indices.reduce(0) { row[$1] > row[$0] ? $1 : $0 }
   }
 
-  static func logSoftmax(_ logits: [Double]) -> [Double] {
+  /// From 1 to the float below it, and to how many of them a runtime's sigmoid is exact.
+  private static let ulp = Double(Float.ulpOfOne) / 2
+  private static let ulps = 4.0
+
+  /// The logits behind independent probabilities; what a float near 1 cannot tell apart is no error.
+  private static func logOdds(
+    _ expected: [[Double]], _ target: [[Double]], _ floor: Double
+  ) -> [[Double]] {
+    let highest = -log(max(floor, ulp))
+    guard target.map(\.count) == expected.map(\.count) else { return target }
+    return zip(expected, target).map { row, found in
+      zip(row, found).map { reference, probability in
+        guard probability.isFinite else { return probability }
+        let chance = min(max(probability, floor), 1 - ulp)
+        let odds = min(max(log(chance) - log1p(-chance), log(floor)), highest)
+        let left = max(abs(odds - reference) - ulps * ulp / (1 - chance), 0)
+        return odds < reference ? reference - left : reference + left
+      }
+    }
+  }
+
+  static func logProbabilities(
+    _ logits: [Double], _ activation: Contract.Activation
+  ) -> [Double] {
+    if activation == .sigmoid { return logits.map { min($0, 0) - log1p(exp(-abs($0))) } }
     let largest = logits.max() ?? 0
     let normaliser = log(logits.map { exp($0 - largest) }.reduce(0, +))
     return logits.map { $0 - largest - normaliser }

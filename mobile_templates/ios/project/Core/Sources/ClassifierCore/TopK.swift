@@ -28,6 +28,14 @@ enum TopK {
     }
   }
 
+  /// What the activation makes of logits, computed in 64 bits.
+  static func probabilities(_ logits: [Float], _ activation: Contract.Activation) -> [Float] {
+    switch activation {
+    case .softmax: return softmax(logits)
+    case .sigmoid: return logits.map { Float(1 / (1 + exp(-Double($0)))) }
+    }
+  }
+
   /// `exp(l - max) / sum(exp(l - max))`, computed in 64 bits.
   static func softmax(_ logits: [Float]) -> [Float] {
     guard let largest = logits.max() else { return [] }

@@ -33,9 +33,18 @@ final class ParityTests: XCTestCase {
     XCTAssertEqual(found.errorOfPeak, 1, accuracy: 1e-5)
     XCTAssertGreaterThan(found.centredSnrDb ?? .infinity, 80)
     XCTAssertFalse(found.problems.isEmpty)
-    let behind = parity.judge(scores.map(TopK.softmax), kind: .probabilities)
-    XCTAssertEqual(behind.map(\.observed), ["probabilities", "log-probabilities"])
-    XCTAssertEqual(behind.flatMap(\.problems), [])
+    let activation = parity.pack.activation
+    let shifted = scores.map { TopK.probabilities($0, activation) }
+    let behind = parity.judge(shifted, kind: .probabilities)
+    if activation == .sigmoid {  // has no normaliser that would take an offset away
+      XCTAssertEqual(behind.map(\.observed), ["probabilities", "log-odds"])
+      XCTAssertFalse(behind.flatMap(\.problems).isEmpty)
+    } else {
+      XCTAssertEqual(behind.map(\.observed), ["probabilities", "log-probabilities"])
+      XCTAssertEqual(behind.flatMap(\.problems), [])
+    }
+    let right = parity.pack.logits.map { TopK.probabilities($0, activation) }
+    XCTAssertEqual(parity.judge(right, kind: .probabilities).flatMap(\.problems), [])
   }
 
   func testIdenticalScoresHaveNoErrorAndNoDecibels() throws {
@@ -51,7 +60,7 @@ final class ParityTests: XCTestCase {
     let shifted = pack.logits.map { row in row.enumerated().map { $1 + ($0 == 0 ? 1 : 0) } }
     // As the judge computes it, in Double: a class of which nothing is left moves less than Float can tell.
     let moved = zip(pack.probabilities, shifted).map { before, logits in
-      let after = Parity.logSoftmax(logits.map(Double.init)).map(exp)
+      let after = Parity.logProbabilities(logits.map(Double.init), pack.activation).map(exp)
       return zip(before, after).map { abs(Double($0) - $1) }.max() ?? 0
     }
     let largest = try XCTUnwrap(moved.max())

@@ -45,6 +45,8 @@ final class SelfCheckTests: XCTestCase {
   }
 
   func testSwappedClassesFail() async throws {
+    let classes = try ProjectFiles.contract().numClasses
+    try XCTSkipIf(classes == 1, "a single score has no other to change with")
     let reversed = try await report(answer: { _, scores in scores.reversed() })
     XCTAssertEqual(reversed.verdict, .fail)
     // The two best change places by less than what lies between them: no error would excuse that.

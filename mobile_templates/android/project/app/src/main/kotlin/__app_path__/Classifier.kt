@@ -47,7 +47,7 @@ class Classifier(
         val prepared = System.nanoTime()
         val scores = engine.run(pixels).getValue(output.name)
         val ended = System.nanoTime()
-        val probabilities = if (output.kind == OutputKind.LOGITS) TopK.softmax(scores) else scores
+        val probabilities = if (output.kind == OutputKind.LOGITS) TopK.probabilities(scores, contract.activation) else scores
         return Classification(
             best = TopK.best(probabilities, SHOWN).map { Prediction(labels[it.index], it.score) },
             seen = pixels,

@@ -15,6 +15,7 @@ import android.view.ViewGroup
 import android.widget.ImageView
 import android.widget.ProgressBar
 import android.widget.TextView
+import «app_id | kotlin_package».core.Activation
 import «app_id | kotlin_package».core.Progress
 import java.io.FileNotFoundException
 import kotlin.math.roundToInt
@@ -153,13 +154,15 @@ class MainActivity : Activity() {
         results.removeAllViews()
         found.best.forEachIndexed { place, prediction -> results.addView(row(place + 1, prediction)) }
         status.text = getString(R.string.found, found.best.first().label, percent(found.best.first()))
-        timing.text = getString(
+        val times = getString(
             R.string.timing,
             found.preprocessMilliseconds,
             found.inferenceMilliseconds,
             classifier.runtime,
             resources.getQuantityString(R.plurals.threads, classifier.threads, classifier.threads),
         )
+        val independent = classifier.contract.activation == Activation.SIGMOID
+        timing.text = if (independent) getString(R.string.independent, times) else times
     }
 
     private fun row(

@@ -33,6 +33,7 @@ class GoldenImage(
 class GoldenPack(
     val images: List<GoldenImage>,
     val tolerance: Tolerance,
+    val activation: Activation,
 ) {
     companion object {
         private const val FOLDER = "golden"
@@ -46,6 +47,8 @@ class GoldenPack(
             require(sha256(description) == contract.golden.sha256) { "golden.json is not the one of this model." }
             val root = JSONObject(String(description, Charsets.UTF_8))
             require(root.getInt("schema_version") == 1) { "golden.json has another schema version than 1." }
+            val activation = ModelContract.activation(root)
+            require(activation == contract.activation) { "golden.json and ${ModelContract.FILE} name different activations." }
             val arrays = root.getJSONObject("arrays")
             val entries = root.getJSONArray("images").objects()
             val count = entries.size
@@ -68,7 +71,7 @@ class GoldenPack(
                     top = IntArray(best).also { top.get(it) },
                 )
             }
-            return GoldenPack(images, tolerance(root, "${contract.target}-${contract.precision}"))
+            return GoldenPack(images, tolerance(root, "${contract.target}-${contract.precision}"), activation)
         }
 
         private fun tolerance(

@@ -19,6 +19,9 @@ class InputSpec(
 
 enum class OutputKind { LOGITS, PROBABILITIES }
 
+/** What makes probabilities of logits: those of a softmax sum to one, those of a sigmoid are independent of each other. */
+enum class Activation { SOFTMAX, SIGMOID }
+
 /** One output of the model: a score per class. */
 class OutputSpec(
     val name: String,
@@ -46,6 +49,7 @@ class ModelContract(
     val target: String,
     val precision: String,
     val classes: Int,
+    val activation: Activation,
     val parity: String,
     val crop: CropSpec,
     val input: InputSpec,
@@ -77,6 +81,7 @@ class ModelContract(
                 target = root.getString("target"),
                 precision = root.getString("precision"),
                 classes = classes,
+                activation = activation(root),
                 parity = "${parity.getString("verdict")} (${parity.getString("executor")})",
                 crop = crop,
                 input = input,
@@ -86,6 +91,9 @@ class ModelContract(
                 golden = FileSpec("golden/golden.json", files.getJSONObject("golden").getString("sha256")),
             )
         }
+
+        /** As contract.json and golden.json say it; softmax where they say nothing. */
+        internal fun activation(root: JSONObject): Activation = known("activation", root.optString("activation", "softmax"))
 
         private fun input(
             json: JSONObject,

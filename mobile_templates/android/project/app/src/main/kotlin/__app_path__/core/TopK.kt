@@ -22,6 +22,16 @@ object TopK {
     }
 
     /** Probabilities of logits. */
+    fun probabilities(
+        logits: FloatArray,
+        activation: Activation,
+    ): FloatArray =
+        when (activation) {
+            Activation.SOFTMAX -> softmax(logits)
+            Activation.SIGMOID -> FloatArray(logits.size) { (1 / (1 + exp(-logits[it].toDouble()))).toFloat() }
+        }
+
+    /** Probabilities that sum to one. */
     fun softmax(logits: FloatArray): FloatArray {
         val largest = logits.max().toDouble()
         val powers = DoubleArray(logits.size) { exp(logits[it] - largest) }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 from squeeze_export.contracts import options as table
+from squeeze_export.contracts.in_memory import GivenPictures, is_module
 from squeeze_export.contracts.option import Kind
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.errors import UsageError
@@ -26,16 +27,27 @@ _TUPLES: Final[Mapping[str, tuple[type, bool, str]]] = {
     "size_budgets": (int, False, "size_budgets=(490_000,)"),
     "notes": (str, False, 'notes=("…",)'),
 }
+# What a program may hold itself, in place of a name or a path.
+_IN_MEMORY: Final[Mapping[str, Callable[[object], bool]]] = {
+    "model": is_module,
+    "labels": lambda value: isinstance(value, tuple),
+    "images": lambda value: isinstance(value, GivenPictures),
+}
 _PREPROCESSING: Final = 'preprocessing=spec_for("torchvision", input_size=160), from squeeze_export'
 _PRECISIONS: Final = 'precisions={"tflite": ("fp16", "int8")}'
 
 
 def check_types(request: Any) -> None:
     """Raise UsageError where a field of an ExportRequest is of another type than is taken; lists are taken for tuples."""
-    known = [option for option in table.OPTIONS if option.form is not None]
+    known = {option.request_field or option.name: option for option in table.OPTIONS if option.form is not None}
+    in_memory = {name for name, held in _IN_MEMORY.items() if held(getattr(request, name))}
     check_forms(
         request,
-        {option.request_field or option.name: (_TYPES[option.python or option.kind], str(option.form)) for option in known},
+        {
+            name: (_TYPES[option.python or option.kind], str(option.form))
+            for name, option in known.items()
+            if name not in in_memory
+        },
     )
     check_forms(request, {"preprocessing": ((PreprocessingSpec,), _PREPROCESSING)})
     for name, (kind, unset, form) in _TUPLES.items():

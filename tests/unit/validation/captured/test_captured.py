@@ -23,7 +23,8 @@ from squeeze_export.validation import noise
 from squeeze_export.validation.judgement import judge_file, tolerance_of
 
 SPEC = spec_for("torchvision", model="", input_size=48)
-WAYS = [("coreml", "fp32"), ("coreml", "fp16"), ("tflite", "fp32"), ("torchscript", "fp32"), ("onnx", "fp32")]
+WAYS = [("coreml", "fp32"), ("coreml", "fp16"), ("tflite", "fp32"), ("torchscript", "fp32"), ("torchscript", "fp16")]
+WAYS += [("onnx", "fp32"), ("onnx", "fp16")]
 
 
 def settings(precision):
@@ -179,7 +180,7 @@ def test_a_program_is_taken_with_its_size_and_weights(source, tmp_path):
     ("given", "error", "told"),
     [
         ({"model": "timm:resnet18"}, UsageError, "is built without weights"),
-        ({"arguments": {"classes": 1}}, SourceError, "fewer than 2 classes"),
+        ({"arguments": {"classes": 1}, "activation": "softmax"}, SourceError, "softmax of one number is always 1"),
         ({"arguments": {"wide": 3}}, SourceError, "wide"),
         ({"model": "tests.captured_nets:nothing"}, SourceError, "nothing"),
     ],

@@ -12,7 +12,7 @@ from squeeze_export.sources.networks.building import build
 from squeeze_export.sources.networks.capture import capture, compare, fold_batch_norms
 from squeeze_export.sources.networks.names import parse_model
 from squeeze_export.sources.networks.weights_of import fit
-from tests.unit.sources.networks import libraries
+from tests.unit.sources.libraries import libraries
 
 
 def built(name, classes=None, **arguments):
