@@ -144,6 +144,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of the tracing exporter: see traced()
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what is left is computed at run time
         try:
             yield
         finally:
