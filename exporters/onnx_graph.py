@@ -108,6 +108,9 @@ def checked_bytes(model: Any, spec: InputSpec, output: OutputSpec) -> bytes:
     """Serialise a model that the checker and strict shape inference pass and that has exactly the declared input and output."""
     import onnx
 
+    for side, known in zip(model.graph.output[0].type.tensor_type.shape.dim, output.shape, strict=False):
+        if not side.HasField("dim_value"):  # torch leaves a size open that it did not follow, such as behind a pad
+            side.dim_value = known
     try:
         onnx.checker.check_model(model, full_check=True)
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
@@ -118,8 +121,6 @@ def checked_bytes(model: Any, spec: InputSpec, output: OutputSpec) -> bytes:
     declared = [(port.name, port.shape, port.dtype) for port in (spec, output)]
     if found != declared:
         raise ConversionError(f"torch wrote a graph with the ports {found} where {declared} are declared.")
-    for side, known in zip(model.graph.output[0].type.tensor_type.shape.dim, output.shape, strict=True):
-        side.dim_value = known  # torch leaves a size open that it did not follow, such as behind a pad
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
