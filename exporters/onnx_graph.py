@@ -108,6 +108,9 @@ def checked_bytes(model: Any, spec: InputSpec, output: OutputSpec) -> bytes:
     """Serialise a model that the checker and strict shape inference pass and that has exactly the declared input and output."""
     import onnx
 
+    for side, known in zip(model.graph.output[0].type.tensor_type.shape.dim, output.shape, strict=False):
+        if not side.HasField("dim_value"):  # torch leaves a size open that it did not follow, such as behind a pad
+            side.dim_value = known
     try:
         onnx.checker.check_model(model, full_check=True)
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
@@ -142,6 +145,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of the tracing exporter: see traced()
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # what is left is computed at run time
         try:
             yield
         finally:

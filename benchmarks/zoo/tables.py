@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -97,7 +98,8 @@ def measured_on(networks: Sequence[Measured]) -> str:
     known = ", ".join(
         f"`{state}` ({count}{' cells' if place == 0 else ''})" for place, (state, count) in enumerate(states.most_common())
     )
-    return f"Measured on: {'; '.join(machines)}. State of the sources (sha256 of `src`, `exporters`, `validation`): {known}."
+    said = f"Measured on: {'; '.join(machines)}. State of the sources (sha256 of `src`, `exporters`, `validation`): {known}."
+    return "\n".join(textwrap.wrap(said, 120, break_on_hyphens=False))
 
 
 def write(networks: Sequence[Measured]) -> None:

@@ -27,10 +27,11 @@ class _Room:
 
 
 # Measured by benchmarks/noise. The worst sound files: 4.9 dB and 1.7 times the error (fp32; LiteRT once 6.4 dB), 4.4 dB and
-# 2.1 times (fp16), 1.5 dB and 1.4 times (stored).
+# 2.1 times (fp16), 1.5 dB and 1.4 times (stored). benchmarks/zoo: in fp32 10.7 dB, EfficientNet-B0 in ONNX. At 13 dB in place of
+# 10 not one planted fault less is caught.
 _ROOMS: Final[Mapping[Floored, _Room]] = {
     "fp32": _Room(
-        below_db=10.0,
+        below_db=13.0,
         times=4.0,
         best_db=125.0,
         least_error=1e-6,

@@ -15,7 +15,7 @@ from squeeze_export.sources.networks import capture
 from squeeze_export.validation.runners import RUNNERS
 from tests.captured_cases import flowers
 from tests.tflite_cases import torchvision
-from tests.unit.sources.networks.quirks import SIDE, Attended, Normed, Resized, Scaled, captured
+from tests.unit.sources.networks.quirks import SIDE, Attended, Encoded, Enlarged, Normed, Padded, Resized, Scaled, captured
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,10 @@ from tests.unit.sources.networks.quirks import SIDE, Attended, Normed, Resized, 
         (Attended, "torchscript"),  # a split is a list that is unpacked
         (Scaled, "coreml"),
         (Normed, "tflite"),
+        (Padded, "onnx"),
+        (Encoded, "tflite"),
+        (Encoded, "torchscript"),
+        (Enlarged, "torchscript"),
     ],
 )
 def test_the_file_gives_what_pytorch_gives(network, target, tmp_path):

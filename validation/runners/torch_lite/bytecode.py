@@ -49,7 +49,7 @@ class _Unpickler(pickle.Unpickler):
         """Give our own meaning to a name, or refuse it."""
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild
-        if (module, name) == ("torch.jit._pickle", "build_intlist"):
+        if module == "torch.jit._pickle" and name in ("build_intlist", "build_doublelist"):
             return tuple
         if (module, name) == ("collections", "OrderedDict"):
             return dict  # of backward hooks, always empty

@@ -54,6 +54,48 @@ class Scaled(nn.Module):
         return self.last(image).mean((2, 3))
 
 
+class Padded(nn.Module):
+    """As EfficientViT-B0: a matrix is padded by one row of ones, behind which torch.onnx does not follow the number of images."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.Conv2d(3, 9, 1), nn.Conv2d(3, 7, 1)
+
+    def forward(self, image):
+        queries, keys, values = self.layer(image).reshape(1, 1, 9, SIDE * SIDE).split(3, 2)
+        padded = functional.pad(values, (0, 0, 0, 1), mode="constant", value=1.0)
+        found = padded @ keys.relu().transpose(-1, -2) @ queries.relu()
+        found = found[:, :, :-1] / (found[:, :, -1:] + 1)
+        return self.last(found.reshape(1, 3, SIDE, SIDE)).mean((2, 3))
+
+
+class Encoded(nn.Module):
+    """As EdgeNeXt: a position encoding, computed for every image from nothing but its size, and a layer for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.places = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1)
+        self.last = nn.Conv2d(6, 7, 1)
+
+    def forward(self, image):
+        rows = torch.ones(1, SIDE, SIDE).cumsum(1, dtype=torch.float32)
+        steps = 10 ** (2 * torch.div(torch.arange(6, dtype=torch.float32), 2, rounding_mode="floor") / 6)
+        angles = rows[:, :, :, None] / steps
+        encoding = torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), 4).flatten(3).permute(0, 3, 1, 2)
+        return self.last((self.layer(image) + self.places(encoding)).relu()).mean((2, 3))
+
+
+class Enlarged(nn.Module):
+    """As EfficientFormerV2: a resizing by factors, a list of numbers in the file."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 7, 1)
+
+    def forward(self, image):
+        return functional.interpolate(self.layer(image), scale_factor=2, mode="bilinear").square().mean((2, 3))
+
+
 class Normed(nn.Module):
     """As vision transformers: layer norms in front of linear layers, straight, over a reshape, and of others as well."""
 

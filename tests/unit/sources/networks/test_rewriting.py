@@ -7,7 +7,7 @@ import torch
 
 from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.programs.rewriting import rewrite
-from tests.unit.sources.networks.quirks import SIDE, Attended, Resized, captured
+from tests.unit.sources.networks.quirks import SIDE, Attended, Encoded, Resized, captured
 
 
 def targets(module):
@@ -22,9 +22,10 @@ def targets(module):
         (Resized(mode="bilinear"), "aten.upsample_bilinear2d.vec", 1),
         (Resized(21), "aten.upsample_nearest2d.vec", 2),
         (Attended(), "aten.expand_as.default", 0),
+        (Encoded(), "aten.cos.default", 0),
         (Attended("cat"), "aten.expand_as.default", 1),  # cat does not expand by itself
     ],
-    ids=["3 to 7", "7 to 3", "bilinear", "3 to 21", "expanded", "expanded for others"],
+    ids=["3 to 7", "7 to 3", "bilinear", "3 to 21", "expanded", "constant", "expanded for others"],
 )
 def test_not_a_bit_changes(network, gone, left):
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

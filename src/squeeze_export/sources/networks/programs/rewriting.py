@@ -6,7 +6,10 @@ docs/reference/networks.md lists these rewritings, each with the network that it
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
+
+from squeeze_export.sources.networks.programs import graphs
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 def rewrite(module: GraphModule) -> bool:
     """Rewrite a captured network's graph, in place; whether there was anything to rewrite."""
     graph: Any = module.graph
-    found = False
+    found = _constants(module)
     for node in [one for one in graph.nodes if one.op == "call_function" and one.meta.get("val") is not None]:
         if _nearest_as_selections(graph, node) or _without_expansion(node):
             found = True
@@ -26,6 +29,53 @@ def rewrite(module: GraphModule) -> bool:
         graph.lint()
         module.recompile()
     return found
+
+
+def _constants(module: GraphModule) -> bool:
+    """What is computed from weights alone is computed here, by PyTorch, and stored in its place.
+
+    Every converter does that, some of them in part: EdgeNeXt's position encoding came to TFLite as SIN, COS and FLOOR_DIV.
+    """
+    import torch
+
+    graph: Any = module.graph
+    known: dict[Any, Any] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            known[node] = graphs.weight(module, node)
+        elif _is_pure(node) and all(one in known for one in node.all_input_nodes):
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
+            with torch.no_grad():
+                known[node] = node.target(*args, **kwargs)
+    stored = [
+        node
+        for node, value in known.items()
+        if node.op == "call_function" and isinstance(value, torch.Tensor) and any(user not in known for user in node.users)
+    ]
+    for node in stored:
+        name = f"constant_{node.name}"
+        module.register_buffer(name, known[node].detach().clone().contiguous())
+        with graph.inserting_before(node):
+            read = graph.get_attr(name)
+        read.meta["val"] = node.meta.get("val")
+        node.replace_all_uses_with(read)
+    for node in reversed(list(known)):
+        if not node.users:
+            graph.erase_node(node)
+    return bool(stored)
+
+
+def _is_pure(node: Any) -> bool:
+    """Whether a node always gives the same, changes nothing, and gives no more than it is given."""
+    import torch
+
+    if node.op != "call_function" or node.target in (torch.ops.aten.expand.default, torch.ops.aten.expand_as.default):
+        return False
+    if node.target is operator.getitem:
+        return True
+    tags = getattr(node.target, "tags", ())
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.is_mutable and torch.Tag.nondeterministic_seeded not in tags
 
 
 def _nearest_as_selections(graph: Any, node: Any) -> bool:
