@@ -54,7 +54,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def test_the_python_example_runs(folder):
     (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    code = example.replace("ExportRequest(", 'ExportRequest(name="from-python", ')
+    code = example.replace("export(model", 'export(name="from-python", model')
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["dist/from-python", "PASSED"]

@@ -111,7 +111,7 @@ def test_open_sizes_are_settled(tmp_path):
     )
     path = tmp_path / "open.pt2"
     torch.export.save(program, path)
-    with pytest.raises(SourceError, match="--output logits"):
+    with pytest.raises(SourceError, match="--model-output logits"):
         files.load(path)
     found = files.load(path, output="logits", size=(20, 16))
     assert (found.input_shape, found.output) == ((1, 3, 20, 16), "logits")
