@@ -82,22 +82,18 @@ def store_in_half(graph: Any) -> None:
 
     stored = {value.name: value for value in graph.initializer if len(value.dims) > 1 and value.data_type == TensorProto.FLOAT}
     casts: dict[str, Any] = {}
-    for node in graph.node:
-        for place in _KERNELS.get(node.op_type, ()):
-            name = node.input[place]
-            if name not in stored:
-                continue
-            if name not in casts:
-                values = numpy_helper.to_array(stored[name])
-                largest = float(np.abs(values).max())
-                if not largest <= float(np.finfo(np.float16).max):
-                    raise beyond_fp16(name, largest)
-                stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
-                casts[name] = helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"/Cast/{name}", to=TensorProto.FLOAT)
-            node.input[place] = casts[name].output[0]
+    for name in (node.input[place] for node in graph.node for place in _KERNELS.get(node.op_type, ())):
+        if name not in stored or name in casts:
+            continue
+        values = numpy_helper.to_array(stored[name])
+        largest = float(np.abs(values).max())
+        if not largest <= float(np.finfo(np.float16).max):
+            raise beyond_fp16(name, largest)
+        stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+        casts[name] = helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"/Cast/{name}", to=TensorProto.FLOAT)
     for node in graph.node:  # whoever else reads it gets what the layers get
         for place, name in enumerate(node.input):
-            if name in casts and node.op_type not in _KERNELS:
+            if name in casts:
                 node.input[place] = casts[name].output[0]
     nodes = [*casts.values(), *graph.node]
     del graph.node[:]

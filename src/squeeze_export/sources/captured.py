@@ -80,8 +80,7 @@ def load_captured(
 
     check_name(name)
     found = found_of(wanted, weights, arguments, seed, checkpoint_key, output, given)
-    own = own_preprocessing(found)
-    spec = preprocessing(own)
+    spec = preprocessing(own_preprocessing(found))
     if found.program is not None:
         captured, eager = found.program, None
         _check_size(captured, spec, wanted)
@@ -99,9 +98,7 @@ def load_captured(
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
-    notes = (*found.notes, *captured.notes, *head.notes, *told, *told_of_folding)
-    if found.hint is not None and all(getattr(spec, name) == own[name] for name in ("mean", "std", "interpolation")):
-        notes += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
+    notes = (*found.notes, *captured.notes, *head.notes, *told, *told_of_folding, *told_of_preprocessing(found, spec))
     source = SourceModel(
         name=name,
         model=wanted.shown,
@@ -273,6 +270,14 @@ def own_preprocessing(found: _Found) -> dict[str, Any]:
         "mean": hint.mean,
         "std": hint.std,
     }
+
+
+def told_of_preprocessing(found: _Found, spec: PreprocessingSpec) -> tuple[str, ...]:
+    """A note where the preprocessing is what the network's library says of it."""
+    own = own_preprocessing(found)
+    if found.hint is None or any(getattr(spec, name) != own[name] for name in ("mean", "std", "interpolation")):
+        return ()
+    return (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
 
 
 def _check_size(captured: Captured, spec: PreprocessingSpec, wanted: Wanted) -> None:

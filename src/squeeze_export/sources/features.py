@@ -50,21 +50,16 @@ def load_features(
             f"--head features takes a network apart, and {Path(wanted.name).name} is captured in one piece. Capture the network "
             "without its classifier, or pass it as a MODULE:FACTORY."
         )
-    own = captured.own_preprocessing(found)
-    spec = preprocessing(own)
+    spec = preprocessing(captured.own_preprocessing(found))
     eager, where = extractor(found.module, at=at, what=wanted.shown)
     taken = capture.capture(eager, spec.height, spec.width, spec.channels, what=f"{wanted.shown} up to {where}")
-    folded, norms = capture.fold_batch_norms(_pruned(taken))
+    folded, told_of_folding = capture.settle(_pruned(taken))
     module = folded.module().requires_grad_(False)
     sample = torch.zeros(folded.input_shape)
     with torch.no_grad(), faults.quiet():
         channels = int(module(sample).shape[-1])
         scores = next(iter(outputs.named(found.module(sample)).values()))
-    told: tuple[str, ...] = (f"the features are {where}: {channels} numbers.",)
-    if norms:
-        told += (f"{len(norms)} batch norms were folded into the layers before them, such as {norms[0]}.",)
-    if found.hint is not None and all(getattr(spec, key) == own[key] for key in ("mean", "std", "interpolation")):
-        told += (f"the preprocessing is that of {found.hint.origin}: {spec.told()}.",)
+    told = (f"the features are {where}: {channels} numbers.", *told_of_folding, *captured.told_of_preprocessing(found, spec))
     whole = {key: value for key, value in found.module.state_dict().items() if value.is_floating_point()}
     return SourceModel(
         name=name,
@@ -85,12 +80,9 @@ def load_features(
 
 def _pruned(taken: Captured) -> Captured:
     """The program without what only the scores need, and so without the classifier's weights."""
-    import torch
-
     module = taken.module()
     graphs.prune(module)
-    whole = graphs.plain(module)
-    return replace(taken, program=graphs.tidied(graphs.exported(whole, torch.zeros(taken.input_shape))))
+    return capture.again(taken, module)
 
 
 def extractor(module: torch.nn.Module, *, at: str | None, what: str) -> tuple[torch.nn.Module, str]:

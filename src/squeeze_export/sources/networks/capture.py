@@ -99,7 +99,7 @@ def capture(
 def rewrite(captured: Captured) -> Captured:
     """The same program, to the bit, without what converters are known to get wrong."""
     module = captured.module()
-    return _again(captured, module) if rewriting.rewrite(module) else captured
+    return again(captured, module) if rewriting.rewrite(module) else captured
 
 
 def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
@@ -115,7 +115,7 @@ def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
         ("the scales of norms were folded into the {} linear layers behind them", affine.fold(module)),
     )
     notes = tuple(f"{text.format(len(names))}, such as {names[0]}." for text, names in found if names)
-    return (_again(captured, module) if rewritten or notes else captured), notes
+    return (again(captured, module) if rewritten or notes else captured), notes
 
 
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
@@ -125,13 +125,14 @@ def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     """
     module = captured.module()
     names = folding.fold(module)
-    return (_again(captured, module), names) if names else (captured, ())
+    return (again(captured, module), names) if names else (captured, ())
 
 
-def _again(captured: Captured, module: GraphModule) -> Captured:
+def again(captured: Captured, module: GraphModule) -> Captured:
     """Captured from a module that was made of it."""
     import torch
 
+    module.recompile()
     program = graphs.exported(graphs.plain(module), torch.zeros(captured.input_shape))
     return replace(captured, program=graphs.tidied(program))
 

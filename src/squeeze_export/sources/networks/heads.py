@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.contracts.heads import Activation, AskedActivation, ModelGives
 from squeeze_export.errors import SourceError
-from squeeze_export.sources.networks.programs import graphs
+from squeeze_export.sources.networks import capture
 
 if TYPE_CHECKING:
     import torch
@@ -231,7 +231,7 @@ def _without_last(captured: Captured, gives: ModelGives, activation: Activation)
         return None
     node.replace_all_uses_with(node.args[0])
     module.graph.erase_node(node)
-    return _again(captured, module)
+    return capture.again(captured, module)
 
 
 def _inverted(captured: Captured, gives: ModelGives, activation: Activation) -> Captured:
@@ -261,12 +261,4 @@ def _behind(captured: Captured, build: Callable[[Any, Any], Any]) -> Captured:
     (end,) = [node for node in module.graph.nodes if node.op == "output"]
     with module.graph.inserting_before(end):
         end.args = (build(module.graph, end.args[0]),)
-    return _again(captured, module)
-
-
-def _again(captured: Captured, module: Any) -> Captured:
-    import torch
-
-    module.recompile()
-    program = graphs.exported(graphs.plain(module), torch.zeros(captured.input_shape))
-    return replace(captured, program=graphs.tidied(program))
+    return capture.again(captured, module)
