@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,15 +15,14 @@ from squeeze_export.exporters.tflite import flatbuffer
 from squeeze_export.exporters.tflite.captured import graph, making, naming
 from squeeze_export.validation.judgement import judge_file
 from squeeze_export.validation.runners.litert import networks
+from tests import conversions
 from tests.captured_cases import SIDE, flowers, golden
 from tests.tflite_cases import IMAGE_BIAS, IMAGE_SCALE, LABELS, declared, settings
-
-ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
-    return tflite.export(flowers(), settings(), tmp_path_factory.mktemp("captured") / "flowers.tflite")
+    return conversions.export(flowers(), settings(), tmp_path_factory.mktemp("captured") / "flowers.tflite")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +48,7 @@ def test_the_report_says_what_xnnpack_leaves_to_others(artifact):
 
 
 def test_fp16_stores_every_kernel_as_such_and_passes(tmp_path):
-    artifact = tflite.export(flowers(), settings("fp16"), tmp_path / "half.tflite")
+    artifact = conversions.export(flowers(), settings("fp16"), tmp_path / "half.tflite")
     report = judged(artifact)
     assert report.verdict == "PASSED", report.reason
     assert report.weights.compared == 6 and "DEQUANTIZE" in artifact.operators
@@ -89,18 +84,6 @@ def test_nothing_is_left_that_no_operation_needs(model):
     assert read == set(range(len(graph.tensors)))
     held = {tensor.buffer for tensor in graph.tensors} | {entry.buffer for entry in model.metadata}
     assert set(range(1, len(model.buffers))) <= held
-
-
-def test_another_process_writes_the_same_bytes(artifact, tmp_path):
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from tests.captured_cases import flowers; from tests.tflite_cases import settings\n"
-        "from squeeze_export.exporters.tflite import exporter\nexporter.export(flowers(), settings(), Path(sys.argv[1]))"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "4242"}
-    other = tmp_path / "other.tflite"
-    subprocess.run([sys.executable, "-c", script, str(other)], check=True, cwd=ROOT, env=environment, timeout=300)
-    assert other.read_bytes() == artifact.path.read_bytes()
 
 
 def test_channels_are_reversed_for_a_network_that_takes_bgr_and_for_no_other(tmp_path):
