@@ -26,6 +26,7 @@ from squeeze_export.golden.files import keep_tolerances
 from squeeze_export.golden.pack import crops
 from squeeze_export.pipeline import accuracy_gate, incomplete, own_reference
 from squeeze_export.pipeline.assembly import assemble, complete
+from squeeze_export.pipeline.capturing import noise_floor_of
 from squeeze_export.pipeline.plan import kind_of_source, plan, starters_of
 from squeeze_export.pipeline.plausibility import looked_at
 from squeeze_export.pipeline.results import Bundle, ExportFailed, Silent
@@ -35,7 +36,6 @@ from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob
 from squeeze_export.processes.workers import workers
 from squeeze_export.sources.captured import load_captured
 from squeeze_export.sources.features import load_features
-from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import default_name, load_source, save_source
 
@@ -201,7 +201,6 @@ def prepare(
     from squeeze_export.golden.files import write_golden
     from squeeze_export.golden.images import demo_images, given_images, read_folder
     from squeeze_export.golden.pack import make_golden
-    from squeeze_export.validation import noise
     from squeeze_export.validation.judgement import tolerance_of
 
     began = time.monotonic()
@@ -230,9 +229,7 @@ def prepare(
     if not is_squeezenet(source.model):
         progress.stage("source", "noise floor")
         tensors = normalise(pack.pixels, pack.preprocessing)
-        if source.eager is not None:
-            capture.compare(source.program, source.eager, torch.from_numpy(tensors))
-        pack = replace(pack, noise_floor=noise.measure(source.module, tensors), kernels=source.kernels)
+        pack = replace(pack, noise_floor=noise_floor_of(source, torch.from_numpy(tensors)), kernels=source.kernels)
     try:
         tolerances = {key.name: tolerance_of(pack, key.target, key.precision, kind) for key in request.keys}
     except ValueError as error:
