@@ -85,7 +85,7 @@ def test_the_real_commands_are_made_of_the_table():
         expected = {option.flag for option in taken_by(name)} | ({"--version"} if name == "export" else set())
         assert flags - {"--install-completion", "--show-completion"} == expected
     required = {(name, parameter.name) for name in commands for parameter in commands[name].params if parameter.required}
-    assert {("ladder", "images"), ("ladder", "output"), ("evaluate", "images"), ("starter", "output")} <= required
+    assert required >= {("evaluate", "images"), ("starter", "output")}
 
 
 def test_alone_it_shows_its_help_and_both_spellings_print_the_version(capsys):
