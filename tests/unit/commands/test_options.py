@@ -104,7 +104,7 @@ def test_a_command_has_no_option_twice_and_every_field_of_a_request_has_its_opti
     fields = {each.name for each in dataclasses.fields(ExportRequest)}
     options = {option.request_field or option.name for option in table.OPTIONS if option.in_config}
     # Of the precision, of how the wish was understood, of the input's options.
-    assert fields - options == {"size_budgets", "notes", "preprocessing_changes"}
+    assert fields - options == {"size_budgets", "best", "notes", "preprocessing_changes"}
 
 
 def test_a_switch_that_is_false_is_not_written_and_a_list_is_a_tuple():
