@@ -57,10 +57,6 @@ def judged(artifact, pack):
     )[0]
 
 
-def size_of(path):
-    return digest(path)[1]
-
-
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("model", "precision", "input_kind", "preset", "size"), CASES)
 def test_every_file_gives_the_features_of_pytorch(target, model, precision, input_kind, preset, size, image_folder, tmp_path):
@@ -182,12 +178,11 @@ def test_the_bundle_tells_the_head_and_has_no_labels(features):
     assert len(rows) == len(TARGETS) and all("–" in row and "%" not in row for row in rows)
 
 
-def test_the_files_are_smaller_by_the_classifier(features, tmp_path):
+def test_the_files_have_no_room_for_the_classifier(features):
+    """Its 513,000 weights would be seven tenths more."""
     for entry in manifest_of(features[0])["artifacts"]:
-        asked = settings(entry["precision"], output_kind="logits")
-        whole = exported(source_of(head="classifier"), entry["target"], tmp_path, asked)
-        saved = size_of(whole.path) - entry["size_bytes"]
-        assert 513_000 * (2 if entry["precision"] == "fp16" else 4) <= saved
+        weights = 722_496 * (2 if entry["precision"] == "fp16" else 4)
+        assert weights < entry["size_bytes"] < 1.1 * weights
 
 
 def test_verify_passes_and_refuses_the_features_of_others(features, tmp_path):

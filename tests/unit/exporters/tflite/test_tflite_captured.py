@@ -13,6 +13,8 @@ from squeeze_export.exporters.deployed import input_spec
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.exporters.tflite import flatbuffer
 from squeeze_export.exporters.tflite.captured import graph, making, naming
+from squeeze_export.golden.images import demo_images
+from squeeze_export.golden.pack import make_golden
 from squeeze_export.validation.judgement import judge_file
 from squeeze_export.validation.runners.litert import networks
 from tests import conversions
@@ -89,9 +91,10 @@ def test_nothing_is_left_that_no_operation_needs(model):
 def test_channels_are_reversed_for_a_network_that_takes_bgr_and_for_no_other(tmp_path):
     artifact = tflite.export(flowers("BGR"), settings(), tmp_path / "bgr.tflite")
     assert judged(artifact, "BGR").verdict == "PASSED"
-    wrong = dataclasses.replace(flowers(), preprocessing=dataclasses.replace(flowers().preprocessing, color_order="BGR"))
-    artifact = tflite.export(wrong, settings(), tmp_path / "wrong.tflite")
-    report = judged(artifact)
+    other = dataclasses.replace(flowers("BGR").preprocessing, color_order="RGB")
+    pack = make_golden(dataclasses.replace(flowers("BGR"), preprocessing=other), demo_images())
+    pack = dataclasses.replace(pack, noise_floor=golden("BGR").noise_floor, kernels=flowers("BGR").kernels)
+    report = judge_file("tflite", artifact.path, artifact.signature, "fp32", pack, labels=LABELS, folded=())[0]
     assert report.verdict == "FAILED" and report.weights.problems == ()
 
 
