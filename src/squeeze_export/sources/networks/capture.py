@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales
+from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales, tracing
 
 if TYPE_CHECKING:
     import torch
@@ -241,7 +241,10 @@ def _traced(module: torch.nn.Module, sample: torch.Tensor, before: Exception, wh
                 script = torch.jit.trace(module, (sample,), check_trace=False, strict=False)
             dynamic = TS2EPConverter(script, (sample,), {}).convert()
         kept = [one for one in said if issubclass(one.category, torch.jit.TracerWarning)]
-        return graphs.exported(graphs.module_of(dynamic), sample), faults.at(kept[0].filename, kept[0].lineno) if kept else None
+        plain = graphs.module_of(dynamic)
+        tracing.as_exported(plain)
+        program = graphs.exported(graphs.plain(plain), sample)
+        return program, faults.at(kept[0].filename, kept[0].lineno) if kept else None
     except Exception as error:
         if _depends_on_data(error):
             raise SourceError(_of_control_flow(what, faults.place(error))) from error
