@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -110,12 +110,19 @@ def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     module = captured.module()
     rewritten = rewriting.rewrite(module)
     found = (
-        ("{} batch norms were folded into the layers before them", folding.fold(module)),
-        ("{} factors were folded into the layers before them", scales.fold(module)),
-        ("the scales of norms were folded into the {} linear layers behind them", affine.fold(module)),
+        ("batch norms behind {} were folded into {}", folding.fold(module)),
+        ("factors behind {} were folded into {}", scales.fold(module)),
+        ("the scales of norms in front of {} were folded into {}", affine.fold(module)),
     )
-    notes = tuple(f"{text.format(len(names))}, such as {names[0]}." for text, names in found if names)
+    notes = tuple(text.format(*_layers(names)) + "." for text, names in found if names)
     return (again(captured, module) if rewritten or notes else captured), notes
+
+
+def _layers(names: Sequence[str]) -> tuple[str, str]:
+    """So many layers in words, such as one of them; and the word for them."""
+    if len(names) == 1:
+        return f"the layer {names[0]}", "it"
+    return f"{len(names)} layers, such as {names[0]},", "them"
 
 
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
