@@ -79,8 +79,8 @@ def test_a_failure_is_told_with_every_artifact_by_its_schema():
         ),
         ({"precisions": {"onnx": ("fp16",)}}, "names 'onnx', which is not among the targets"),
         (
-            {"model_arguments": "classes=3"},
-            r"""model_arguments is 'classes=3', a str\. Write model_arguments=\{"width": 0\.5\}""",
+            {"model_arguments": "n=3"},
+            r"""model_arguments is 'n=3', a str\. Write model_arguments=\{"width": 0\.5\}""",
         ),
         ({"precisions": ("fp16",)}, "precisions is .* a tuple. Write precisions="),
         ({"labels": {"cat", "dog"}}, r"""labels is .*, a set\. Write labels="labels\.txt\""""),
