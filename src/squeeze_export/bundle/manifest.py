@@ -149,7 +149,9 @@ class AccuracyRecord:
 class ArtifactRecord:
     """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
 
-    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf")."""
+    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf"). `transposes`: how many TRANSPOSE
+    operations stand in a TFLite file; None of other formats, and of bundles from before they were counted.
+    """
 
     target: Target
     precision: Precision
@@ -169,6 +171,7 @@ class ArtifactRecord:
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
     route: str | None = None
+    transposes: int | None = None
 
     @property
     def key(self) -> ArtifactKey:
