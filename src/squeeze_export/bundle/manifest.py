@@ -150,9 +150,7 @@ class AccuracyRecord:
 class ArtifactRecord:
     """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
 
-    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf"). `transposes`: how many TRANSPOSE
-    operations stand in a TFLite file; None of other formats, and of bundles from before they were counted.
-    """
+    `route`: the converter, where the format has several. `transposes`: how many TRANSPOSE operations a TFLite file holds."""
 
     target: Target
     precision: Precision
