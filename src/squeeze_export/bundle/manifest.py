@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from squeeze_export.bundle.choices import ChoiceRecord
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.contracts.heads import Activation, ModelGives
 from squeeze_export.contracts.parity import ParityReport
@@ -213,6 +214,7 @@ class Manifest:
     """The whole of manifest.json. It is written last: its presence means that the bundle is complete, but for what is `missing`.
 
     `starters`: the folders of the app projects, which are not among the recorded files: they are the user's to change.
+    `choices`: what was taken of each target of which only the best was wanted.
     """
 
     schema_version: Literal[1]
@@ -228,6 +230,7 @@ class Manifest:
     accuracy: AccuracyRecord | None = None
     missing: tuple[MissingRecord, ...] = ()
     reference_scores: ReferenceScoresRecord | None = None
+    choices: tuple[ChoiceRecord, ...] = ()
 
 
 def encode(value: object) -> bytes:

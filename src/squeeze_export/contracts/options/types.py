@@ -25,6 +25,7 @@ _TUPLES: Final[Mapping[str, tuple[type, bool, str]]] = {
     "targets": (str, False, 'targets=("coreml", "tflite")'),
     "starters": (str, True, 'starters=("android",)'),
     "size_budgets": (int, False, "size_budgets=(490_000,)"),
+    "best": (str, False, 'best=("coreml",)'),
     "notes": (str, False, 'notes=("…",)'),
 }
 # What a program may hold itself, in place of a name or a path.

@@ -141,7 +141,8 @@ def compare(captured: Captured, module: torch.nn.Module, images: torch.Tensor, *
     """The centred SNR in dB of the captured program against the eager module; SourceError where it is below `floor`.
 
     Or the SNR without centring, where that is lower: a constant that was kept from one image shifts all scores alike. `images`:
-    (N, C, H, W), normalised; each is run alone. Infinite where both are equal to the bit.
+    (N, C, H, W), normalised; each is run alone. `floor`: less than the usual where rounding alone costs the network more.
+    Infinite where both are equal to the bit.
     """
     chosen = outputs.only(module, captured.output) if captured.output else module
     expected, found = _one_at_a_time(chosen, images), captured.answers(images)
