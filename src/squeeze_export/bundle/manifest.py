@@ -150,7 +150,7 @@ class AccuracyRecord:
 class ArtifactRecord:
     """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
 
-    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf")."""
+    `route`: the converter, where the format has several. `transposes`: how many TRANSPOSE operations a TFLite file holds."""
 
     target: Target
     precision: Precision
@@ -170,6 +170,7 @@ class ArtifactRecord:
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
     route: str | None = None
+    transposes: int | None = None
 
     @property
     def key(self) -> ArtifactKey:

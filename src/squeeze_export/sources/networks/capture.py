@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales
+from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales, tracing
 
 if TYPE_CHECKING:
     import torch
@@ -110,12 +110,19 @@ def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     module = captured.module()
     rewritten = rewriting.rewrite(module)
     found = (
-        ("{} batch norms were folded into the layers before them", folding.fold(module)),
-        ("{} factors were folded into the layers before them", scales.fold(module)),
-        ("the scales of norms were folded into the {} linear layers behind them", affine.fold(module)),
+        ("batch norms behind {} were folded into {}", folding.fold(module)),
+        ("factors behind {} were folded into {}", scales.fold(module)),
+        ("the scales of norms in front of {} were folded into {}", affine.fold(module)),
     )
-    notes = tuple(f"{text.format(len(names))}, such as {names[0]}." for text, names in found if names)
+    notes = tuple(text.format(*_layers(names)) + "." for text, names in found if names)
     return (again(captured, module) if rewritten or notes else captured), notes
+
+
+def _layers(names: Sequence[str]) -> tuple[str, str]:
+    """So many layers in words, such as one of them; and the word for them."""
+    if len(names) == 1:
+        return f"the layer {names[0]}", "it"
+    return f"{len(names)} layers, such as {names[0]},", "them"
 
 
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
@@ -252,7 +259,10 @@ def _traced(module: torch.nn.Module, sample: torch.Tensor, before: Exception, wh
                 script = torch.jit.trace(module, (sample,), check_trace=False, strict=False)
             dynamic = TS2EPConverter(script, (sample,), {}).convert()
         kept = [one for one in said if issubclass(one.category, torch.jit.TracerWarning)]
-        return graphs.exported(graphs.module_of(dynamic), sample), faults.at(kept[0].filename, kept[0].lineno) if kept else None
+        plain = graphs.module_of(dynamic)
+        tracing.as_exported(plain)
+        program = graphs.exported(graphs.plain(plain), sample)
+        return program, faults.at(kept[0].filename, kept[0].lineno) if kept else None
     except Exception as error:
         if _depends_on_data(error):
             raise SourceError(_of_control_flow(what, faults.place(error))) from error

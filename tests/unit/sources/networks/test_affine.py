@@ -18,7 +18,7 @@ def test_norms_in_front_of_linear_layers_end_in_them():
     network = Normed()
     before = captured(network)
     after, told = capture.settle(before)
-    assert told == ("the scales of norms were folded into the 4 linear layers behind them, such as key.",)
+    assert told == ("the scales of norms in front of 4 layers, such as key, were folded into them.",)
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     assert capture.compare(after, network, images, floor=120) > 120
     layer_norms = [node for node in targets(after) if node.target == torch.ops.aten.layer_norm.default]
