@@ -18,6 +18,7 @@ from squeeze_export.sources.networks import (
     building,
     capture,
     factories,
+    faults,
     files,
     heads,
     hugging_face,
@@ -87,6 +88,8 @@ def load_captured(
     else:
         assert found.module is not None
         eager = found.module
+        if labels is not None:
+            _check_count(eager, spec, labels, output)
         captured = capture.capture(eager, spec.height, spec.width, spec.channels, output=output, what=wanted.shown)
     shown = capture.samples(captured.input_shape) if images is None else images(spec)
     head = heads.settle(captured, shown, gives=gives, activation=activation, what=wanted.shown)
@@ -117,6 +120,23 @@ def load_captured(
     )
     digest = combined_sha256((weight.name, weight.shape, weight.fp32) for weight in weight_digests(source))
     return replace(source, weights=replace(found.origin, sha256=digest))
+
+
+def _check_count(module: torch.nn.Module, spec: PreprocessingSpec, labels: Path | tuple[str, ...], output: str | None) -> None:
+    """Refuse labels of another number before the capture, which takes a large network a minute.
+
+    Where the network cannot compute an image, or gives several outputs and none is named, the capture says so.
+    """
+    import torch
+
+    try:
+        with torch.no_grad(), faults.quiet():
+            found = outputs.named(module(torch.zeros(1, spec.channels, spec.height, spec.width)))
+    except Exception:
+        return
+    scores = next(iter(found.values())) if len(found) == 1 else found.get(output or "")
+    if scores is not None and scores.dim() == 2 and scores.shape[1] > 1:
+        label_files.read_labels(labels, int(scores.shape[1]))
 
 
 def _labelled(

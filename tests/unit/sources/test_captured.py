@@ -45,6 +45,12 @@ def test_a_module_in_memory_is_the_source_and_stays_as_it_was():
 COMPILED = partial(torch.compile, backend="eager")  # another backend is imported at once, which takes seconds
 
 
+def test_labels_of_another_number_are_refused_before_the_capture(monkeypatch):
+    monkeypatch.setattr("squeeze_export.sources.captured.capture.capture", lambda *_, **__: pytest.fail("it was captured"))
+    with pytest.raises(SourceError, match="has 6 labels, the model has 7 classes"):
+        loaded(mixed(), labels=LABELS[:6])
+
+
 @pytest.mark.parametrize("wrap", [nn.DataParallel, COMPILED, torch.optim.swa_utils.AveragedModel])
 def test_what_wraps_a_network_is_taken_off(wrap):
     mine = nn.Sequential(nn.Linear(2, 2)).eval()
