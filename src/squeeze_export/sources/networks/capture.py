@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales
+from squeeze_export.sources.networks.programs import affine, folding, graphs, products, rewriting, scales
 
 if TYPE_CHECKING:
     import torch
@@ -105,11 +105,13 @@ def rewrite(captured: Captured) -> Captured:
 def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     """As it goes to exporters: `rewrite`, and folded what converters would fold; a sentence for each kind of folding.
 
-    Batch norms and factors go into the layers before them, what norms end with into the linear layers behind them.
+    Products with a weight become linear layers. Batch norms and factors go into the layers before them, what norms end with into
+    the linear layers behind them.
     """
     module = captured.module()
     rewritten = rewriting.rewrite(module)
     found = (
+        ("{} products with a weight were made linear layers", products.as_linear(module)),
         ("{} batch norms were folded into the layers before them", folding.fold(module)),
         ("{} factors were folded into the layers before them", scales.fold(module)),
         ("the scales of norms were folded into the {} linear layers behind them", affine.fold(module)),
