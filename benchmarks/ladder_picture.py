@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from squeeze_export.ladders.rungs import PLATFORMS
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = ROOT / "docs" / "ladder.md", ROOT / "docs" / "ladder.svg"
 STYLES: Final = {"coreml": ("o", "#0b6e99"), "tflite": ("s", "#c8541f"), "torchscript": ("^", "#5a7d2b")}
@@ -20,7 +22,7 @@ _REFERENCE: Final = re.compile(r"\| \*([\w-]+)\* in PyTorch, (\d+) images \| \| 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One rung: `best` where none of the same weights with as few bytes is more accurate."""
+    """One rung: `best` where none of the same weights and platform with as few bytes is more accurate."""
 
     weights: str
     target: str
@@ -50,7 +52,7 @@ def drawn_from(found: list[Point], references: dict[str, float]) -> str:
 
 
 def draw(found: list[Point], references: dict[str, float], picture: Path = PICTURE) -> None:
-    """Write the picture: a point per rung, a line along those that are best, PyTorch's top-1 as a level."""
+    """Write the picture: a point per rung, a line along those that are best on a platform, PyTorch's top-1 as a level."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -61,8 +63,10 @@ def draw(found: list[Point], references: dict[str, float], picture: Path = PICTU
     for weights, level in references.items():
         axes.axhline(level, color="#999999", linewidth=0.8, linestyle=":")
         axes.text(5.25e6, level + 0.4, f"{weights} in PyTorch", ha="right", fontsize=8, color="#666666")
-        front = sorted((each for each in found if each.weights == weights and each.best), key=lambda each: each.bytes)
-        axes.plot([each.bytes for each in front], [each.top1 for each in front], color="#bbbbbb", linewidth=1, zorder=1)
+        for targets in PLATFORMS.values():
+            own = [each for each in found if each.weights == weights and each.best and each.target in targets]
+            front = sorted(own, key=lambda each: each.bytes)
+            axes.plot([each.bytes for each in front], [each.top1 for each in front], color="#bbbbbb", linewidth=1, zorder=1)
     named = {}
     for each in found:
         marker, colour = STYLES[each.target]

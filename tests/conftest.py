@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+SHARED = "SQUEEZE_EXPORT_TESTS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that all test processes share, and tell them with the id of the process that outlives the others."""
+    if SHARED not in os.environ:  # the others inherit it
+        folder = tempfile.mkdtemp(prefix="tests-")
+        os.environ[SHARED] = f"{os.getpid()}:{folder}"
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

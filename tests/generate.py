@@ -72,7 +72,12 @@ def printed(command: str, folder: Path) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+    return stripped(done.stdout)
+
+
+def stripped(output: str) -> str:
+    """An output as pages show it: without blanks at the end of a line."""
+    return "".join(f"{line.rstrip()}\n" for line in output.splitlines())
 
 
 def write_outputs() -> None:

@@ -26,7 +26,7 @@ def contents_of(target: Target, path: Path) -> Contents:
             case "coreml":
                 return _coreml(path)
             case "tflite":
-                return Contents(operators=_tflite(path))
+                return _tflite(path)
             case "torchscript":
                 return _torchscript(path)
             case "onnx":
@@ -52,10 +52,11 @@ def _coreml(path: Path) -> Contents:
     )
 
 
-def _tflite(path: Path) -> tuple[str, ...]:
+def _tflite(path: Path) -> Contents:
     from squeeze_export.validation.runners.litert import file as litert_file
 
-    return tuple(sorted({operation.name for operation in litert_file.read(path.read_bytes()).operations}))
+    names = [operation.name for operation in litert_file.read(path.read_bytes()).operations]
+    return Contents(operators=tuple(sorted(set(names))), transposes=names.count("TRANSPOSE"))
 
 
 def _torchscript(path: Path) -> Contents:

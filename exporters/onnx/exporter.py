@@ -16,6 +16,7 @@ from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters import onnx_graph
 from squeeze_export.exporters.deployed import deployed, embedding_of, input_spec, licence_of, meaning_of, output_spec, said_of
+from squeeze_export.exporters.onnx import pooling
 from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def export(
     signature = Signature(input=spec, outputs=(output,))
     partial = destination.with_name(f".{destination.name}.partial")
     try:
-        model = onnx_graph.traced(deployed(source, spec, output.kind), spec, output)
+        module = deployed(source, spec, output.kind)
+        pooling.spell_out(module)
+        model = onnx_graph.traced(module, spec, output)
         if settings.precision == "fp16":
             onnx_graph.store_in_half(model.graph)
         _describe(model, source, settings.precision, signature)

@@ -96,6 +96,7 @@ def export(
         signature=Signature(input=spec, outputs=(made.output,)),
         operators=tuple(sorted(set(made.operators))),
         route=settings.tflite_route,
+        transposes=made.operators.count("TRANSPOSE"),
         notice=NOTICE if settings.precision == PIXELS_IN else None,
         folded_weights=made.folded,
         chosen_weights=made.chosen,

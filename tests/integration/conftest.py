@@ -21,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM = Path(__file__).resolve().parent / "warm"
+SHARED = "SQUEEZE_EXPORT_TESTS"  # what all test processes share: the id of the one that lives longest, and its folder
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ def run_tool(
     return ended
 
 
+def run_python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a user's Python in a fresh interpreter, whose workers begin in processes that have their SDK."""
+    whole = f"import sys; sys.executable = {warm_executable()!r}\n{code}"
+    return subprocess.run([sys.executable, "-c", whole], cwd=cwd, capture_output=True, text=True, timeout=500, check=False)
+
+
 @functools.cache
 def _server() -> subprocess.Popen[bytes]:
     """One for each test process; it ends with it, when its standard input is closed."""
@@ -67,12 +74,12 @@ def _server() -> subprocess.Popen[bytes]:
 
 
 @functools.cache
-def _executable() -> str:
-    """What begins the workers of forked commands: warm/stand_in.py, with a folder for its sockets."""
-    folder = tempfile.mkdtemp(prefix="warm-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    program = Path(folder) / "python"
-    stand_in = [sys.executable, "-IS", str(WARM / "stand_in.py"), str(os.getpid()), folder]
+def warm_executable() -> str:
+    """What begins the workers of forked commands: warm/stand_in.py, with the folder and the owner of its sockets."""
+    program = Path(tempfile.mkdtemp(prefix="warm-")) / "python"
+    atexit.register(shutil.rmtree, program.parent, ignore_errors=True)
+    owner, folder = os.environ[SHARED].split(":", 1)
+    stand_in = [sys.executable, "-IS", str(WARM / "stand_in.py"), owner, folder]
     program.write_text(f'#!/bin/sh\nexec {shlex.join(stand_in)} "$@"\n')
     program.chmod(0o755)
     return str(program)
@@ -83,7 +90,7 @@ def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float
     assert server.stdin is not None and server.stdout is not None
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         request = {"arguments": arguments, "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}
-        request["executable"] = _executable()
+        request["executable"] = warm_executable()
         process = None
         try:
             server.stdin.write(f"{json.dumps(request)}\n".encode())

@@ -21,6 +21,7 @@ import typer
 
 from squeeze_export.commands.cli import app
 from tests.generate import README, ROOT, shown_commands
+from tests.integration.conftest import run_python, run_tool
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKED = re.compile(r"<!-- (run|needs: .+) -->")
@@ -266,23 +267,15 @@ def test_the_commands_of_a_page_run_in_their_order(page, tmp_path):
         for command in block.commands:
             program, *arguments = shlex.split(command)
             assert program == "squeeze-export"
-            done = subprocess.run(
-                [sys.executable, "-m", "squeeze_export", *arguments],
-                cwd=tmp_path,
-                env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
-                capture_output=True,
-                text=True,
-                timeout=500,
-                check=False,
-            )
-            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            ended = run_tool(*arguments, cwd=tmp_path, env={"XDG_CACHE_HOME": str(tmp_path / "cache")}, timeout=500)
+            assert ended.code == 0, f"{command}\n{ended.err}"
 
 
 def test_the_python_of_the_pages_runs(tmp_path):
     (code,) = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    done = run_python(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "proven again" in done.stdout and "1.0" in done.stdout.splitlines()
     assert (tmp_path / "dist" / "python-app" / "settings.gradle.kts").is_file()

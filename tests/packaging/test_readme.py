@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from squeeze_export.bundle.manifest import digest
 from tests import generate
-from tests.generate import printed, shown_commands
+from tests.generate import shown_commands, stripped
+from tests.integration.conftest import run_python, run_tool
 
 README = generate.README.read_text(encoding="utf-8")
 ROOT = generate.ROOT
@@ -28,6 +30,14 @@ def masked(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("readme")
+
+
+def printed(command: str, folder: Path) -> str:
+    """As generate.printed, whose Python would have to import all SDKs first."""
+    _, *arguments = shlex.split(command)
+    ended = run_tool(*arguments, cwd=folder, env={"XDG_CACHE_HOME": str(folder / "cache")}, timeout=600)
+    assert ended.code == 0, ended.err
+    return stripped(ended.out)
 
 
 def test_the_readme_shows_commands():
@@ -55,7 +65,7 @@ def tree(folder: Path) -> dict[str, str]:
 def test_the_python_example_runs(folder):
     (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     code = example.replace("export(model", 'export(name="from-python", model')
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = run_python(code, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["dist/from-python", "PASSED"]
 

@@ -82,6 +82,17 @@ def tolerance(floor: NoiseFloor, precision: Precision, *, stored: bool = False) 
     )
 
 
+def excused_db(floor: NoiseFloor) -> float:
+    """The SNR in dB, centred or not, that rounding in fp32 alone may leave of this network; infinite where none is known.
+
+    Two ways of computing the same network in fp32, such as with and without its batch norms folded, may differ by that.
+    """
+    if floor.fp32 is None:
+        return math.inf
+    found = tolerance(floor, "fp32")
+    return min(found.min_snr_db, found.min_centred_snr_db)
+
+
 def _few_db(numbers: int) -> float:
     """Room for chance in two noise powers that rest on so few numbers each: `_SIGMAS` times the logarithm's spread, in dB."""
     return _SIGMAS * 10 / math.log(10) * math.sqrt(4 / numbers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from squeeze_export.contracts.signature import InputSpec, OutputKind
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.exporters.deployed import given, normalisation
+from squeeze_export.exporters.tflite.captured import ordering
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,10 @@ def as_signature(source: SourceModel, spec: InputSpec, kind: OutputKind, kept: C
     scaled = any(abs(gain - 1) > _IDENTICAL for gain in gains)
     moved = any(abs(offset) > _IDENTICAL for offset in offsets)
     reverse = spec.color_order != source.preprocessing.color_order
-    network = _showing(copy.deepcopy(source.module), kept) if kept else copy.deepcopy(source.module)
+    network: Any = copy.deepcopy(source.module)
+    ordering.in_nhwc(network)
+    if kept:
+        network = _showing(network, kept)
 
     class Network(torch.nn.Module):
         gain: torch.Tensor

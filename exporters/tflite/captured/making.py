@@ -12,7 +12,7 @@ from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters.deployed import check_fits_fp16
 from squeeze_export.exporters.tflite import flatbuffer
-from squeeze_export.exporters.tflite.captured import graph, naming, trimming
+from squeeze_export.exporters.tflite.captured import graph, naming, partition, trimming
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,9 @@ def make(
             f"The converter changed {len(changed)} of {len(expected)} kernels: {', '.join(changed[:_NAMED_AT_MOST])}"
             f"{f' and {rest} more' if rest > 0 else ''}. Such a file cannot be compared with its source. Choose another target."
         )
+    partition.into_one(model)
+    trimming.drop_unused(model)
+    found = naming.kernels(model, expected)
     naming.name_tensors(model, found)
     if settings.precision == "fp16":
         trimming.halve(model, found)

@@ -23,10 +23,11 @@ def keep_outputs(model: Any, kept: Collection[str]) -> None:
             operators.append(operator)
             needed |= {int(index) for index in operator.inputs}
     graph.operators = operators[::-1]
-    _drop_unused(model)
+    drop_unused(model)
 
 
-def _drop_unused(model: Any) -> None:
+def drop_unused(model: Any) -> None:
+    """Take away tensors, data and operation codes that no operation uses; in place."""
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     lists = [graph.inputs, graph.outputs, *(part for o in graph.operators for part in (o.inputs, o.outputs))]
     used = sorted({int(index) for part in lists for index in part} - {-1})
@@ -65,4 +66,4 @@ def halve(model: Any, kernels: Mapping[int, str]) -> None:
         graph.tensors.append(narrow)
         widening.append(flatbuffer.new_operator(model, "DEQUANTIZE", _DEQUANTIZE_OF_FP16, [len(graph.tensors) - 1], [index]))
     graph.operators = [*widening, *graph.operators]
-    _drop_unused(model)
+    drop_unused(model)

@@ -105,6 +105,9 @@ def _field(match: re.Match[str]) -> str:
         return f"{name}=({', '.join(repr(part) for part in value.split(','))},)"
     if option == "precision":
         return _precisions(value)
+    if option == "model_arg":
+        argument, _, written = value.partition("=")
+        return f'{name}={{"{argument}": {written or "VALUE"}}}'
     if re.fullmatch(r"-?\d+(\.\d+)?", value):
         return f"{name}={value}"
     return f"{name}={value}" if value.isupper() or value.startswith("'") else f'{name}="{value}"'

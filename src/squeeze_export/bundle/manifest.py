@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from squeeze_export.bundle.choices import ChoiceRecord
 from squeeze_export.contracts.artifact import ArtifactKey, Precision, Target
 from squeeze_export.contracts.heads import Activation, ModelGives
 from squeeze_export.contracts.parity import ParityReport
@@ -149,7 +150,7 @@ class AccuracyRecord:
 class ArtifactRecord:
     """One artifact and the judgement that let it into the bundle. `witnesses`: further executors, reported beside the verdict.
 
-    `route`: the converter, where the format has several (TFLite: "litert-torch" or "onnx-tf")."""
+    `route`: the converter, where the format has several. `transposes`: how many TRANSPOSE operations a TFLite file holds."""
 
     target: Target
     precision: Precision
@@ -169,6 +170,7 @@ class ArtifactRecord:
     parity: ParityReport
     witnesses: tuple[ParityReport, ...]
     route: str | None = None
+    transposes: int | None = None
 
     @property
     def key(self) -> ArtifactKey:
@@ -213,6 +215,7 @@ class Manifest:
     """The whole of manifest.json. It is written last: its presence means that the bundle is complete, but for what is `missing`.
 
     `starters`: the folders of the app projects, which are not among the recorded files: they are the user's to change.
+    `choices`: what was taken of each target of which only the best was wanted.
     """
 
     schema_version: Literal[1]
@@ -228,6 +231,7 @@ class Manifest:
     accuracy: AccuracyRecord | None = None
     missing: tuple[MissingRecord, ...] = ()
     reference_scores: ReferenceScoresRecord | None = None
+    choices: tuple[ChoiceRecord, ...] = ()
 
 
 def encode(value: object) -> bytes:

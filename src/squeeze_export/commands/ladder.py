@@ -9,6 +9,7 @@ import typer
 
 from squeeze_export import signals
 from squeeze_export.commands.parameters import takes
+from squeeze_export.errors import UsageError
 from squeeze_export.streams import print_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ def ladder(**given: Any) -> None:
 
     Writes OUTPUT/NAME as an export does, and beside it ladder.csv, ladder.json and ladder.png (the picture needs the extra plot).
     """
+    if given["redraw"] is not None:
+        _redraw(given)
+        return
+    missing = [f"--{name}" for name in ("images", "output") if given[name] is None]
+    if missing:
+        raise UsageError(f"A ladder needs {' and '.join(missing)}. squeeze-export ladder --help shows all options.")
     images, runs, no_cache = given["images"], given["runs"], given["no_cache"]
     from squeeze_export.commands.request.settled import build_request
     from squeeze_export.commands.request.written import Options, with_config
@@ -57,6 +64,8 @@ def ladder(**given: Any) -> None:
     )
     check(request)
     no_picture = ladder_plot.unavailable()
+    if no_picture is not None:  # told before the work, which takes long
+        terminal.note(f"{ladders.PNG} will not be drawn: {no_picture}")
     bundle = _export_what_passes(request, quiet=quiet, json=json, verbose=verbose)
     try:
         found, climbed = climb(request, bundle, live.evaluation_bars(quiet=quiet), live.progress_lines(quiet=quiet))
@@ -73,6 +82,8 @@ def ladder(**given: Any) -> None:
         print_json(contents[ladders.JSON])
     elif not quiet:
         terminal.out().print(tables.ladder_table(climbed))
+        for line in climbed.advised:
+            terminal.out().print(line)
         terminal.out().print(
             f"{', '.join(contents)} and the bundle {bundle.path.name} stand in {terminal.shown(request.export.output)}."
         )
@@ -84,12 +95,29 @@ def ladder(**given: Any) -> None:
         terminal.note(f"{len(found.passed_over)} files have no label and were not evaluated: {terminal.some(found.passed_over)}")
     if found.doubt and not request.limits.unfit(found):
         terminal.note(found.doubt)
-    if no_picture is not None:
-        terminal.note(f"{ladders.PNG} was not drawn: {no_picture}")
     if climbed.exit_code:
         if not json:
             terminal.problem("The ladder is not complete.\n" + "\n".join(climbed.problems))
         raise typer.Exit(climbed.exit_code)
+
+
+def _redraw(given: dict[str, Any]) -> None:
+    """Draw the picture of a ladder that was measured before; with any option but those of the screen it is refused."""
+    from squeeze_export.bundle.manifest import encode
+    from squeeze_export.commands.parameters import taken_by
+    from squeeze_export.screen import ladder_plot, terminal
+
+    own = ("redraw", "json", "quiet", "verbose")
+    others = [one.flag for one in taken_by("ladder") if one.name not in own and given[one.name] not in (None, False, one.default)]
+    if others:
+        raise UsageError(f"--redraw measures nothing, so {', '.join(others)} cannot count. Leave it out.")
+    found, picture = ladder_plot.redraw(given["redraw"])
+    if given["json"]:
+        print_json(encode(found))
+    elif not given["quiet"]:
+        for line in found.advised:
+            terminal.out().print(line)
+        terminal.out().print(f"{terminal.shown(picture)} was drawn.")
 
 
 def _export_what_passes(request: LadderRequest, *, quiet: bool, json: bool, verbose: bool) -> Bundle:

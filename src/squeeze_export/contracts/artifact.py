@@ -120,7 +120,7 @@ class Artifact:
     `codings`: how each compressed weight is stored, such as "pal6" (see docs/explanation/compression.md).
     `uncompressed_weights`: where they are, the names of those that are stored in fp16 as before, each with the reason.
     `size_budget`: of the precision "auto", the bytes that were allowed.
-    `route`: the converter, where a format has several.
+    `route`: the converter, where a format has several. `transposes`: of a TFLite file, how many TRANSPOSE operations stand in it.
     """
 
     target: Target
@@ -137,6 +137,7 @@ class Artifact:
     codings: Mapping[str, str] = field(default_factory=dict)
     uncompressed_weights: Mapping[str, str] = field(default_factory=dict)
     size_budget: int | None = None
+    transposes: int | None = None
 
     @property
     def key(self) -> ArtifactKey:

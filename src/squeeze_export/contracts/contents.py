@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """`operators`: sorted names of the operations. `bytecode_version` of a .ptl, `deployment_target` of a package, else None."""
+    """`operators`: sorted names of the operations. `bytecode_version` of a .ptl, `deployment_target` of a package, else None.
+
+    `transposes`: how many TRANSPOSE operations a TFLite file holds.
+    """
 
     operators: tuple[str, ...]
     bytecode_version: int | None = None
     deployment_target: str | None = None
+    transposes: int | None = None

@@ -53,6 +53,7 @@ class ExportRequest:
 
     - `targets`: one or more of "coreml", "tflite", "torchscript", "onnx".
     - `precisions`: of the targets that leave their default, such as {"tflite": ("fp16", "int8")}; several give an artifact each.
+    - `best`: the targets of whose precisions only the smallest artifact within `max_accuracy_drop` is kept.
     - `size_budgets`: the bytes that a Core ML package of the precision "auto" may have; several give an artifact each.
     - `input_kind`: "image" has the normalisation inside the artifact, "tensor" leaves it to the app.
     - `output_kind`: "probabilities", which None means, or "logits"; features have none.
@@ -118,6 +119,7 @@ class ExportRequest:
     features_at: str | None = None
     activation: AskedActivation | None = None
     model_gives: ModelGives | None = None
+    best: tuple[Target, ...] = ()
     model_output: str | None = None
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ Held against the manifest's digest of the weights, and against the golden pack, 
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.library_weights import LIBRARIES, PRETRAINED
 from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import save_source
+from squeeze_export.validation import noise
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +125,8 @@ def _check(bundle: OpenBundle, made: SourceModel) -> None:
     with torch.inference_mode():
         answers = torch.cat([made.module(torch.from_numpy(normalise(crop[None], pack.preprocessing))) for crop in pack.pixels])
     snr = capture.centred_snr(torch.from_numpy(pack.reference.logits), answers)
-    if not snr >= capture.FLOOR_DB:
+    excused = noise.excused_db(pack.noise_floor) if pack.noise_floor is not None else math.inf
+    if not snr >= min(capture.FLOOR_DB, excused):
         raise SourceError(
             f"{made.model} has the weights that the bundle was made from, but answers the golden images otherwise ({snr:.1f} "
             f"dB): its code was changed since. Pass the network as it was, {_WAIVE}"

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export import signals
 from squeeze_export.bundle.folder import storage_error
-from squeeze_export.contracts.artifact import Precision, Target, rung_name
+from squeeze_export.bundle.manifest import decode
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.errors import ArtifactError, SourceError, UsageError
 from squeeze_export.evaluation.images import DEMO_COUNT, demo_images, limited, read_images
 from squeeze_export.evaluation.limit import check_floor, check_images, check_limit, exceeds, falls_short
-from squeeze_export.evaluation.report import Accuracy, Comparison, Status
+from squeeze_export.evaluation.report import Accuracy
 from squeeze_export.files.litter import is_litter
+from squeeze_export.ladders.advice import Advice, advise, sentences
+from squeeze_export.ladders.rungs import Rung, fronted
 from squeeze_export.pipeline.walk import source_of
 from squeeze_export.processes.jobs import worst
 from squeeze_export.sources.source import default_name
@@ -56,53 +58,12 @@ class Limits:
         return replace(found, max_accuracy_drop=self.max_drop, min_accuracy=self.min_accuracy).unfit
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rung:
-    """One artifact. `bytes` of the file (or of all files of a package), `zip_bytes` packed for a download; `size_budget`: how
-    many the precision "auto" was allowed.
-
-    `accuracy` is None where `status` is not MEASURED (`reason` says why), `comparison` is beside the reference. `ms_*`: median
-    milliseconds of one image in LiteRT, None where it does not execute this format. `best_accuracy` and `best_speed`: no rung
-    of at most as many bytes has a higher top-1, or a shorter time on one thread. `within_max_drop`: its top-1 is not lower
-    than the reference's by more than was asked for; `above_min_accuracy`: its top-1 is not below the floor; None where nothing
-    was asked for, or where it is not known.
-    """
-
-    target: Target
-    precision: Precision
-    size_budget: int | None = None
-    path: str
-    bytes: int
-    zip_bytes: int
-    status: Status
-    reason: str | None
-    executor: str | None
-    accuracy: Accuracy | None
-    comparison: Comparison | None
-    ms_1_thread: float | None = None
-    ms_2_threads: float | None = None
-    best_accuracy: bool = False
-    best_speed: bool = False
-    within_max_drop: bool | None = None
-    above_min_accuracy: bool | None = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether it breaks a limit."""
-        return self.within_max_drop is False or self.above_min_accuracy is False
-
-    @property
-    def name(self) -> str:
-        """Its precision as one asks for it."""
-        return rung_name(self.precision, self.size_budget)
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Ladder(Tabular):
     """All rungs over the same `images` pictures of `source`. `reference` is None where it was NOT_RUN.
 
     `runs`: of how many executions a time is the median. `max_accuracy_drop`: the limit asked for, in points; `min_accuracy`:
-    the floor, in percent. `problems`: why `exit_code` is not 0, as of an evaluation.
+    the floor, in percent. `problems`: why `exit_code` is not 0, as of an evaluation. `advice`: which rungs to take.
     """
 
     schema_version: Literal[1] = 1
@@ -116,6 +77,12 @@ class Ladder(Tabular):
     rungs: tuple[Rung, ...]
     exit_code: int
     problems: tuple[str, ...]
+    advice: tuple[Advice, ...] = ()
+
+    @property
+    def advised(self) -> tuple[str, ...]:
+        """Which rung to take, a sentence per platform."""
+        return sentences(self.advice, self.max_accuracy_drop)
 
     @property
     def headline(self) -> tuple[str, str]:
@@ -250,33 +217,9 @@ def assemble(
         min_accuracy=floor,
         reference=found.reference.accuracy,
         rungs=fronted(rungs),
+        advice=advise(rungs, found.images, max_drop),
         exit_code=worst(codes) if codes else 0,
         problems=(*(line for line, _ in lost), *([unfit] if unfit else ()), *found.problems),
-    )
-
-
-def front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
-    """The Pareto front of (cost, gain) points: the places of those that no other point beats, cheapest first.
-
-    A point is beaten by one that costs no more and gains more, or costs less and gains as much; of equal points both stay.
-    """
-    ordered = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1]))
-    kept: list[int] = []
-    for place in ordered:
-        if not kept or points[place][1] > points[kept[-1]][1] or points[place] == points[kept[-1]]:
-            kept.append(place)
-    return tuple(kept)
-
-
-def fronted(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """The rungs in their order, each told whether it is on the front of accuracy, and of speed, against bytes."""
-    right = [(place, rung.accuracy.top1.value) for place, rung in enumerate(rungs) if rung.accuracy is not None]
-    quick = [(place, -rung.ms_1_thread) for place, rung in enumerate(rungs) if rung.ms_1_thread is not None]
-    by_accuracy, by_speed = (
-        {points[best][0] for best in front([(rungs[place].bytes, gain) for place, gain in points])} for points in (right, quick)
-    )
-    return tuple(
-        replace(rung, best_accuracy=place in by_accuracy, best_speed=place in by_speed) for place, rung in enumerate(rungs)
     )
 
 
@@ -353,10 +296,24 @@ def table(ladder: Ladder) -> str:
     return text.getvalue()
 
 
-def write(output: Path, contents: Mapping[str, bytes]) -> None:
-    """Put the ladder's files into `output`, each by a rename, and take away an older one that is not among them.
+def read(path: Path) -> Ladder:
+    """A ladder.json, its fronts and advice made anew. Raises UsageError where there is none that can be read."""
+    import msgspec
 
-    A picture of a run before must not stand beside the figures of this one. Raises UsageError where it cannot be written.
+    try:
+        found = decode(path.read_bytes(), Ladder)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}. Name the {JSON} that squeeze-export ladder wrote.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no {JSON} of squeeze-export: {error}.") from error
+    return replace(found, rungs=fronted(found.rungs), advice=advise(found.rungs, found.images, found.max_accuracy_drop))
+
+
+def write(output: Path, contents: Mapping[str, bytes], *, others: Literal["stay", "go"] = "go") -> None:
+    """Put the ladder's files into `output`, each by a rename, and take away older ones that are not among them.
+
+    A picture of a run before must not stand beside the figures of this one. With `others` "stay" it may. Raises UsageError
+    where it cannot be written.
     """
     partial = {name: output / f".{name}.partial" for name in contents}
     try:
@@ -365,7 +322,7 @@ def write(output: Path, contents: Mapping[str, bytes]) -> None:
         with signals.held():
             for name, path in partial.items():
                 path.replace(output / name)
-            for name in set(FILES) - set(contents):
+            for name in set(FILES) - set(contents) if others == "go" else ():
                 (output / name).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, output) from error

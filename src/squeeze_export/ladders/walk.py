@@ -10,6 +10,7 @@ from typing import Final, Literal
 from squeeze_export.contracts.options.types import check_forms
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import is_published, is_squeezenet
+from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Watcher
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate
@@ -75,6 +76,8 @@ def check(request: LadderRequest) -> None:
 
     Raises UsageError, and SourceError for weights that cannot be loaded.
     """
+    if request.export.best:
+        raise UsageError("A ladder shows every precision, and best leaves one. Write --precision ladder, or export with best.")
     plan(request.rungs)
     ladders.check(request.rungs, request.images, limit=request.limit, runs=request.runs, limits=request.limits)
 

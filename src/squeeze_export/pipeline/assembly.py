@@ -94,6 +94,7 @@ def _record(prepared: Path, result: Result) -> manifest.ArtifactRecord:
         notice=artifact.notice,
         folded_weights=artifact.folded_weights,
         route=artifact.route,
+        transposes=artifact.transposes,
         chosen_weights=artifact.chosen_weights,
         codings=dict(artifact.codings),
         uncompressed_weights=dict(artifact.uncompressed_weights),

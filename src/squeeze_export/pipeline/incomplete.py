@@ -84,8 +84,13 @@ def remove(prepared: Path, paths: Collection[Path]) -> None:
 
 
 def leave_out(prepared: Path, made: Manifest, lost: tuple[MissingRecord, ...], wanted: tuple[Starter, ...]) -> Manifest:
-    """Take artifacts out of a bundle in `prepared` that is described already, and give its new description."""
-    gone = {record.key for record in lost}
+    """Take artifacts out of a bundle in `prepared` that is described already, and give its new description: they are missing."""
+    kept = take_out(prepared, made, {record.key for record in lost}, wanted)
+    return replace(kept, missing=(*made.missing, *lost))
+
+
+def take_out(prepared: Path, made: Manifest, gone: Collection[ArtifactKey], wanted: tuple[Starter, ...]) -> Manifest:
+    """The same of artifacts that nobody will miss."""
     remove(prepared, [prepared / entry.path for entry in made.artifacts if entry.key in gone])
     kept = tuple(entry for entry in made.artifacts if entry.key not in gone)
     keep_tolerances(prepared / folder.GOLDEN, {entry.key.name for entry in kept})
@@ -96,7 +101,6 @@ def leave_out(prepared: Path, made: Manifest, lost: tuple[MissingRecord, ...], w
         golden=file_record(prepared, prepared / folder.GOLDEN),
         parity=file_record(prepared, prepared / folder.PARITY),
         artifacts=kept,
-        missing=(*made.missing, *lost),
         starters=starter_folders(
             fed_targets([entry.key for entry in kept]), starters_left(wanted, [entry.key for entry in kept])
         ),

@@ -22,7 +22,7 @@ from squeeze_export.exporters import EXPORTERS
 from squeeze_export.exporters.coreml.rungs import check_target
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.golden.calibration import find_pictures
-from squeeze_export.pipeline import accuracy_gate, own_reference
+from squeeze_export.pipeline import accuracy_gate, best, own_reference
 from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import check_name
 from squeeze_export.starters.template import fed_targets, targets_of
@@ -37,6 +37,7 @@ def plan(request: ExportRequest) -> dict[ArtifactKey, ExportSettings]:
         raise UsageError(f"The targets of an export are one or more of {', '.join(TARGETS)}; found {found}.")
     _check_words(request)
     accuracy_gate.check(request)
+    best.check(request)
     own_reference.check_request(request)
     if request.calibration is not None:
         find_pictures(request.calibration)

@@ -24,8 +24,9 @@ from squeeze_export.golden import calibration
 from squeeze_export.golden.calibration import Calibration
 from squeeze_export.golden.files import keep_tolerances
 from squeeze_export.golden.pack import crops
-from squeeze_export.pipeline import accuracy_gate, incomplete, own_reference
+from squeeze_export.pipeline import accuracy_gate, best, incomplete, own_reference
 from squeeze_export.pipeline.assembly import assemble, complete
+from squeeze_export.pipeline.capturing import noise_floor_of
 from squeeze_export.pipeline.plan import kind_of_source, plan, starters_of
 from squeeze_export.pipeline.plausibility import looked_at
 from squeeze_export.pipeline.results import Bundle, ExportFailed, Silent
@@ -35,7 +36,6 @@ from squeeze_export.processes.jobs import CALIBRATION, GOLDEN, SOURCE, ExportJob
 from squeeze_export.processes.workers import workers
 from squeeze_export.sources.captured import load_captured
 from squeeze_export.sources.features import load_features
-from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.names import wanted_of
 from squeeze_export.sources.source import default_name, load_source, save_source
 
@@ -80,16 +80,22 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Bundle:
         notes = calibration.default_notes(request, source, images, judged=any(result.reports for result in results))
         all_results, wanted = results, request
         lost = incomplete.missing_of(results, allow_unproven=request.allow_unproven)
-        if not request.keep_going or len(lost) == len(results):
+        excused = best.excused(request, {record.key for record in lost})
+        if len(lost) == len(results) or not (request.keep_going or all(record.key in excused for record in lost)):
             refuse(results, allow_unproven=request.allow_unproven, notes=(*source.notes, *notes))
         elif lost:
             results, request = leave_out_failed(prepared, stage / "job", results, request, lost)
-        made = assemble(prepared, stage / "job", source, results, request, images, lost)
+        missing = tuple(record for record in lost if record.key not in excused)
+        made = assemble(prepared, stage / "job", source, results, request, images, missing)
         made = replace(made, reference_scores=compared)
         if pictures is not None:
             saved = stage / "job" / SOURCE
             found = accuracy_gate.measure(prepared, made, source, pictures, request, progress, saved=saved)
-            made = replace(made, accuracy=accuracy_gate.record_of(found, pictures))
+            choices, unwanted = best.choose(request, made, found, lost)
+            found = replace(found, artifacts=tuple(row for row in found.artifacts if row.key not in unwanted))
+            made = incomplete.take_out(prepared, made, unwanted, starters_of(request)) if unwanted else made
+            made = replace(made, accuracy=accuracy_gate.record_of(found, pictures), choices=choices)
+            notes += tuple(best.told(choice, request.max_accuracy_drop or 0) for choice in choices)
             dropped = incomplete.dropped_of(found)
             if request.keep_going and made.accuracy is not None and dropped and len(dropped) < len(made.artifacts):
                 made = incomplete.leave_out(prepared, made, dropped, starters_of(request))
@@ -201,7 +207,6 @@ def prepare(
     from squeeze_export.golden.files import write_golden
     from squeeze_export.golden.images import demo_images, given_images, read_folder
     from squeeze_export.golden.pack import make_golden
-    from squeeze_export.validation import noise
     from squeeze_export.validation.judgement import tolerance_of
 
     began = time.monotonic()
@@ -230,9 +235,7 @@ def prepare(
     if not is_squeezenet(source.model):
         progress.stage("source", "noise floor")
         tensors = normalise(pack.pixels, pack.preprocessing)
-        if source.eager is not None:
-            capture.compare(source.program, source.eager, torch.from_numpy(tensors))
-        pack = replace(pack, noise_floor=noise.measure(source.module, tensors), kernels=source.kernels)
+        pack = replace(pack, noise_floor=noise_floor_of(source, torch.from_numpy(tensors)), kernels=source.kernels)
     try:
         tolerances = {key.name: tolerance_of(pack, key.target, key.precision, kind) for key in request.keys}
     except ValueError as error:

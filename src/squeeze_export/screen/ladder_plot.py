@@ -1,4 +1,4 @@
-"""The precision ladder as a picture: accuracy against bytes, and time against bytes, each with its Pareto front."""
+"""The precision ladder as a picture: accuracy against bytes, and time against bytes, each with the platforms' Pareto fronts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from squeeze_export.bundle.manifest import encode
-from squeeze_export.ladders.ladder import CSV, JSON, PNG, table
+from squeeze_export.errors import TargetUnavailableError
+from squeeze_export.ladders.ladder import CSV, JSON, PNG, read, table, write
+from squeeze_export.ladders.rungs import PLATFORMS
 from squeeze_export.sdks import missing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from squeeze_export.contracts.artifact import Target
-    from squeeze_export.ladders.ladder import Ladder, Rung
+    from squeeze_export.ladders.ladder import Ladder
+    from squeeze_export.ladders.rungs import Rung
 
 _COLOURS: Final[dict[Target, str]] = {"coreml": "#0072b2", "tflite": "#d55e00", "torchscript": "#009e73", "onnx": "#cc79a7"}
 _MARKERS: Final[dict[Target, str]] = {"coreml": "o", "tflite": "s", "torchscript": "^", "onnx": "D"}
-_FRONT: Final = "#555555"
+_NEUTRAL: Final = "#555555"
 _SHOWN_POINTS: Final = 12.0  # of accuracy, below the best
 _FONT: Final = 7.5
 # Where a name may stand: points away from the edge of its marker, and directions, the nearest and most usual first.
@@ -38,6 +43,19 @@ def files_of(ladder: Ladder) -> dict[str, bytes]:
     return files if unavailable() else {**files, PNG: draw(ladder)}
 
 
+def redraw(path: Path) -> tuple[Ladder, Path]:
+    """Draw the picture of a ladder.json beside it; what it holds, and where the picture stands.
+
+    Raises UsageError where it cannot be read or the picture not be written, TargetUnavailableError without matplotlib.
+    """
+    reason = unavailable()
+    if reason is not None:
+        raise TargetUnavailableError(f"--redraw needs matplotlib: {reason}")
+    found = read(path)
+    write(path.parent, {PNG: draw(found)}, others="stay")
+    return found, path.parent / PNG
+
+
 def draw(ladder: Ladder) -> bytes:
     """A PNG whose bytes follow from `ladder` alone."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,6 +71,8 @@ def draw(ladder: Ladder) -> bytes:
         if own:
             _by_size(axes, [spot.x for spot in own])
     figure.suptitle(f"{ladder.name}: precision ladder on {ladder.images} images", fontsize=12)
+    if ladder.advised:
+        figure.supxlabel("\n".join(ladder.advised), fontsize=9, x=0.02, ha="left", multialignment="left", color=_NEUTRAL)
     figure.draw_without_rendering()  # where a point comes to lie is known only now
     figure.set_layout_engine("none")
     for axes, own in spots.items():
@@ -92,15 +112,23 @@ def _accuracy(axes: Any, ladder: Ladder) -> list[_Spot]:
             spots.append(_Spot(x=x, y=y, words=words, colour=_COLOURS[target]))
     if rungs:
         shown = [(_top1(rung), _error(rung)) for rung in rungs if _top1(rung) >= floor]
-        least, most = min([floor, *(top1 - error for top1, error in shown)]), max(top1 + error for top1, error in shown)
-        room = 0.06 * max(most - least, 1.0)
-        axes.set_ylim(least - room, most + 2 * room)
-    best = sorted((rung.bytes / 1e6, _top1(rung)) for rung in rungs if rung.best_accuracy)
-    if best:
-        _front(axes, best, max(rung.bytes for rung in rungs) / 1e6, "Pareto front")
+        lows, highs = [floor, *(top1 - error for top1, error in shown)], [top1 + error for top1, error in shown]
+        if ladder.reference is not None:  # so many images cannot tell apart what lies within its interval
+            lows.append(100 * ladder.reference.top1.low)
+            highs.append(100 * ladder.reference.top1.high)
+        room = 0.06 * max(max(highs) - min(lows), 1.0)
+        axes.set_ylim(min(lows) - room, max(highs) + 2 * room)
+    for platform, targets in PLATFORMS.items():
+        own = [rung for rung in rungs if rung.target in targets]
+        best = sorted((rung.bytes / 1e6, _top1(rung)) for rung in own if rung.best_accuracy)
+        if best:
+            label = f"Pareto front, {platform}"
+            _front(axes, best, max(rung.bytes for rung in own) / 1e6, label, _COLOURS[targets[0]])
     if ladder.reference is not None:
-        value = 100 * ladder.reference.top1.value
-        axes.axhline(value, color="black", lw=0.8, ls=":", zorder=0, label=f"reference {value:.1f} %")
+        top1 = ladder.reference.top1
+        low, value, high = (100 * share for share in (top1.low, top1.value, top1.high))
+        axes.axhline(value, color="black", lw=0.8, ls=":", zorder=0, label=f"reference {value:.1f} %, 95 % interval")
+        axes.axhspan(low, high, color="black", alpha=0.06, lw=0, zorder=-1)
     if rungs:
         axes.legend(fontsize=8, loc="lower right")
     return spots
@@ -118,7 +146,7 @@ def _speed(axes: Any, ladder: Ladder) -> list[_Spot]:
     axes.plot(sizes, [rung.ms_1_thread for rung in rungs], "s", color=colour, label="tflite, 1 thread")
     axes.plot(sizes, [rung.ms_2_threads for rung in rungs], "s", color=colour, mfc="none", label="tflite, 2 threads")
     best = sorted((rung.bytes / 1e6, rung.ms_1_thread or 0.0) for rung in rungs if rung.best_speed)
-    _front(axes, best, max(sizes), "Pareto front, 1 thread")
+    _front(axes, best, max(sizes), "Pareto front, 1 thread", colour)
     axes.set_ylim(0, 1.2 * max(max(rung.ms_1_thread or 0.0, rung.ms_2_threads or 0.0) for rung in rungs))
     axes.legend(fontsize=8, loc="lower right")
     return [_Spot(x=rung.bytes / 1e6, y=rung.ms_1_thread or 0.0, words=rung.name, colour=colour) for rung in rungs]
@@ -136,10 +164,10 @@ def _by_size(axes: Any, sizes: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
 
 
-def _front(axes: Any, best: Sequence[tuple[float, float]], largest: float, label: str) -> None:
+def _front(axes: Any, best: Sequence[tuple[float, float]], largest: float, label: str, colour: str) -> None:
     """Draw what is reached at each size as steps, on to the largest file: beyond its last rung the front stays as it is."""
     points = [*best, (largest, best[-1][1])]
-    axes.plot(*zip(*points, strict=True), drawstyle="steps-post", color=_FRONT, lw=1, zorder=0, label=label)
+    axes.plot(*zip(*points, strict=True), drawstyle="steps-post", color=colour, lw=1, alpha=0.6, zorder=0, label=label)
 
 
 def _name(axes: Any, spots: Sequence[_Spot]) -> None:

@@ -130,7 +130,8 @@ def ladder_table(found: Ladder) -> Table:
         title_justify="left",
         title_style="bold",
         caption="Δ: accuracy less the reference's on the same images ± its standard error; same top-1: as the reference's. "
-        f"●: on the Pareto front of its column against bytes.{found.limits_words} {NOT_TIMED} Here of {found.runs} executions.",
+        f"●: on its platform's Pareto front of the column against bytes.{found.limits_words} {NOT_TIMED} "
+        f"Here of {found.runs} executions.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -206,6 +206,7 @@ def found_of(
     if given is not None and weights == "random":
         raise UsageError(f"{wanted.shown} has weights already, and --weights random would draw others. Leave it out.")
     if weights != "random" and wanted.kind in library_weights.LIBRARIES:
+        building.check_name(wanted)  # a wrong name first: it is what has to be changed
         raise UsageError(
             f"{wanted.shown} is built without weights. Pass --weights PATH, a checkpoint of yours; --weights "
             f"{library_weights.example(wanted)}, those that the library publishes; or --weights random to try it out."

@@ -137,6 +137,7 @@ def of_contents(entry: ArtifactRecord, found: Contents) -> list[str]:
         ("operators", ", ".join(entry.operators), ", ".join(found.operators)),
         ("bytecode_version", entry.bytecode_version, found.bytecode_version),
         ("deployment_target", entry.deployment_target, found.deployment_target),
+        ("transposes", entry.transposes, found.transposes if entry.transposes is not None else None),
     )
     return [f"{name} is {then} in the manifest, {now} in the file" for name, then, now in pairs if then != now]
 

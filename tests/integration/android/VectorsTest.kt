@@ -6,8 +6,20 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import java.io.File
 
-/** Pictures that Python wrote, with what Pillow makes of them: folders with picture.png, spec.txt and expected.bin. */
+/**
+ * Pictures that Python wrote, with what Pillow makes of them: folders with picture.png, spec.txt and expected.bin.
+ * With the property `stop` a test ends at its first difference.
+ */
 class VectorsTest {
+    private val stops = System.getProperty("stop") != null
+
+    private fun difference(name: String, found: ByteArray, expected: ByteArray): Int {
+        assertEquals(name, expected.size, found.size)
+        val worst = found.indices.maxOf { Math.abs((found[it].toInt() and 0xFF) - (expected[it].toInt() and 0xFF)) }
+        if (stops) assertEquals(name, 0, worst)
+        return worst
+    }
+
     @Test
     fun everyPictureHasDifferenceZeroFromPillow() {
         val folders = File(System.getProperty("vectors")).listFiles().orEmpty().filter { File(it, "picture.png").isFile }.sorted()
@@ -15,9 +27,7 @@ class VectorsTest {
         val worst = folders.associate { folder ->
             val (resize, height, width) = File(folder, "spec.txt").readText().trim().split(' ').map(String::toInt)
             val found = Preprocess(CropSpec(resize, height, width)).crop(PngPixels(File(folder, "picture.png").readBytes()))
-            val expected = File(folder, "expected.bin").readBytes()
-            assertEquals(folder.name, expected.size, found.size)
-            folder.name to found.indices.maxOf { Math.abs((found[it].toInt() and 0xFF) - (expected[it].toInt() and 0xFF)) }
+            folder.name to difference(folder.name, found, File(folder, "expected.bin").readBytes())
         }
         println("differences: $worst")
         assertEquals(folders.associate { it.name to 0 }, worst)
@@ -35,9 +45,7 @@ class VectorsTest {
             val preprocess = Preprocess(CropSpec.parse(JSONObject(way.readText())))
             way.nameWithoutExtension to sources.maxOf { (name, source) ->
                 val expected = File(hard, "expected/${way.nameWithoutExtension}/$name.bin").readBytes()
-                val found = preprocess.crop(source)
-                assertEquals(name, expected.size, found.size)
-                found.indices.maxOf { Math.abs((found[it].toInt() and 0xFF) - (expected[it].toInt() and 0xFF)) }
+                difference(name, preprocess.crop(source), expected)
             }
         }
         println("ways: $worst")

@@ -143,9 +143,8 @@ def test_the_compiler_refuses(compiled, tmp_path, body, told):
     assert told in done.said
 
 
-def lint(folder: Path, *projects: str) -> toolchain.Done:
-    patterns = [f"{project}/**/*.{ending}" for project in projects or (".",) for ending in ("kt", "kts")]
-    return toolchain.run(toolchain.KTLINT, "--relative", *patterns, cwd=folder)
+def lint(folder: Path) -> toolchain.Done:
+    return toolchain.run(toolchain.KTLINT, "--relative", "**/*.kt", "**/*.kts", cwd=folder)
 
 
 def linted(project: Path) -> frozenset[tuple[str, bytes]]:
@@ -153,20 +152,18 @@ def linted(project: Path) -> frozenset[tuple[str, bytes]]:
     return frozenset((path.relative_to(project).as_posix(), path.read_bytes()) for path in files)
 
 
-def test_ktlint_has_nothing_to_say(tools, projects):
+def test_ktlint_has_nothing_to_say_but_of_a_badly_formatted_file(tools, projects, tmp_path):
+    """One run for all: the linter takes seconds to begin. Each project brings its own rules."""
     distinct = {linted(project): project for project in projects.values()}  # the three models of one target share their code
-    (parent,) = {project.parent for project in projects.values()}
-    done = lint(parent, *(project.name for project in distinct.values()))
-    assert done.code == 0, done.said
-
-
-def test_ktlint_refuses_a_badly_formatted_file(tools, projects, tmp_path):
-    project = copy(projects["characters", "tflite"], tmp_path)
-    (path,) = project.rglob("TopK.kt")
-    path.write_text(path.read_text(encoding="utf-8").replace("object TopK {", "object TopK{"), encoding="utf-8")
-    done = lint(project)
+    assert len(distinct) >= 2
+    for name, project in {**{each.name: each for each in distinct.values()}, "broken": projects["characters", "tflite"]}.items():
+        shutil.copytree(project, tmp_path / name)
+    (path,) = (tmp_path / "broken").rglob("TopK.kt")
+    edit(path, "object TopK {", "object TopK{")
+    done = lint(tmp_path)
     assert done.code != 0
-    assert "TopK.kt" in done.said
+    files = set(re.findall(r"^(\S+\.kts?):\d+:\d+: ", done.said, re.MULTILINE))
+    assert files == {path.relative_to(tmp_path).as_posix()}, done.said
 
 
 # --- the project's own unit tests, and Pillow's pictures
@@ -219,42 +216,46 @@ MUTANTS = {
 CHANGED_LINE = ("Resampling.kt", "Preprocess.kt")
 
 
-def test_one_changed_line_of_the_preprocessing_is_seen(compiled, projects, vectors, tmp_path):
-    """Each mutant stands in a package of its own, beside the rest of the app: one compilation and one run serve them all."""
+@pytest.fixture(scope="module")
+def mutants(compiled, projects, tmp_path_factory):
+    """Classes: each mutant in a package of its own, beside the rest of the app, and one in the app's own; of one compilation."""
+    folder = tmp_path_factory.mktemp("mutants")
     made, project = compiled("characters", "tflite"), projects["characters", "tflite"]
     quoted = ".".join(f"`{part}`" for part in toolchain.app_id(project).split("."))
     others = ("CropSpec", "Interpolation", "PixelSource", "PngPixels", "ResizeMode")
     imports = "".join(f"import {quoted}.core.{name}\n" for name in others)
     sources = [*(next((project / "app/src/main").rglob(name)) for name in CHANGED_LINE), made.out / "extra" / "VectorsTest.kt"]
     for mutant, (name, old, new) in {"none": ("Resampling.kt", "BITS = 22", "BITS = 22"), **MUTANTS}.items():
-        (tmp_path / "sources" / mutant).mkdir(parents=True)
+        (folder / "sources" / mutant).mkdir(parents=True)
         for source in sources:
             text = re.sub(r"^package .*\n", f"package {mutant}\n\n{imports}", source.read_text(encoding="utf-8"))
-            (tmp_path / "sources" / mutant / source.name).write_text(text, encoding="utf-8")
-        edit(tmp_path / "sources" / mutant / name, old, new)
-    done = toolchain.kotlinc([tmp_path / "sources"], toolchain.classpath(made.out), tmp_path / "classes")
+            (folder / "sources" / mutant / source.name).write_text(text, encoding="utf-8")
+        edit(folder / "sources" / mutant / name, old, new)
+    (folder / "sources" / "own").mkdir()
+    for source in sources[:2]:
+        shutil.copy(source, folder / "sources" / "own")
+    edit(folder / "sources" / "own" / "Resampling.kt", *MUTANTS["weightsCutOff"][1:])
+    done = toolchain.kotlinc([folder / "sources"], toolchain.classpath(made.out), folder / "classes")
     assert done.code == 0, done.said
+    return folder / "classes"
+
+
+def test_one_changed_line_of_the_preprocessing_is_seen(compiled, projects, vectors, mutants, tmp_path):
     small = tmp_path / "vectors"
     for case in CASES:
         if "12-megapixels" not in case and case != "very-wide":
             shutil.copytree(vectors / case, small / case)
     shutil.copytree(vectors / "hard", small / "hard", ignore=shutil.ignore_patterns("huge.*", "*.samples"))
-    path = toolchain.java_path(tmp_path / "classes", Path(toolchain.classpath(made.out)))
+    path = toolchain.java_path(mutants, Path(toolchain.classpath(compiled("characters", "tflite").out)))
     names = [f"{mutant}.VectorsTest" for mutant in ("none", *MUTANTS)]
-    said = toolchain.junit(project, path, names, f"-Dvectors={small}").said
+    said = toolchain.junit(projects["characters", "tflite"], path, names, f"-Dvectors={small}", "-Dstop").said
     assert set(re.findall(r"every\w+HasDifferenceZeroFromPillow\((\w+)\.VectorsTest\)", said)) == set(MUTANTS), said
 
 
-def test_one_changed_line_makes_named_unit_tests_of_the_project_fail(compiled, projects, tmp_path):
-    made, project = compiled("characters", "tflite"), projects["characters", "tflite"]
-    for name in CHANGED_LINE:
-        shutil.copy(next((project / "app/src/main").rglob(name)), tmp_path / name)
-    edit(tmp_path / "Resampling.kt", *MUTANTS["weightsCutOff"][1:])
-    path = toolchain.classpath(made.out)
-    done = toolchain.kotlinc([tmp_path / name for name in CHANGED_LINE], path, tmp_path / "out")
-    assert done.code == 0, done.said
-    classes = toolchain.unit_tests(project)
-    found = failures(toolchain.junit(project, toolchain.java_path(tmp_path / "out", Path(path)), classes).said)
+def test_one_changed_line_makes_named_unit_tests_of_the_project_fail(compiled, projects, mutants):
+    project = projects["characters", "tflite"]
+    path = toolchain.java_path(mutants, Path(toolchain.classpath(compiled("characters", "tflite").out)))
+    found = failures(toolchain.junit(project, path, toolchain.unit_tests(project)).said)
     assert found == {"PreprocessTest.goldenPicturesGiveTheReferencesPixels", *SELF_CHECKS}
 
 
@@ -281,8 +282,10 @@ def test_one_changed_byte_makes_a_named_unit_test_fail(compiled, projects, tmp_p
     made = compiled("characters", "tflite")
     project = copy(projects["characters", "tflite"], tmp_path)
     flip_byte(project / "app/src/main/assets" / file)
-    done = toolchain.junit(project, toolchain.classpath(made.out), toolchain.unit_tests(project))
-    assert named <= failures(done.said), done.said
+    asked = {test.partition(".")[0] for test in named}
+    classes = [name for name in toolchain.unit_tests(project) if name.rpartition(".")[2] in asked]
+    done = toolchain.junit(project, toolchain.classpath(made.out), classes)
+    assert len(classes) == len(asked) and named <= failures(done.said), done.said
 
 
 # --- the app's judge is the export's: the same scores give the same numbers and the same verdict in Kotlin and in Python
@@ -307,12 +310,11 @@ class Replay:
 DAMAGES = {"none": 0.0, "rounding": 1e-7, "near": 1e-5, "far": 1e-2, "order": None}
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(
     ("kind", "target"),  # many classes; few, which are judged by probability; independent ones
     [*((kind, target) for kind in ("characters", "seven_caffe") for target in APP_IDS), (GREY, "tflite")],
 )
-def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_path, kind, target, damage):
+def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_path, kind, target):
     made, project = compiled(kind, target), projects[kind, target]
     folder = project.parent / "bundles" / kind
     pack = read_golden(folder / "golden")
@@ -320,34 +322,37 @@ def test_the_app_measures_and_judges_as_the_export_does(compiled, projects, tmp_
     reference = pack.reference.logits
     (record,) = (record for record in read_manifest(folder).artifacts if record.target == target)
     assert isinstance(record.parity.tolerance, Tolerance)
-    error = DAMAGES[damage]
     noise = np.random.default_rng(1).uniform(-1, 1, reference.shape) * np.abs(reference).max()
-    logits = reference[:, ::-1] if error is None else reference + error * noise
-    wanted = logits if target == "torchscript" else np.exp(log_probabilities(logits, pack.reference.activation))
-    scores = np.ascontiguousarray(wanted, np.float32)
-    runner = Replay(record.signature.outputs[0].name, scores)
-    report = judge(runner, record.signature, pack, record.parity.tolerance, "fp32")
-
-    scores.astype("<f4").tofile(tmp_path / "scores.bin")
+    reports = {}
+    for damage, error in DAMAGES.items():
+        logits = reference[:, ::-1] if error is None else reference + error * noise
+        wanted = logits if target == "torchscript" else np.exp(log_probabilities(logits, pack.reference.activation))
+        scores = np.ascontiguousarray(wanted, np.float32)
+        runner = Replay(record.signature.outputs[0].name, scores)
+        reports[damage] = judge(runner, record.signature, pack, record.parity.tolerance, "fp32")
+        scores.astype("<f4").tofile(tmp_path / damage)
     dump = f"{toolchain.app_id(project)}.core.ParityDump"
-    path = toolchain.classpath(made.out)
-    said = toolchain.must("java", "-cp", path, dump, tmp_path / "scores.bin", cwd=project / "app")
-    lines = [line.split(";") for line in said.splitlines()]
-    assert [line[0] for line in lines] == [output.observed for output in report.outputs]
-    for line, output in zip(lines, report.outputs, strict=True):
-        largest, allowed, snr, centred = map(float, line[1:5])
-        assert largest == pytest.approx(output.max_abs_error, rel=1e-9, abs=1e-15)
-        assert pack.names[int(line[5])] == output.worst_image
-        for found, expected in ((snr, output.snr_db), (centred, output.centred_snr_db)):
-            assert (None if found == float("inf") else pytest.approx(found, abs=1e-6)) == expected
-        share = output.smallest_passing_error_of_peak
-        if output.observed == "probabilities" and kind == "seven_caffe":
-            assert share is None and allowed == record.parity.tolerance.max_probability_error
-        else:
-            assert (largest <= allowed) == (share <= record.parity.tolerance.max_error_of_peak)
-        assert int(line[7]) == len(output.problems)
-    if damage != "near":  # on either side of the bar, as long as both judges see it there
-        assert (report.verdict == "PASSED") == (damage in ("none", "rounding")), report.reason
+    files = [tmp_path / damage for damage in DAMAGES]
+    said = toolchain.must("java", "-cp", toolchain.classpath(made.out), dump, *files, cwd=project / "app")
+    of_files = dict(part.split("\n", 1) for part in said.split("file ")[1:])
+    assert list(of_files) == list(map(str, files))
+    for (damage, report), dumped in zip(reports.items(), of_files.values(), strict=True):
+        lines = [line.split(";") for line in dumped.splitlines()]
+        assert [line[0] for line in lines] == [output.observed for output in report.outputs]
+        for line, output in zip(lines, report.outputs, strict=True):
+            largest, allowed, snr, centred = map(float, line[1:5])
+            assert largest == pytest.approx(output.max_abs_error, rel=1e-9, abs=1e-15)
+            assert pack.names[int(line[5])] == output.worst_image
+            for found, expected in ((snr, output.snr_db), (centred, output.centred_snr_db)):
+                assert (None if found == float("inf") else pytest.approx(found, abs=1e-6)) == expected
+            share = output.smallest_passing_error_of_peak
+            if output.observed == "probabilities" and kind == "seven_caffe":
+                assert share is None and allowed == record.parity.tolerance.max_probability_error
+            else:
+                assert (largest <= allowed) == (share <= record.parity.tolerance.max_error_of_peak)
+            assert int(line[7]) == len(output.problems)
+        if damage != "near":  # on either side of the bar, as long as both judges see it there
+            assert (report.verdict == "PASSED") == (damage in ("none", "rounding")), report.reason
 
 
 # --- resources, manifest, APK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import jsonschema
 import pytest
@@ -11,8 +12,17 @@ import squeeze_export
 from squeeze_export import EvaluationRequest, ExportRequest, LadderRequest
 from squeeze_export.bundle.manifest import encode
 from squeeze_export.commands.schema import schema_of_document
+from tests.integration.conftest import warm_executable
 
 NAME = "demo"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm():
+    """Workers begin in processes that have their SDK: what they do is their own doing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_executable())
+        yield
 
 
 def fits(document, value):

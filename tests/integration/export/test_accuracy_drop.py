@@ -44,11 +44,20 @@ def test_an_export_is_held_to_its_accuracy(tmp_path):
     assert "torchscript fp32 (" not in told
     assert not (tmp_path / "dist").exists()
     assert "PASSED" in ended.out and "DROPPED" in ended.out  # parity and accuracy are two things
-    ended = run_tool(*export, cwd=tmp_path, env=hidden)
+    # The best of all is not the smallest, which drops, but the smallest of the others.
+    ended = run_tool(*export, "--precision", "best", "--calibration-data", faint, cwd=tmp_path, env=hidden)
     assert ended.code == 0, ended.err
+    told = " ".join(ended.err.split())
+    assert "take torchscript fp16: " in told and "no points lost; the next smaller one, torchscript int8, loses" in told
     assert "Top-1 on 100 images without labels" in ended.out
     bundle = tmp_path / "dist" / "net"
     record = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    (chosen,) = record["choices"]
+    assert [(one["precision"], one["verdict"]) for one in chosen["candidates"]] == [
+        ("int8", "DROPPED"), ("fp16", "TAKEN"), ("fp32", "LARGER"),
+    ]  # fmt: skip
+    assert [path.name for path in (bundle / "torchscript").iterdir()] == ["net-fp16.ptl"]
+    assert [one["precision"] for one in record["artifacts"]] == ["fp16"]
     found = record["accuracy"]
     assert (found["expected"], found["origin"], found["images"], found["reference"]) == ("reference", "folder", 100, 100)
     assert (found["artifacts"][0]["status"], found["artifacts"][0]["right"]) == ("MEASURED", 100)

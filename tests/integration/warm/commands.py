@@ -24,10 +24,10 @@ def main() -> None:
     import PIL.Image
     import rich.console
     import safetensors.torch
-    import torch
+    import torch.export
     import typer
 
-    assert all((jinja2, msgspec, numpy, PIL.Image, rich.console, safetensors.torch, torch, typer))
+    assert all((jinja2, msgspec, numpy, PIL.Image, rich.console, safetensors.torch, torch.export, typer))
     gc.freeze()  # a collection in a forked process would copy all of that
     for line in sys.stdin:
         request = json.loads(line)

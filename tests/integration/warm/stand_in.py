@@ -16,18 +16,18 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-WORKER = ["-P", "-m", "squeeze_export.processes.worker"]
+EXPORTS, EVALUATES = "squeeze_export.processes.worker", "squeeze_export.evaluation.worker"
 NOT_FORKED = "onnx-tf"  # TensorFlow has threads of its own, which no fork takes along
 
 
 def main(owner: str, folder: str, arguments: list[str]) -> None:
     """Be the worker or the interpreter that ARGUMENTS ask for."""
-    if arguments[:3] != WORKER or NOT_FORKED in arguments:
+    if arguments[:2] != ["-P", "-m"] or arguments[2] not in (EXPORTS, EVALUATES) or NOT_FORKED in arguments:
         os.execv(sys.executable, [sys.executable, *arguments])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a worker leaves Ctrl-C to its parent
-    target, kind, route = arguments[5:8]
-    server = _connected(Path(folder), owner, target, kind, route)
-    request = {"arguments": arguments[3:], "cwd": str(Path.cwd()), "env": dict(os.environ)}
+    what = arguments[5:8] if arguments[2] == EXPORTS else _evaluated(Path(arguments[3]))
+    server = _connected(Path(folder), owner, *what)
+    request = {"module": arguments[2], "arguments": arguments[3:], "cwd": str(Path.cwd()), "env": dict(os.environ)}
     message = f"{json.dumps(request)}\n".encode()
     sent = socket.send_fds(server, [message], [0, 1, 2])
     server.sendall(message[sent:])
@@ -39,8 +39,15 @@ def main(owner: str, folder: str, arguments: list[str]) -> None:
     os._exit(code)
 
 
+def _evaluated(folder: Path) -> tuple[str, str, str]:
+    """Target, kind and route of the worker that needs what an evaluation's worker does; a reference needs PyTorch."""
+    job = json.loads((folder / "job.json").read_bytes())
+    return job.get("target", "torchscript"), "judge", "-"
+
+
 def _connected(folder: Path, owner: str, target: str, kind: str, route: str) -> socket.socket:
     """The server of this kind of worker, which is started where there is none yet."""
+    kind = "judge" if kind == "answer" or target in ("coreml", "torchscript") else kind  # these import the same
     path = folder / f"{target}-{kind}"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

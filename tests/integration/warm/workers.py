@@ -18,8 +18,6 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-WORKER = "squeeze_export.processes.worker"
-
 
 def main(owner: int, path: str, target: str, kind: str, route: str) -> None:
     """Serve until the owner has ended."""
@@ -29,7 +27,7 @@ def main(owner: int, path: str, target: str, kind: str, route: str) -> None:
     from squeeze_export.processes import worker
 
     worker._preload(target, kind, route)  # type: ignore[arg-type]
-    del sys.modules[WORKER]
+    del sys.modules[worker.__name__]
     gc.freeze()  # a collection in a forked process would copy all of that
     clients: dict[socket.socket, int] = {}  # and the processes that were forked for them
     ends: dict[int, socket.socket] = {}  # by the file descriptor that becomes readable when the process has ended
@@ -69,8 +67,8 @@ def _begin(client: socket.socket, others: list[socket.socket]) -> int:
     return process
 
 
-def _become(descriptors: list[int], arguments: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
-    """Be `python -P -m WORKER` with these arguments, to its end."""
+def _become(descriptors: list[int], module: str, arguments: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
+    """Be `python -P -m MODULE` with these arguments, to its end."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -81,10 +79,10 @@ def _become(descriptors: list[int], arguments: list[str], cwd: str, env: dict[st
     sys.argv = ["worker", *arguments]
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - the server's own says that it is at its end
     try:
-        runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except BaseException:
         traceback.print_exc()
-    os._exit(1)  # a worker that did its job has ended itself
+    os._exit(1)  # a worker ends itself
 
 
 def _alive(process: int) -> bool:

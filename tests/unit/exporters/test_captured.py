@@ -15,7 +15,19 @@ from squeeze_export.sources.networks import capture
 from squeeze_export.validation.runners import RUNNERS
 from tests.captured_cases import flowers
 from tests.tflite_cases import torchvision
-from tests.unit.sources.networks.quirks import SIDE, Attended, Encoded, Enlarged, Normed, Padded, Resized, Scaled, captured
+from tests.unit.sources.networks.quirks import (
+    SIDE,
+    Attended,
+    Encoded,
+    Enlarged,
+    Normed,
+    Padded,
+    Pooled,
+    Resized,
+    Scaled,
+    Shifted,
+    captured,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +40,8 @@ from tests.unit.sources.networks.quirks import SIDE, Attended, Encoded, Enlarged
         (Scaled, "coreml"),
         (Normed, "tflite"),
         (Padded, "onnx"),
+        (Pooled, "onnx"),
+        (Shifted, "onnx"),
         (Encoded, "tflite"),
         (Encoded, "torchscript"),
         (Enlarged, "torchscript"),

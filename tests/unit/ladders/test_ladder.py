@@ -10,10 +10,12 @@ from importlib.util import find_spec
 
 import pytest
 
+from squeeze_export.bundle.manifest import encode
+from squeeze_export.commands.cli import run
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.errors import ArtifactError, UsageError
 from squeeze_export.evaluation.report import Accuracy, Comparison
-from squeeze_export.ladders import ladder
+from squeeze_export.ladders import advice, ladder, rungs
 from squeeze_export.screen import ladder_plot, tables, terminal
 from squeeze_export.validation.accuracy import PairedDifference, Proportion
 
@@ -24,7 +26,7 @@ def proportion(hits):
 
 def rung(target, precision, size, hits, ms=None, size_budget=None):
     lost = PairedDifference(value=(hits - 120) / 200, standard_error=0.01, gained=0, lost=120 - hits)
-    return ladder.Rung(
+    return rungs.Rung(
         target=target,
         precision=precision,
         size_budget=size_budget,
@@ -44,7 +46,7 @@ def rung(target, precision, size, hits, ms=None, size_budget=None):
 
 @pytest.fixture
 def climbed():
-    rungs = (
+    found = (
         rung("coreml", "fp16", 2_500_000, 120),
         rung("coreml", "auto", 950_000, 117, size_budget=990_000),
         rung("coreml", "auto", 1_250_000, 117, size_budget=1_250_500),  # dearer than the other size, and no better
@@ -59,7 +61,8 @@ def climbed():
         runs=9,
         max_accuracy_drop=1.0,
         reference=Accuracy(top1=proportion(120), top5=None),
-        rungs=ladder.fronted(rungs),
+        rungs=rungs.fronted(found),
+        advice=advice.advise(found, 200, 1.0),
         exit_code=6,
         problems=("torchscript/fp32: NOT_RUN: no executor",),
     )
@@ -75,11 +78,12 @@ def climbed():
     ],
 )
 def test_the_front_keeps_what_no_other_point_beats(points, kept):
-    assert ladder.front(points) == kept
+    assert rungs.front(points) == kept
 
 
-def test_a_rung_without_a_figure_is_on_no_front(climbed):
-    assert [found.precision for found in climbed.rungs if found.best_accuracy] == ["fp16", "auto", "int8"]
+def test_each_platform_has_its_front_and_a_rung_without_a_figure_is_on_none(climbed):
+    best = [(found.target, found.precision) for found in climbed.rungs if found.best_accuracy]
+    assert best == [("coreml", "fp16"), ("coreml", "auto"), ("tflite", "fp32"), ("tflite", "int8")]
     assert [(found.target, found.precision) for found in climbed.rungs if found.best_speed] == [("tflite", "int8")]
 
 
@@ -131,6 +135,30 @@ def test_the_table_has_every_figure_and_leaves_the_unknown_empty(climbed):
         assert expected in words, words
 
 
+def test_a_platform_is_told_what_to_take(climbed):
+    assert climbed.advised == (
+        "iOS: take coreml fp16: 2.50 MB, no points lost; smallest of all: coreml auto:990KB, 0.95 MB, -1.5 points.",
+        "Android: take tflite int8: 1.40 MB, -1.0 points.",
+    )
+    by = {(one.platform, one.purpose): one.name for one in climbed.advice}
+    assert by[("Android", "fastest within")] == "tflite int8"
+    looser = advice.advise([replace(found, within_max_drop=None) for found in climbed.rungs], 200, 1.5)
+    assert [one.name for one in looser if one.platform == "iOS"] == ["coreml auto:990KB"]
+    # The fastest is named where it is another one.
+    slow = replace(climbed.rungs[3], precision="int8-weights", bytes=1_300_000, ms_1_thread=9.0)
+    told = advice.sentences(advice.advise((*climbed.rungs[3:5], slow), 200))
+    assert told == (
+        "Android: take tflite int8-weights: 1.30 MB, no points lost; fastest within as much: tflite int8, 1.40 MB, -1.0 points, "
+        "1.0 ms here.",
+    )
+    # A rung below the floor is no advice, and neither is one that was not measured.
+    low = [replace(found, above_min_accuracy=False) for found in climbed.rungs[:2]]
+    assert advice.sentences(advice.advise(low, 200)) == (
+        "iOS: no file is within 1 point of the reference; smallest of all: coreml auto:990KB, 0.95 MB, -1.5 points.",
+    )
+    assert advice.advise(climbed.rungs[-1:], 200) == ()
+
+
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="the extra [plot] is not installed")
 def test_the_picture_follows_from_the_figures(climbed):
     drawn = ladder_plot.draw(climbed)
@@ -138,6 +166,43 @@ def test_the_picture_follows_from_the_figures(climbed):
     without = replace(climbed, rungs=tuple(replace(found, ms_1_thread=None, ms_2_threads=None) for found in climbed.rungs))
     assert ladder_plot.draw(without) != drawn
     assert ladder_plot.draw(replace(climbed, rungs=climbed.rungs[-1:], reference=None))  # nothing measured is no crash
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="the extra [plot] is not installed")
+def test_a_picture_is_drawn_again_from_the_figures(tmp_path, climbed, capsys):
+    ladder.write(tmp_path, {ladder.JSON: encode(climbed), ladder.CSV: b"kept", ladder.PNG: b"old"})
+    assert run(["ladder", "--redraw", str(tmp_path / ladder.JSON)]) == 0
+    assert "iOS: take coreml fp16" in capsys.readouterr().out
+    assert (tmp_path / ladder.PNG).read_bytes() == ladder_plot.draw(climbed)
+    assert (tmp_path / ladder.CSV).read_bytes() == b"kept"
+    # Fronts and advice of a file of before are made anew.
+    old = replace(climbed, advice=(), rungs=tuple(replace(found, best_accuracy=False) for found in climbed.rungs))
+    (tmp_path / ladder.JSON).write_bytes(encode(old))
+    assert ladder.read(tmp_path / ladder.JSON) == climbed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--redraw", "nowhere.json"), "cannot be read"),
+        (("--redraw", "other.json"), "is no ladder.json of squeeze-export"),
+        (("--redraw", "other.json", "--images", "demo", "--runs", "3"), "--images, --runs cannot count"),
+        (("--images", "demo"), "needs --output"),
+        ((), "needs --images and --output"),
+    ],
+)
+def test_what_cannot_be_drawn_or_climbed_is_said(arguments, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text('{"name": "net"}')
+    monkeypatch.setattr(ladder_plot, "unavailable", lambda: None)
+    assert run(["ladder", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_without_matplotlib_nothing_is_drawn_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ladder_plot, "unavailable", lambda: "matplotlib is not installed")
+    assert run(["ladder", "--redraw", str(tmp_path / ladder.JSON)]) == 6
+    assert "--redraw needs matplotlib" in capsys.readouterr().err
 
 
 def test_files_are_replaced_together_and_an_old_picture_does_not_stay(tmp_path):

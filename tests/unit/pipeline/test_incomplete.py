@@ -78,6 +78,10 @@ def test_a_failure_is_told_with_every_artifact_by_its_schema():
             r"""precisions\['tflite'\] is 'fp16'\. Write precisions=\{"tflite": \("fp16", "int8"\)\}""",
         ),
         ({"precisions": {"onnx": ("fp16",)}}, "names 'onnx', which is not among the targets"),
+        (
+            {"model_arguments": "n=3"},
+            r"""model_arguments is 'n=3', a str\. Write model_arguments=\{"width": 0\.5\}""",
+        ),
         ({"precisions": ("fp16",)}, "precisions is .* a tuple. Write precisions="),
         ({"labels": {"cat", "dog"}}, r"""labels is .*, a set\. Write labels="labels\.txt\""""),
         ({"targets": "tflite"}, r"""targets is 'tflite', a str\. Write targets=\("coreml", "tflite"\)"""),
@@ -107,6 +111,7 @@ def test_lists_and_strings_are_taken_where_they_can_mean_one_thing_only():
         ("write --precision coreml=fp16,fp32.", "write precisions={'coreml': ('fp16', 'fp32',)}."),
         ("write --precision coreml=auto:490KB.", "write precisions={'coreml': ('auto',)} with size_budgets=(490000,)."),
         ("Add --target coreml.", "Add targets=('coreml',)."),
+        ("Give --model-arg classes=VALUE", 'Give model_arguments={"classes": VALUE}'),
         ("Pass --calibration-data with pictures", "Pass calibration with pictures"),
         ("--max-accuracy-drop 0.5 cannot be measured", "max_accuracy_drop=0.5 cannot be measured"),
         ("--images DIR: with labels", "images=DIR: with labels"),

@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     Kernels = Callable[[], list[torch.Tensor]] | None  # None of a captured network
 
 LADDER: Final = "ladder"
+BEST: Final = "best"  # the ladder, of which one rung is kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """The precisions per target, in the order written, and the sizes of "auto" in bytes.
 
-    `notes`: what the user must know of how the wish was understood.
+    `best`: the targets of which only the smallest artifact within the limits is wanted. `notes`: what the user must know of how
+    the wish was understood.
     """
 
     precisions: Mapping[Target, tuple[Precision, ...]]
     sizes: tuple[int, ...]
     notes: tuple[str, ...]
+    best: tuple[Target, ...] = ()
 
 
 def asked_for(
@@ -61,7 +64,7 @@ def asked_for(
         notes.append(f"the ladder of Core ML for {ios} leaves out {told}: pass --ios-target {newest} for them.")
     if told := left_out.get("tflite"):
         notes.append(f"the ladder of TFLite leaves out {told}: {no_pixels}.")
-    return Asked(precisions=precisions, sizes=sizes, notes=(*notes, *merged))
+    return Asked(precisions=precisions, sizes=sizes, notes=(*notes, *merged), best=_best(entries, targets))
 
 
 def one_of(option: str, value: str, known: Iterable[str]) -> str:
@@ -99,7 +102,7 @@ def _precisions(
         left, equals, right = entry.partition("=")
         parts = (right if equals else left).split(",")
         for part in parts:
-            precision_of(part, LADDER)
+            precision_of(part, LADDER, BEST)
         if not equals:
             general += parts
             continue
@@ -116,11 +119,19 @@ def _precisions(
     return {target: _expanded(target, parts, ios, pixels, kernels) for target, parts in asked.items()}
 
 
+def _best(written: tuple[str, ...], targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """The targets for which `best` was written, for themselves or for all; _precisions has checked the words."""
+    own = {entry.partition("=")[0] for entry in written if "=" in entry}
+    named = {entry.partition("=")[0] for entry in written if "=" in entry and BEST in entry.partition("=")[2].split(",")}
+    general = any("=" not in entry and BEST in entry.split(",") for entry in written)
+    return tuple(target for target in targets if target in named or (general and target not in own))
+
+
 def _sizes(written: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The sizes of all `auto:SIZE`, each once in the order written, and a note where two are the same in other words."""
     found: dict[int, list[str]] = {}
     for part in dict.fromkeys(part for entry in written for part in entry.rpartition("=")[2].split(",")):
-        size = precision_of(part, LADDER)[1]
+        size = precision_of(part, LADDER, BEST)[1]
         if size is not None:
             found.setdefault(size, []).append(part)
     notes = (f"{' and '.join(same)} are one size, {size:,} bytes: one artifact." for size, same in found.items() if same[1:])
@@ -128,10 +139,13 @@ def _sizes(written: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 
 def _expanded(target: Target, parts: list[str], ios: IosTarget, pixels: bool, kernels: Kernels) -> tuple[Precision, ...]:
-    """Each precision once; `ladder` stands for the rungs of the target, see _rungs."""
+    """Each precision once; `ladder` and `best` stand for the rungs of the target, see _rungs; an app can feed the best."""
     expanded: list[str] = []
     for part in parts:
-        expanded += _rungs(target, ios, pixels, kernels) if part == LADDER else [precision_of(part)[0]]
+        if part in (LADDER, BEST):
+            expanded += _rungs(target, ios, pixels and part == LADDER, kernels)
+        else:
+            expanded.append(precision_of(part)[0])
     return tuple(cast("list[Precision]", list(dict.fromkeys(expanded))))
 
 

@@ -85,6 +85,7 @@ def _settled(options: Options, into: type[ExportRequest]) -> ExportRequest:
         "weights": weights if words else Path(weights),
         "precisions": asked.precisions,
         "size_budgets": asked.sizes,
+        "best": asked.best,
         **_preprocessing(options, model),
         "model_arguments": parse_arguments(options.model_arg),
         "input_kind": input_kind,

@@ -14,11 +14,11 @@ BUNDLE: Final[tuple[Option, ...]] = (
         metavar="DIR",
         heading=OUTPUT,
         short="-o",
-        required=frozenset({"ladder", "starter"}),
+        required=frozenset({"starter"}),
         form='output="dist"',
         help={
             "export": "Where the bundle's folder goes; default dist.",
-            "ladder": "Where the bundle's folder, ladder.csv, .json and .png go.",
+            "ladder": "Where the bundle's folder, ladder.csv, .json and .png go; needed, but with --redraw.",
             "starter": "The project's folder, new or empty.",
         },
     ),

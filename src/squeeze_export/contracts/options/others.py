@@ -10,9 +10,23 @@ from squeeze_export.contracts.options.headings import MEASURE, SCREEN, STARTER
 _IMAGES: Final = "Images with a labels.tsv (columns file and class_index), a folder per class, or the generated demo images."
 
 OF_COMMANDS: Final[tuple[Option, ...]] = (
-    plain("images", "path", MEASURE, measured(_IMAGES), "DIR|demo", required=True),
+    Option(
+        name="images",
+        kind="path",
+        metavar="DIR|demo",
+        heading=MEASURE,
+        required=frozenset({"evaluate"}),
+        help={"ladder": f"{_IMAGES[:-1]}; needed, but with --redraw.", "evaluate": _IMAGES},
+    ),
     plain("no_reference", "switch", MEASURE, {"evaluate": "Do without the reference."}),
     plain("limit", "whole", MEASURE, measured("At most N images, evenly spread; of the demo the first N, default 2000."), "N"),
+    plain(
+        "redraw",
+        "file",
+        MEASURE,
+        {"ladder": "Measure nothing: draw the picture of a ladder.json again, beside it (extra: plot)."},
+        "JSON",
+    ),
     plain("runs", "whole", MEASURE, {"ladder": "A time is the median of N executions."}, "N", default=50),
     plain(
         "workers",

@@ -25,6 +25,7 @@ _TUPLES: Final[Mapping[str, tuple[type, bool, str]]] = {
     "targets": (str, False, 'targets=("coreml", "tflite")'),
     "starters": (str, True, 'starters=("android",)'),
     "size_budgets": (int, False, "size_budgets=(490_000,)"),
+    "best": (str, False, 'best=("coreml",)'),
     "notes": (str, False, 'notes=("…",)'),
 }
 # What a program may hold itself, in place of a name or a path.
@@ -34,6 +35,10 @@ _IN_MEMORY: Final[Mapping[str, Callable[[object], bool]]] = {
     "images": lambda value: isinstance(value, GivenPictures),
 }
 _PREPROCESSING: Final = 'preprocessing=spec_for("torchvision", input_size=160), from squeeze_export'
+_MAPPINGS: Final[Mapping[str, str]] = {
+    "model_arguments": 'model_arguments={"width": 0.5}',
+    "preprocessing_changes": 'preprocessing_changes={"input_size": 160}',
+}
 _PRECISIONS: Final = 'precisions={"tflite": ("fp16", "int8")}'
 
 
@@ -57,6 +62,10 @@ def check_types(request: Any) -> None:
         if isinstance(value, str) or not isinstance(value, tuple | list) or not all(isinstance(part, kind) for part in value):
             raise _refused(name, value, form)
         object.__setattr__(request, name, tuple(value))
+    for name, form in _MAPPINGS.items():
+        value = getattr(request, name)
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise _refused(name, value, form)
     precisions = request.precisions
     if not isinstance(precisions, Mapping):
         raise _refused("precisions", precisions, _PRECISIONS)

@@ -26,10 +26,11 @@ WHAT_IS_EXPORTED: Final[tuple[Option, ...]] = (
         heading=WHAT,
         request_field="precisions",
         help=both(
-            "Default: fp16 for Core ML, else fp32. Also int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), int8-dynamic, "
-            "int8-weights, int4-mixed; for Core ML pal8, pal6, pal4, pal3, pal2 (2^N values per layer), sparse, sparse-pal6, "
-            "sparse-pal4 and auto:SIZE (the best within so many bytes: coreml=auto:490KB). ladder: all but auto. For every "
-            "target, or for one (coreml=fp32). Several, repeated or with commas (coreml=fp16,auto:490KB), give an artifact each.",
+            "Default: fp16 for Core ML, else fp32. Also int8 (not onnx); for TFLite int8-uint8 (uint8 in and out), "
+            "int8-dynamic, int8-weights, int4-mixed; for Core ML pal8, pal6, pal4, pal3, pal2 (2^N values per layer), "
+            "sparse, sparse-pal6, sparse-pal4 and auto:SIZE (the best within so many bytes: coreml=auto:490KB). ladder: "
+            "all but auto. best: the smallest of these within --max-accuracy-drop. For every target, or for one "
+            "(coreml=fp32). Several, repeated or with commas (coreml=fp16,auto:490KB), give an artifact each.",
             f"{AS}, repeatable, such as coreml=ladder,auto:490KB; default ladder.",
         ),
     ),

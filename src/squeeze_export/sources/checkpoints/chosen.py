@@ -154,7 +154,7 @@ def _misfit(networks: Sequence[Network], network: Network, ways: Sequence[Way], 
         takes = f"{network.name} has names such as {_some(list(names), 3)}"
     shapes = {name: tuple(value.shape) for name, value in item.tensors.items()}
     alike = looks_like(shapes) if fit.matched * 2 < len(names) else None
-    if alike is not None:
+    if alike is not None and alike != looks_like(names):  # of two of a family only what differs says anything
         renamed = ". Rename its entries to torchvision's first" if alike.startswith("SqueezeNet") and not network.own else ""
         some = _some([f"{name} {shape}" for name, shape in shapes.items()], 3)
         return f"{wrong}: its names{at} look like {alike}: {some}. {takes}{renamed}"

@@ -150,13 +150,29 @@ def load_extra(module: str, extra: str, wanted: str) -> Any:
             warnings.simplefilter("ignore")  # deprecations inside third-party packages, at their import
             return importlib.import_module(module)
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        import torch
-
         raise TargetUnavailableError(
-            f"--model {wanted} needs {module}, which is installed but does not load ({faults.one_line(error)}). It must be "
-            "made for "
-            f"torch {torch.__version__}: pip install --force-reinstall 'squeeze-export[{extra}]'"
+            f"--model {wanted} needs {module}, which is installed but does not load ({faults.one_line(error)}). {_of_torch()}"
         ) from error
+
+
+def _of_torch() -> str:
+    """What to do about a library that the installed torch does not load: mostly a torchvision of another build."""
+    import torch
+
+    build = str(torch.__version__).partition("+")[2]
+    builds = f", of the build {build}" if build else ""
+    return (
+        f"torchvision must be made for torch {torch.__version__}{builds}: reinstall it from the index that this torch came "
+        "from, pip install --force-reinstall --no-deps torchvision --index-url URL"
+    )
+
+
+def check_name(wanted: Wanted) -> None:
+    """SourceError, with what may have been meant, where a library has no network of this name; builds nothing."""
+    if wanted.kind == "timm":
+        timm_with(wanted.name)
+    elif wanted.kind == "torchvision":
+        torchvision_with(wanted.name)
 
 
 def _timm(name: str, arguments: Mapping[str, object], num_classes: int | None) -> Built:
@@ -260,6 +276,7 @@ def made(shown: str, make: Any) -> Any:
 
 def _meant(name: str, known: Sequence[str], library: str) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close.sort(key=lambda one: not one.startswith(name))
     return f" Did you mean {' or '.join(f'{library}:{one}' for one in close)}?" if close else ""
 
 

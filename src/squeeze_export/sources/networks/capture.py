@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import affine, folding, graphs, products, rewriting, scales
+from squeeze_export.sources.networks.programs import affine, folding, graphs, products, rewriting, scales, tracing
 
 if TYPE_CHECKING:
     import torch
@@ -110,14 +110,22 @@ def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     """
     module = captured.module()
     rewritten = rewriting.rewrite(module)
+    weights = products.as_linear(module)
     found = (
-        ("{} products with a weight were made linear layers", products.as_linear(module)),
-        ("{} batch norms were folded into the layers before them", folding.fold(module)),
-        ("{} factors were folded into the layers before them", scales.fold(module)),
-        ("the scales of norms were folded into the {} linear layers behind them", affine.fold(module)),
+        ("batch norms behind {} were folded into {}", folding.fold(module)),
+        ("factors behind {} were folded into {}", scales.fold(module)),
+        ("the scales of norms in front of {} were folded into {}", affine.fold(module)),
     )
-    notes = tuple(f"{text.format(len(names))}, such as {names[0]}." for text, names in found if names)
+    told = (f"products with {len(weights)} weights, such as {weights[0]}, were made linear layers.",) if weights else ()
+    notes = (*told, *(text.format(*_layers(names)) + "." for text, names in found if names))
     return (again(captured, module) if rewritten or notes else captured), notes
+
+
+def _layers(names: Sequence[str]) -> tuple[str, str]:
+    """So many layers in words, such as one of them; and the word for them."""
+    if len(names) == 1:
+        return f"the layer {names[0]}", "it"
+    return f"{len(names)} layers, such as {names[0]},", "them"
 
 
 def fold_batch_norms(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
@@ -143,7 +151,8 @@ def compare(captured: Captured, module: torch.nn.Module, images: torch.Tensor, *
     """The centred SNR in dB of the captured program against the eager module; SourceError where it is below `floor`.
 
     Or the SNR without centring, where that is lower: a constant that was kept from one image shifts all scores alike. `images`:
-    (N, C, H, W), normalised; each is run alone. Infinite where both are equal to the bit.
+    (N, C, H, W), normalised; each is run alone. `floor`: less than the usual where rounding alone costs the network more.
+    Infinite where both are equal to the bit.
     """
     chosen = outputs.only(module, captured.output) if captured.output else module
     expected, found = _one_at_a_time(chosen, images), captured.answers(images)
@@ -242,7 +251,10 @@ def _traced(module: torch.nn.Module, sample: torch.Tensor, before: Exception, wh
                 script = torch.jit.trace(module, (sample,), check_trace=False, strict=False)
             dynamic = TS2EPConverter(script, (sample,), {}).convert()
         kept = [one for one in said if issubclass(one.category, torch.jit.TracerWarning)]
-        return graphs.exported(graphs.module_of(dynamic), sample), faults.at(kept[0].filename, kept[0].lineno) if kept else None
+        plain = graphs.module_of(dynamic)
+        tracing.as_exported(plain)
+        program = graphs.exported(graphs.plain(plain), sample)
+        return program, faults.at(kept[0].filename, kept[0].lineno) if kept else None
     except Exception as error:
         if _depends_on_data(error):
             raise SourceError(_of_control_flow(what, faults.place(error))) from error

@@ -380,7 +380,8 @@ import tensorflow  # hidden during the export only
 """
 
 
-def test_it_loads_no_sdk_until_asked_says_nothing_and_leaves_tensorflow_alone(tmp_path):
+def test_it_loads_no_sdk_until_asked_says_nothing_leaves_tensorflow_alone_and_writes_the_same_bytes(tmp_path, classifier):
+    """In a process and with a hash seed of its own."""
     fake = tmp_path / "fake" / "tensorflow"
     fake.mkdir(parents=True)
     (fake / "__init__.py").write_text("__version__ = '2.0.0'\n")
@@ -388,10 +389,12 @@ def test_it_loads_no_sdk_until_asked_says_nothing_and_leaves_tensorflow_alone(tm
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", ALONE, tmp_path / "net.mlpackage", fake.parent],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root)))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root))), "PYTHONHASHSEED": "4242"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert names(tmp_path) == ["fake", "net.mlpackage"]
+    written = bytes_of(tmp_path / "net.mlpackage")
+    assert len(written) == 3 and written == bytes_of(classifier.path)

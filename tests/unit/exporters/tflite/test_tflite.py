@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import zipfile
@@ -17,13 +18,15 @@ from squeeze_export import sdks
 from squeeze_export.errors import ConversionError
 from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.exporters.tflite import flatbuffer
+from tests import conversions
+from tests.captured_cases import flowers
 from tests.tflite_cases import LABELS, Transposing, converted, declared, settings, seven_classes
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
     path = tmp_path_factory.mktemp("tflite") / "seven.tflite"
-    return tflite.export(seven_classes(), settings(), path)
+    return conversions.export(seven_classes(), settings(), path)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_tensors_have_the_sources_names(artifact):
 
 
 def test_half_stores_filters_as_fp16_inside_the_flatbuffer(tmp_path, artifact):
-    half = tflite.export(seven_classes(), settings("fp16", output_kind="logits"), tmp_path / "half.tflite")
+    half = conversions.export(seven_classes(), settings("fp16", output_kind="logits"), tmp_path / "half.tflite")
     assert half.operators == ("CONCATENATION", "CONV_2D", "DEQUANTIZE", "MAX_POOL_2D", "MEAN")
     content = half.path.read_bytes()
     assert len(content) < 0.55 * artifact.path.stat().st_size
@@ -83,20 +86,47 @@ def test_half_stores_filters_as_fp16_inside_the_flatbuffer(tmp_path, artifact):
         assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
 
 
-def test_nothing_is_said_and_no_sdk_loaded_early(tmp_path):
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from squeeze_export.exporters.tflite import exporter as tflite\n"
-        "assert tflite.unavailable() is None\n"
-        "sdks = {'torch', 'litert_torch', 'ai_edge_litert', 'ai_edge_quantizer', 'jax', 'flatbuffers', 'numpy'}\n"
-        "loaded = sdks & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-        "from tests.tflite_cases import settings, seven_classes\n"
-        f"tflite.export(seven_classes(), settings('fp16'), Path({str(tmp_path / 'quiet.tflite')!r}))\n"
-        "print('after')"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=_root())
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "after\n", "")
+ALONE = """
+import sys
+from pathlib import Path
+from squeeze_export.exporters.tflite import exporter as tflite
+assert tflite.unavailable() is None
+sdks = {"torch", "litert_torch", "ai_edge_litert", "ai_edge_quantizer", "jax", "flatbuffers", "numpy"}
+loaded = sdks & set(sys.modules)
+assert not loaded, loaded
+from tests.tflite_cases import settings, seven_classes
+tflite.export(seven_classes(), settings("fp16"), Path(sys.argv[1]))
+print("after")
+from tests.captured_cases import flowers
+tflite.export(flowers(), settings(), Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What a new process said and wrote, with a hash seed of its own: seven classes in fp16, then a captured network."""
+    folder = tmp_path_factory.mktemp("alone")
+    half, other = folder / "one.tflite", folder / "other.tflite"
+    command = [sys.executable, "-c", ALONE, half, other]
+    environment = {**os.environ, "PYTHONHASHSEED": "4242"}
+    root = Path(__file__).resolve().parents[4]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment), half, other
+
+
+def test_nothing_is_said_and_no_sdk_loaded_early(alone):
+    assert (alone[0].returncode, alone[0].stdout, alone[0].stderr) == (0, "after\n", "")
+
+
+def test_bytes_depend_on_source_and_settings_only(alone, artifact, transposing, tmp_path):
+    """The new process, and this one, after other networks. fp16 is made from fp32's bytes."""
+    here = tmp_path / "Käfer folder" / "second file.tflite"
+    here.parent.mkdir()
+    tflite.export(seven_classes(), settings("fp16"), here)
+    assert alone[1].read_bytes() == here.read_bytes()
+
+
+def test_so_do_those_of_a_captured_network(alone, tmp_path):
+    assert alone[2].read_bytes() == conversions.export(flowers(), settings(), tmp_path / "here.tflite").path.read_bytes()
 
 
 def test_unavailable_names_what_to_install(monkeypatch):
@@ -147,7 +177,3 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, artifact, fail
 def test_labels_stand_in_the_file(artifact):
     with zipfile.ZipFile(artifact.path) as archive:
         assert archive.read("labels.txt").decode().splitlines() == list(LABELS)
-
-
-def _root():
-    return Path(__file__).resolve().parents[4]

@@ -18,6 +18,7 @@ from squeeze_export.sources.source import weight_digests
 from squeeze_export.validation.parity import different_weights
 from squeeze_export.validation.runners.litert import runner as litert
 from squeeze_export.validation.weights import compare_weights
+from tests import conversions
 from tests.tflite_cases import declared, eager, pictures, settings, seven_classes, softmax
 
 PRECISIONS = ("int8", "int8-dynamic", "int8-weights")
@@ -40,19 +41,11 @@ CALIBRATION = pictures(SOURCE.preprocessing, 8)
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory):
-    """All three from one conversion, which is what takes the time."""
-    folder, real, converted = tmp_path_factory.mktemp("int8"), tflite._convert, []
-
-    def once(network, spec):
-        converted.append(converted[0] if converted else real(network, spec))
-        return converted[0]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tflite, "_convert", once)
-        return {
-            precision: tflite.export(SOURCE, settings(precision), folder / f"{precision}.tflite", CALIBRATION)
-            for precision in PRECISIONS
-        }
+    folder = tmp_path_factory.mktemp("int8")
+    return {
+        precision: conversions.export(SOURCE, settings(precision), folder / f"{precision}.tflite", CALIBRATION)
+        for precision in PRECISIONS
+    }
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -227,5 +220,5 @@ def test_int8_needs_images_and_a_network_with_a_mean(artifacts):
 
 
 def test_the_same_source_gives_the_same_bytes(artifacts, tmp_path):
-    again = tflite.export(replace(SOURCE), settings("int8"), tmp_path / "again.tflite", CALIBRATION)
+    again = conversions.export(replace(SOURCE), settings("int8"), tmp_path / "again.tflite", CALIBRATION)
     assert again.path.read_bytes() == artifacts["int8"].path.read_bytes()

@@ -18,6 +18,7 @@ from squeeze_export.validation.runners.litert import file as litert_file
 from squeeze_export.validation.runners.litert import runner as litert
 from squeeze_export.validation.runners.litert import tap
 from squeeze_export.validation.tolerances import tolerance_for
+from tests import conversions
 from tests.tflite_cases import eager, pictures, settings, seven_classes, softmax
 
 SOURCE = seven_classes(labels=None)
@@ -28,7 +29,7 @@ UINT8 = "int8-uint8"
 @pytest.fixture(scope="module", params=["probabilities", "logits"])
 def artifact(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    return tflite.export(SOURCE, settings(UINT8, output_kind=request.param), folder / "net.tflite", CALIBRATION)
+    return conversions.export(SOURCE, settings(UINT8, output_kind=request.param), folder / "net.tflite", CALIBRATION)
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,27 @@ class Pair(Plain):
         return features, self.head(features.mean((2, 3)))
 
 
+class TwoHeads(Plain):
+    """Scores and an embedding from a layer of its own, which the scores do not need; a mask is written slice by slice."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(8, 6)
+
+    def forward(self, x):
+        pooled = self.features(x).mean((2, 3))
+        mask = pooled.new_zeros(1, 8)
+        mask[:, 2:] = 1.0
+        return {"tags": self.head(pooled * mask), "embedding": self.other(pooled)}
+
+
+class Measured(Plain):
+    """Reads a shape by way of NumPy, which only torch.jit.trace follows, and ends in numbers."""
+
+    def forward(self, x):
+        return super().forward(x) * float(x.detach().numpy().shape[1] * 4) + 1
+
+
 class Scaled(nn.Module):
     """Reads a constant of its own by way of NumPy, which torch.export does not follow and torch.jit.trace does, rightly."""
 

@@ -85,6 +85,45 @@ class Encoded(nn.Module):
         return self.last((self.layer(image) + self.places(encoding)).relu()).mean((2, 3))
 
 
+class Shifted(nn.Module):
+    """As Swin: a mask written slice by slice into zeros. `written`: into a tensor that each image's numbers go into as well."""
+
+    def __init__(self, written=False):
+        super().__init__()
+        self.layer, self.written = nn.Conv2d(3, 7, 1), written
+
+    def forward(self, image):
+        mask = image.new_zeros((SIDE, SIDE))
+        for place, rows in enumerate((slice(0, -3), slice(-3, -1), slice(-1, None))):
+            mask[rows, 2:] = place
+        if self.written:
+            mask[0] += image[0, 0, 0]
+        mask = mask.masked_fill(mask > 1, -3.0)
+        return (self.layer(image) + mask).relu().mean((2, 3))
+
+
+class Pooled(nn.Module):
+    """As VGG on images smaller than its own: an average to more places than there are, of windows of one and two rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.Conv2d(3, 4, 3, 2), nn.Linear(4 * 7 * 5, 7)
+
+    def forward(self, image):
+        return self.last(functional.adaptive_avg_pool2d(self.layer(image), (7, 5)).flatten(1))
+
+
+class Cancelling(nn.Module):
+    """Batch norms take away means of many deviations: fp32 keeps few digits of what is left, folded norms keep all."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 7, 1)
+
+    def forward(self, image):
+        return self.last(self.norm(self.first(image))).mean((2, 3))
+
+
 class Enlarged(nn.Module):
     """As EfficientFormerV2: a resizing by factors, a list of numbers in the file."""
 

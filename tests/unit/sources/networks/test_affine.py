@@ -19,7 +19,7 @@ def test_norms_in_front_of_linear_layers_end_in_them():
     network = Normed()
     before = captured(network)
     after, told = capture.settle(before)
-    assert told == ("the scales of norms were folded into the 4 linear layers behind them, such as key.",)
+    assert told == ("the scales of norms in front of 4 layers, such as key, were folded into them.",)
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     assert capture.compare(after, network, images, floor=120) > 120
     layer_norms = [node for node in targets(after) if node.target == torch.ops.aten.layer_norm.default]
@@ -107,8 +107,8 @@ def test_terms_between_a_layer_and_its_factor_end_in_the_bias_and_products_with_
     before = captured(network)
     after, told = capture.settle(before)
     assert told == (
-        "1 products with a weight were made linear layers, such as weight.",
-        "2 factors were folded into the layers before them, such as first.",
+        "products with 1 weights, such as weight, were made linear layers.",
+        "factors behind 2 layers, such as first, were folded into them.",
     )
     images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     assert capture.compare(after, network, images, floor=120) > 120

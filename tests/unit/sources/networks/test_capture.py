@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from squeeze_export.errors import SourceError
+from squeeze_export.sources.captured import kernels_of
 from squeeze_export.sources.networks.capture import capture, centred_snr, compare, fold_batch_norms
+from squeeze_export.validation.noise import measure
 from tests.unit.sources.networks import nets
 
 
@@ -116,6 +118,14 @@ def test_the_only_output_of_a_mapping_is_taken_and_said():
     assert found.output == "scores" and "scores was taken" in found.notes[0]
 
 
+def test_what_the_chosen_output_does_not_need_is_no_layer_of_it():
+    module = nets.settled(nets.TwoHeads())
+    found = captured(module, output="tags")
+    assert not [name for name in found.module().state_dict() if name.startswith("other")]
+    assert compare(found, module, images()) == math.inf  # with the mask, which is written through a view
+    assert kernels_of(captured(module, output="embedding").module())[-1] == "other.weight"
+
+
 def test_what_depends_on_the_image_is_refused_with_file_and_line():
     refused(nets.settled(nets.Branching()), "computes other things for other images", line_of("if x.mean() > 0"), "torch.where")
     refused(nets.settled(nets.Counting()), "computes other things for other images", line_of("x.detach().numpy().max()"))
@@ -127,6 +137,19 @@ def test_what_only_tracing_takes_is_said():
     assert found.how == "traced"
     assert "torch.export does not take the network" in found.notes[0] and "torch.jit.trace" in found.notes[0]
     assert compare(found, module, images()) == math.inf
+
+
+def test_a_traced_program_has_its_layers_and_numbers_as_an_exported_one():
+    module = nets.settled(nets.Measured())
+    found = captured(module)
+    assert found.how == "traced"
+    assert compare(found, module, images()) == math.inf
+    plain = captured(nets.settled(nets.Plain()))
+    assert kernels_of(found.module()) == kernels_of(plain.module())
+    before = [str(node.target) for node in plain.module().graph.nodes if node.op == "call_function"]
+    after = [str(node.target) for node in found.module().graph.nodes if node.op == "call_function"]
+    assert after == [*before, "aten.mul.Tensor", "aten.add.Tensor"]
+    assert measure(found.module(), images()).fp32 is not None
 
 
 def test_a_wrong_size_is_the_networks_own_error_in_one_line():

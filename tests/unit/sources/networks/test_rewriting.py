@@ -7,7 +7,7 @@ import torch
 
 from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.programs.rewriting import rewrite
-from tests.unit.sources.networks.quirks import SIDE, Attended, Encoded, Resized, captured
+from tests.unit.sources.networks.quirks import SIDE, Attended, Encoded, Resized, Shifted, captured
 
 
 def targets(module):
@@ -24,8 +24,13 @@ def targets(module):
         (Attended(), "aten.expand_as.default", 0),
         (Encoded(), "aten.cos.default", 0),
         (Attended("cat"), "aten.expand_as.default", 1),  # cat does not expand by itself
+        (Shifted(), "aten.fill_.Tensor", 0),
+        (Shifted(written=True), "aten.fill_.Tensor", 3),  # it is no constant
     ],
-    ids=["3 to 7", "7 to 3", "bilinear", "3 to 21", "expanded", "constant", "expanded for others"],
+    ids=[
+        *("3 to 7", "7 to 3", "bilinear", "3 to 21", "expanded", "constant", "expanded for others"),
+        *("written constant", "written by an image"),
+    ],
 )
 def test_not_a_bit_changes(network, gone, left):
     images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

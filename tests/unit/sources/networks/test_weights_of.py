@@ -144,6 +144,23 @@ def test_weights_of_another_known_network_are_named(tmp_path):
     refused(saved(tmp_path / "resnet.pth", resnet), "look like ResNet", "nets:Plain has names such as features.0.weight")
 
 
+def test_of_two_of_a_family_what_differs_is_said(tmp_path):
+    """Both look like the same family: its name would say nothing."""
+
+    class Staged(nn.Module):
+        def __init__(self, width, blocks):
+            super().__init__()
+            for stage in range(1, 5):
+                parts = [nn.Module() for _ in range(blocks)]
+                for part in parts:
+                    part.conv1, part.conv2 = nn.Conv2d(width, width, 3), nn.Conv2d(width, width, 3)
+                setattr(self, f"layer{stage}", nn.Sequential(*parts))
+            self.fc = nn.Linear(width, 5)
+
+    path = saved(tmp_path / "wider.pth", Staged(6, 3).state_dict())
+    refused(path, "layer1.0.conv1.weight has shape (6, 6, 3, 3), expected (4, 4, 3, 3)", module=Staged(4, 2).eval())
+
+
 def test_tables_that_the_network_computes_need_not_be_there_but_must_be_the_same(tmp_path):
     class Tabled(nets.Plain):
         def __init__(self, num_classes=5):

@@ -10,11 +10,11 @@ import torch
 
 from squeeze_export.contracts.signature import OutputSpec, Signature
 from squeeze_export.errors import ArtifactError
-from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.exporters.tflite import flatbuffer as tflite_flatbuffer
 from squeeze_export.exporters.tflite import metadata as tflite_metadata
 from squeeze_export.validation.runners.litert import file as litert_file
 from squeeze_export.validation.runners.litert import runner as litert
+from tests import conversions
 from tests.flips import refused_of_flips
 from tests.tflite_cases import (
     LABELS,
@@ -35,14 +35,14 @@ SIGNATURE = declared(seven_classes(), settings())
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     path = tmp_path_factory.mktemp("litert") / "seven.tflite"
-    tflite.export(seven_classes(), settings(), path)
+    conversions.export(seven_classes(), settings(), path)
     return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory):
     path = tmp_path_factory.mktemp("litert") / "half.tflite"
-    tflite.export(seven_classes(), settings("fp16"), path)
+    conversions.export(seven_classes(), settings("fp16"), path)
     return path.read_bytes()
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from squeeze_export.errors import ArtifactError
-from squeeze_export.exporters.tflite import exporter as tflite
 from squeeze_export.exporters.tflite import flatbuffer
 from squeeze_export.exporters.tflite import metadata as tflite_metadata
 from squeeze_export.validation.runners.litert import file as litert_file
@@ -17,6 +16,7 @@ from squeeze_export.validation.runners.litert import metadata as litert_metadata
 from squeeze_export.validation.runners.litert import model as litert_model
 from squeeze_export.validation.runners.litert import networks
 from squeeze_export.validation.runners.litert import runner as litert
+from tests import conversions
 from tests.captured_cases import SIDE, flowers
 from tests.flips import refused_of_flips
 from tests.tflite_cases import LABELS, declared, settings
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[4]
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     path = tmp_path_factory.mktemp("networks") / "flowers.tflite"
-    tflite.export(flowers(), settings(), path)
+    conversions.export(flowers(), settings(), path)
     return path.read_bytes()
 
 

@@ -111,9 +111,7 @@ def module_of(program: ExportedProgram, output: int = 0) -> GraphModule:
     (end,) = [node for node in graph.nodes if node.op == "output"]
     results = torch.utils._pytree.tree_leaves(end.args[0])
     end.args = (results[output],)
-    for node in list(graph.nodes):
-        if node.op == "call_module" and not node.users:
-            graph.erase_node(node)
+    _drop_unneeded(graph)
     return plain(unlifted)
 
 
@@ -134,20 +132,39 @@ def prune(module: Any) -> None:
     """Take out, in place, what the output does not need, also where it writes into its operands; and clones that keep nothing."""
     import torch
 
-    needed: set[Any] = set()
-    for node in reversed(module.graph.nodes):
-        # Backwards: what a later node that is needed reads is among them, so a write into that is needed as well.
-        if node.op in ("output", "placeholder") or node in needed or (_writes(node) and node.args[0] in needed):
-            needed |= {node, *node.all_input_nodes}
-    for node in reversed(list(module.graph.nodes)):
-        if node not in needed:
-            module.graph.erase_node(node)
+    _drop_unneeded(module.graph)
     written = {node.args[0] for node in module.graph.nodes if _writes(node)}
     for node in list(module.graph.nodes):
         if node.target == torch.ops.aten.clone.default and not {node, node.args[0]} & written:
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
     module.recompile()
+
+
+def _drop_unneeded(graph: Any) -> None:
+    needed: set[Any] = set()
+    for node in reversed(graph.nodes):
+        # Backwards: what a later node that is needed reads is among them, so a write into that is needed as well.
+        if node.op in ("output", "placeholder") or node in needed or (_writes(node) and _viewed(node.args[0]) & needed):
+            needed |= {node, *node.all_input_nodes}
+            needed |= _viewed(node.args[0]) if _writes(node) else set()
+    for node in reversed(list(graph.nodes)):
+        if node not in needed:
+            graph.erase_node(node)
+
+
+def _viewed(node: Any) -> set[Any]:
+    """A node and whatever it is a view of, such as the tensor that a slice is taken of."""
+    import torch
+
+    found = {node}
+    while node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+        first = node.target._schema.arguments[:1]
+        if not first or first[0].alias_info is None or not node.all_input_nodes:
+            break
+        node = node.all_input_nodes[0]
+        found.add(node)
+    return found
 
 
 def _writes(node: Node) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from squeeze_export.sources.networks.programs import graphs
@@ -34,48 +35,88 @@ def rewrite(module: GraphModule) -> bool:
 def _constants(module: GraphModule) -> bool:
     """What is computed from weights alone is computed here, by PyTorch, and stored in its place.
 
-    Every converter does that, some of them in part: EdgeNeXt's position encoding came to TFLite as SIN, COS and FLOOR_DIV.
+    Every converter does that, some of them in part: EdgeNeXt's position encoding came to TFLite as SIN, COS and FLOOR_DIV. And
+    torch's ONNX exporter loses what is written into a slice of a tensor: Swin's mask of shifted windows came out as zeros.
     """
     import torch
 
     graph: Any = module.graph
     known: dict[Any, Any] = {}
+    read: dict[Any, torch.Tensor] = {}  # by nodes that are not constant, as it was then
+    weights: set[int] = set()  # the memory of the network's own, which nothing here may change
     for node in graph.nodes:
         if node.op == "get_attr":
             known[node] = graphs.weight(module, node)
-        elif _is_pure(node) and all(one in known for one in node.all_input_nodes):
-            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
+            if isinstance(known[node], torch.Tensor):
+                weights.add(_memory(known[node]))
+        elif _is_known(node, known, weights):
+            given = {one: known[one] if one in known else _zeros(one) for one in node.all_input_nodes}
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), given.__getitem__)
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
-    stored = [
-        node
-        for node, value in known.items()
-        if node.op == "call_function" and isinstance(value, torch.Tensor) and any(user not in known for user in node.users)
-    ]
-    for node in stored:
+        else:
+            made = [one for one in node.all_input_nodes if one.op == "call_function" and isinstance(known.get(one), torch.Tensor)]
+            if any(one in _written(node) for one in made):
+                return False  # an image's numbers are written into it
+            read |= {one: known[one].detach().clone().contiguous() for one in made if one not in read}
+    if any(not torch.equal(seen, known[one]) for one, seen in read.items()):
+        return False  # written to after it was read: it is no constant
+    for node, value in read.items():
         name = f"constant_{node.name}"
-        module.register_buffer(name, known[node].detach().clone().contiguous())
+        module.register_buffer(name, value)
         with graph.inserting_before(node):
-            read = graph.get_attr(name)
-        read.meta["val"] = node.meta.get("val")
-        node.replace_all_uses_with(read)
+            stored = graph.get_attr(name)
+        stored.meta["val"] = node.meta.get("val")
+        node.replace_all_uses_with(stored)
     for node in reversed(list(known)):
         if not node.users:
             graph.erase_node(node)
-    return bool(stored)
+    return bool(read)
 
 
-def _is_pure(node: Any) -> bool:
-    """Whether a node always gives the same, changes nothing, and gives no more than it is given."""
+def _is_known(node: Any, known: Mapping[Any, Any], weights: Container[int]) -> bool:
+    """Whether a node gives the same for every image, no more than it is given, and writes to nothing but what was made here."""
     import torch
 
-    if node.op != "call_function" or node.target in (torch.ops.aten.expand.default, torch.ops.aten.expand_as.default):
+    aten = torch.ops.aten
+    if node.op != "call_function" or node.target in (aten.expand.default, aten.expand_as.default):
         return False
     if node.target is operator.getitem:
-        return True
-    tags = getattr(node.target, "tags", ())
+        return node.args[0] in known
     schema = getattr(node.target, "_schema", None)
-    return schema is not None and not schema.is_mutable and torch.Tag.nondeterministic_seeded not in tags
+    if schema is None or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        return False
+    shaped = (aten.new_zeros.default, aten.new_ones.default, aten.new_full.default)
+    like = (aten.zeros_like.default, aten.ones_like.default, aten.full_like.default)
+    if node.target in (*shaped, *like):  # the tensor given says no more than a shape and a type
+        return True
+    if any(one not in known for one in node.all_input_nodes):
+        return False
+    if not schema.is_mutable:
+        return True
+    written = _written(node)
+    return bool(written) and all(isinstance(known[one], torch.Tensor) and _memory(known[one]) not in weights for one in written)
+
+
+def _written(node: Any) -> list[Any]:
+    """What a node is given and changes."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return []
+    pairs = zip(node.args, schema.arguments, strict=False)
+    return [given for given, declared in pairs if declared.alias_info is not None and declared.alias_info.is_write]
+
+
+def _memory(value: torch.Tensor) -> int:
+    return int(value.untyped_storage().data_ptr())
+
+
+def _zeros(node: Any) -> torch.Tensor:
+    """Zeros in the shape and type of what a node gives."""
+    import torch
+
+    value = node.meta["val"]
+    return torch.zeros(tuple(value.shape), dtype=value.dtype)
 
 
 def _nearest_as_selections(graph: Any, node: Any) -> bool:
