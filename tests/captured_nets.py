@@ -77,3 +77,13 @@ def headed(ending: str = "logits", classes: int = 3) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return Headed(ending, classes).eval()
+
+
+def grey(classes: int = 4) -> nn.Module:
+    """A factory: a network of one channel, the same weights on every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        stem = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1))
+        network = nn.Sequential(stem, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
+        nn.init.normal_(network[4].weight, std=2.0)
+        return network.eval()

@@ -137,8 +137,8 @@ def _wrapped(source: SourceModel, declared: InputSpec, settings: ExportSettings)
         def __init__(self) -> None:
             super().__init__()
             self.model = _rounded(source) if settings.precision == "fp16" else source.module
-            self.register_buffer("centre", torch.tensor(centres, dtype=torch.float32).view(1, 3, 1, 1))
-            self.register_buffer("gain", torch.tensor(gains, dtype=torch.float32).view(1, 3, 1, 1))
+            self.register_buffer("centre", torch.tensor(centres, dtype=torch.float32).view(1, -1, 1, 1))
+            self.register_buffer("gain", torch.tensor(gains, dtype=torch.float32).view(1, -1, 1, 1))
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             values = image - self.centre if subtract else image
@@ -174,8 +174,8 @@ def _convert(ct: Any, source: SourceModel, settings: ExportSettings, signature: 
     with torch.no_grad():
         traced = torch.jit.trace(module, torch.zeros(declared.shape))
     if settings.input_kind == "image":
-        layout = ct.colorlayout.BGR if declared.color_order == "BGR" else ct.colorlayout.RGB
-        feature = ct.ImageType(name=declared.name, shape=declared.shape, color_layout=layout)
+        layouts = {"RGB": ct.colorlayout.RGB, "BGR": ct.colorlayout.BGR, "GRAY": ct.colorlayout.GRAYSCALE}
+        feature = ct.ImageType(name=declared.name, shape=declared.shape, color_layout=layouts[declared.color_order])
     else:
         feature = ct.TensorType(name=declared.name, shape=declared.shape, dtype=np.float32)
     classifier = None
@@ -240,7 +240,9 @@ def _describe(spec: Any, source: SourceModel, settings: ExportSettings, signatur
     if settings.input_kind == "image":
         text = f"Photograph, {size} pixels: {prepared}. Do not normalise: {formula} is inside the model."
     else:
-        text = f"{how.color_order} values of a photograph, 1 x 3 x height x width: {prepared}; each value is {formula}."
+        text = (
+            f"{how.color_order} values of a photograph, 1 x {how.channels} x height x width: {prepared}; each value is {formula}."
+        )
     spec.description.input[0].shortDescription = text
     texts = dict(_output_texts(source, signature))
     for feature in spec.description.output:

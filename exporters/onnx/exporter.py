@@ -49,7 +49,7 @@ def export(
 ) -> Artifact:
     """Write the artifact at `destination`, which does not exist yet, and describe it.
 
-    Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.
+    Input: (1, C, H, W) float32, an RGB or grey image in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.
     Raises ConversionError; then nothing stands at `destination`.
     """
     spec = input_spec(source.preprocessing, settings.input_kind, name="image", layout="NCHW", image_scale=1 / 255, image_bias=0.0)
@@ -114,9 +114,9 @@ def _describe(model: Any, source: SourceModel, precision: Precision, signature: 
         if broken is not None:
             raise ConversionError(f"Label {broken!r} is not one line of text, and {LABELS} holds one per line: rename it.")
         properties[LABELS] = "\n".join(source.labels)
-    if spec.scale == (1 / 255,) * 3 and not any(spec.bias):
+    if set(spec.scale) == {1 / 255} and not any(spec.bias):
         properties |= {
-            "Image.BitmapPixelFormat": "Rgb8" if spec.color_order == "RGB" else "Bgr8",
+            "Image.BitmapPixelFormat": {"RGB": "Rgb8", "BGR": "Bgr8", "GRAY": "Gray8"}[spec.color_order],
             "Image.ColorSpaceGamma": "SRGB",
             "Image.NominalPixelRange": "Normalized_0_1",
         }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from squeeze_export.contracts.heads import Activation
-from squeeze_export.contracts.signature import InputSpec, OutputSpec
+from squeeze_export.contracts.signature import ColorOrder, InputSpec, OutputSpec
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.exporters import deployed
 
@@ -25,7 +25,7 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the oldest date zip knows: today's woul
 _TENSOR_AXIS_LABELS: Final = 2
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _NORMALIZATION_OPTIONS: Final = 1
-_COLOR_SPACE_RGB: Final = 1
+_COLOR_SPACES: Final[Mapping[ColorOrder, int]] = {"RGB": 1, "GRAY": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ def encode(
 ) -> bytes:
     """Encode the metadata of a file with one input and one output.
 
-    An image input is declared in RGB with mean and std from 0..255 pixels. A tensor input is declared as plain features:
-    the format does not know BGR, and MediaPipe refuses a normalisation per channel.
+    An image input is declared in RGB or grey with mean and std from 0..255 pixels. A tensor input that is normalised per channel
+    is declared as plain features: the format does not know BGR, and MediaPipe refuses a normalisation per channel.
     """
     import flatbuffers
 
@@ -110,19 +110,18 @@ def model_card(source: SourceModel, input: InputSpec) -> ModelCard:
 
 def _input(spec: InputSpec) -> _Table:
     height, width = spec.shape[1], spec.shape[2]
-    order = "".join(spec.color_order)
     common: dict[int, Any] = {0: spec.name, 2: ["batch", "height", "width", "channel"]}
-    if len(set(spec.scale)) > 1 or len(set(spec.bias)) > 1 or spec.color_order != "RGB":
+    if len(set(spec.scale)) > 1 or len(set(spec.bias)) > 1 or spec.color_order not in _COLOR_SPACES:
         formula = ", ".join(f"{s!r} * pixel + {b!r}" for s, b in zip(spec.scale, spec.bias, strict=True))
-        text = f"{width}x{height} {order} image, normalised per channel from pixels in 0..255: {formula}."
+        text = f"{width}x{height} {spec.color_order} image, normalised per channel from pixels in 0..255: {formula}."
         return {**common, 1: text, 3: {0: _Byte(_FEATURE_PROPERTIES), 1: {}}}
     scale, bias = spec.scale[0], spec.bias[0]
     mean, std = (0 - bias) / scale, 1 / scale
     taken = "pixels in 0..255 as they are" if spec.dtype == "uint8" else f"(pixel - {mean:g}) / {std:g} for pixels in 0..255"
     return {
         **common,
-        1: f"{width}x{height} RGB image, {taken}.",
-        3: {0: _Byte(_IMAGE_PROPERTIES), 1: {0: _Byte(_COLOR_SPACE_RGB), 1: {0: width, 1: height}}},
+        1: f"{width}x{height} {'RGB' if spec.color_order == 'RGB' else 'grey'} image, {taken}.",
+        3: {0: _Byte(_IMAGE_PROPERTIES), 1: {0: _Byte(_COLOR_SPACES[spec.color_order]), 1: {0: width, 1: height}}},
         4: [{0: _Byte(_NORMALIZATION_OPTIONS), 1: {0: [mean], 1: [std]}}],
         5: {0: [255 * scale + bias], 1: [bias]},
     }

@@ -61,7 +61,7 @@ def export(
 ) -> Artifact:
     """Write a lite interpreter file at `destination` and describe it; raises ConversionError and then leaves nothing there.
 
-    Input: (1, 3, H, W) float32, an image as RGB in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.
+    Input: (1, C, H, W) float32, an RGB or grey image in 0..1 or the normalised tensor. Output: (1, classes or channels) float32.
     """
     spec = input_spec(source.preprocessing, settings.input_kind, name="image", layout="NCHW", image_scale=1 / 255, image_bias=0.0)
     signature = Signature(input=spec, outputs=(output_spec(source, settings.output_kind),))

@@ -14,6 +14,7 @@ from squeeze_export.validation.mil.package import Package
 from squeeze_export.validation.mil.program import Labels, Program, Value, layer_weights
 
 _MIL_TYPES: Final = {"float32": "fp32", "float16": "fp16", "int32": "int32"}
+_COLORS: Final = {"GRAYSCALE": "GRAY"}  # the specification's word for ours
 # Compressed weights decode to fp16: every precision but fp32 does.
 _STORED: Final[Mapping[Precision, np.dtype[Any]]] = {"fp32": np.dtype(np.float32)}
 
@@ -56,13 +57,14 @@ def _input_differences(description: Any, program: Program, declared: InputSpec) 
 
 def _image_differences(image: Any, value: Value, declared: InputSpec) -> list[str]:
     found = []
-    color = type(image).ColorSpace.Name(image.colorSpace)
+    named = type(image).ColorSpace.Name(image.colorSpace)
+    color = _COLORS.get(named, named)
     if color != declared.color_order:
         found.append(f"its image is {color}, declared is {declared.color_order}")
     if image.WhichOneof("SizeFlexibility") is not None:
         found.append("its image has a flexible size")
-    if (1, 3, image.height, image.width) != declared.shape:
-        found.append(f"its image is {image.height} x {image.width} (height x width), declared is {declared.shape}")
+    if (1, 1 if color == "GRAY" else 3, image.height, image.width) != declared.shape:
+        found.append(f"its image is {color} of {image.height} x {image.width} (height x width), declared is {declared.shape}")
     if set(declared.scale) != {1.0} or set(declared.bias) != {0.0}:
         found.append(
             f"its image holds pixels of 0..255 as they are, declared are scale {declared.scale} and bias {declared.bias}"

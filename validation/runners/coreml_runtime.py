@@ -111,12 +111,14 @@ class _CoreMLRunner:
 
 
 def _picture(value: Array, declared: InputSpec) -> Any:
-    """The PIL image (always RGB; Core ML itself reorders for a BGR model) of an NCHW tensor of 0..255 pixels."""
+    """The PIL image of an NCHW tensor of 0..255 pixels: RGB (Core ML itself reorders for a BGR model), or grey of one channel."""
     import numpy as np
     from PIL import Image
 
     if not bool(((value == np.rint(value)) & (value >= 0) & (value <= 255)).all()):
         raise ArtifactError(f"{declared.name!r} of the Core ML package is an image: it takes whole numbers from 0 to 255 only.")
+    if declared.color_order == "GRAY":
+        return Image.fromarray(np.ascontiguousarray(value[0, 0].astype(np.uint8)))
     pixels = value[0].transpose(1, 2, 0).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1] if declared.color_order == "BGR" else pixels))
 

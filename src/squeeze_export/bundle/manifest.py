@@ -138,7 +138,7 @@ class AccuracyRecord:
     max_drop: float | None
     min_accuracy: float | None = None
     expected: Literal["labels", "reference"]
-    origin: Literal["folder", "demo"]
+    origin: Literal["folder", "demo", "memory"]
     images: int
     images_sha256: str
     reference: int

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import TypeIs
 
-    from squeeze_export.contracts.arrays import PixelArray
+    from squeeze_export.contracts.arrays import Array, PixelArray
 
 MODULE: Final = "in-memory"  # no name of a Python module, so that no factory is called so
 MODEL_FORM: Final = 'model="squeezenet1_1", or a torch.nn.Module'
@@ -24,7 +24,12 @@ _WRAPPERS: Final = {
     "DistributedDataParallel": "module",
     "AveragedModel": "module",
 }
-_FORM: Final = 'Write images="photos", a folder, or images before preprocessing: uint8 RGB, (N, H, W, 3) or a list of (H, W, 3)'
+_FORM: Final = (
+    'Write images="photos", a folder, or images before preprocessing: RGB or grey, uint8 or divided by 255, (N, H, W, 3), '
+    "(N, 3, H, W), or a list of them"
+)
+CLASSES_FORM: Final = "classes=[0, 3, 1], the index of each image's class"
+_OF_A_LEVEL: Final = 1e-3  # how far a float times 255 may be from a whole number: float32's rounding is a hundredth of that
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -36,6 +41,17 @@ class GivenPictures:
     def __repr__(self) -> str:
         """How many there are."""
         return f"{len(self.pictures)} images in memory"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class GivenScores:
+    """Scores that a program holds, (N, classes) float64, of as many pictures in memory."""
+
+    values: Array
+
+    def __repr__(self) -> str:
+        """Of how many images they are."""
+        return f"scores of {len(self.values)} images in memory"
 
 
 def is_module(model: object) -> TypeIs[torch.nn.Module]:
@@ -77,7 +93,10 @@ def label_names(labels: object) -> object:
 
 
 def given_pictures(images: object) -> object:
-    """Arrays, tensors or PIL images as GivenPictures; UsageError where they are no uint8 RGB. Anything else is given back."""
+    """Arrays, tensors or PIL images as GivenPictures; UsageError where they are no pictures. Anything else is given back.
+
+    RGB or grey, channels last or first; uint8, or floats that are levels divided by 255, as torchvision's ToTensor gives them.
+    """
     if isinstance(images, Sequence) and not isinstance(images, str | bytes):
         if not images:
             raise UsageError(f"images is an empty list. {_FORM}.")
@@ -94,6 +113,42 @@ def given_pictures(images: object) -> object:
     return GivenPictures(pictures=tuple(_picture(one, "images", batch) for one in batch))
 
 
+def given_classes(classes: object, images: object) -> tuple[int, ...] | None:
+    """The class of each picture in memory as whole numbers; None where none are given. UsageError where they do not fit."""
+    import numbers
+
+    if classes is None:
+        return None
+    if not isinstance(images, GivenPictures):
+        raise UsageError("classes is for images in memory: a folder of images has a folder per class, or a labels.tsv.")
+    found = _array(classes).tolist() if _is_array(classes) else classes
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise UsageError(f"classes is a {type(classes).__name__}. Write {CLASSES_FORM}.")
+    for place, one in enumerate(found):
+        if isinstance(one, bool) or not isinstance(one, numbers.Integral) or one < 0:
+            raise UsageError(f"classes[{place}] is {one!r}, no whole number from 0. Write {CLASSES_FORM}.")
+    if len(found) != len(images.pictures):
+        raise UsageError(f"classes has {len(found)} classes for {images}. Write {CLASSES_FORM}.")
+    return tuple(map(int, found))
+
+
+def given_scores(scores: object, images: object) -> object:
+    """An array or tensor (N, classes) as GivenScores; UsageError where it is not of the pictures. Anything else is given back."""
+    import numpy as np
+
+    if not _is_array(scores):
+        return scores
+    found = _array(scores)
+    if not isinstance(images, GivenPictures):
+        raise UsageError("reference is in memory: pass the images that it is of in memory as well, or both as files.")
+    if found.dtype.kind != "f" or found.ndim != 2 or len(found) != len(images.pictures) or not np.isfinite(found).all():
+        raise UsageError(
+            f"reference is {found.dtype} of shape {tuple(found.shape)} for {images}. Write finite scores, floats of "
+            "(images, classes)."
+        )
+    return GivenScores(values=found.astype(np.float64))
+
+
 def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") and hasattr(value, "shape")
 
@@ -105,7 +160,7 @@ def _array(value: Any) -> Any:
 
 
 def _picture(value: Any, what: str, whole: Any = None) -> PixelArray:
-    """One (H, W, 3) uint8 array of its own memory; `whole`: what it is one of, to be named."""
+    """One (H, W, 3) uint8 array of its own memory, grey in three equal channels; `whole`: what it is one of, to be named."""
     import numpy as np
 
     if hasattr(value, "convert") and hasattr(value, "getbands"):  # a PIL image
@@ -113,9 +168,28 @@ def _picture(value: Any, what: str, whole: Any = None) -> PixelArray:
     if not _is_array(value):
         raise UsageError(f"{what} is a {type(value).__name__}. {_FORM}.")
     found = _array(value)
-    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or not found.size:
+    if found.ndim != 3 or not found.size:
         raise _refused(what, found if whole is None else whole)
-    return np.array(found)
+    if found.shape[2] not in (1, 3) and found.shape[0] in (1, 3):  # channels first
+        found = found.transpose(1, 2, 0)
+    levels = _levels(found)
+    if levels is None or found.shape[2] not in (1, 3):
+        raise _refused(what, found if whole is None else whole)
+    return np.ascontiguousarray(np.broadcast_to(levels, (*found.shape[:2], 3))).copy()
+
+
+def _levels(found: Any) -> Any:
+    """The uint8 levels of an array that holds them, or levels divided by 255; None of any other."""
+    import numpy as np
+
+    if found.dtype == np.uint8:
+        return found
+    if found.dtype.kind != "f":
+        return None
+    scaled = found.astype(np.float64) * 255
+    levels = np.rint(scaled)
+    fits = bool((np.abs(scaled - levels) <= _OF_A_LEVEL).all() and (levels >= 0).all() and (levels <= 255).all())
+    return levels.astype(np.uint8) if fits else None
 
 
 def _refused(what: str, found: Any) -> UsageError:
@@ -123,9 +197,6 @@ def _refused(what: str, found: Any) -> UsageError:
     told = f"{what} is {found.dtype} of shape {shape}"
     if found.dtype.kind == "f":
         return UsageError(
-            f"{told}. Floats do not say how they were made: resize, scale and normalisation belong to the export. {_FORM}."
+            f"{told}, and its numbers are no levels divided by 255. Resize and normalisation belong to the export. {_FORM}."
         )
-    if found.dtype.name == "uint8" and found.ndim in (3, 4) and shape[-3] == 3:
-        order = "1, 2, 0" if found.ndim == 3 else "0, 2, 3, 1"
-        return UsageError(f"{told}, channels first. Write images.permute({order}), or of NumPy images.transpose({order}).")
     return UsageError(f"{told}. {_FORM}.")

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from squeeze_export.contracts.artifact import AUTO, DEFAULT_PRECISION, ArtifactKey, IosTarget, Precision, Target, TfliteRoute
 from squeeze_export.contracts.heads import AskedActivation, ModelGives
-from squeeze_export.contracts.in_memory import GivenPictures, given_pictures, is_module, label_names, module_name
+from squeeze_export.contracts.in_memory import (
+    GivenPictures,
+    GivenScores,
+    given_classes,
+    given_pictures,
+    given_scores,
+    is_module,
+    label_names,
+    module_name,
+)
 from squeeze_export.contracts.options.types import check_types
 from squeeze_export.contracts.signature import Head, InputKind, PreprocessingSpec, ScoreKind
 from squeeze_export.contracts.source import is_published
@@ -66,9 +75,12 @@ class ExportRequest:
 
     Checks and limits
 
-    - `images`: what artifacts are compared on, at most 8 of them: a folder, or pictures before resize and normalisation, as uint8
-      RGB (N, H, W, 3) or a list of (H, W, 3) of any size. None takes the demo images.
-    - `reference`: a file with your own scores of some of `images`, which the source must give.
+    - `images`: what artifacts are compared on, at most 8 of them: a folder, or pictures before resize and normalisation, as an
+      array or tensor (N, H, W, 3) or (N, 3, H, W) of levels in 0..255, or these divided by 255; or a list of pictures of any
+      size. None takes the demo images.
+    - `classes`: of pictures in memory the index of each one's class, for the limits of accuracy.
+    - `reference`: a file with your own scores of some of `images`, which the source must give; of pictures in memory an array
+      (N, classes).
     - `calibration`: a folder of images for the precisions that need some; None generates the demo's.
     - `max_accuracy_drop`: how many points an artifact may be right less often than the reference, on labelled `images`; on
       others the reference's best class counts as right. None measures nothing.
@@ -113,7 +125,7 @@ class ExportRequest:
     notes: tuple[str, ...] = ()
     keep_going: bool = False
     head_relu: bool = True
-    reference: Path | None = None
+    reference: Path | GivenScores | None = None
     model_arguments: Mapping[str, object] = field(default_factory=dict)
     preprocessing_changes: Mapping[str, Any] = field(default_factory=dict)
     features_at: str | None = None
@@ -121,11 +133,14 @@ class ExportRequest:
     model_gives: ModelGives | None = None
     best: tuple[Target, ...] = ()
     model_output: str | None = None
+    classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths, and lists and arrays for files; the fields are typed for what is read from them."""
         object.__setattr__(self, "labels", label_names(self.labels))
         object.__setattr__(self, "images", given_pictures(self.images))
+        object.__setattr__(self, "classes", given_classes(self.classes, self.images))
+        object.__setattr__(self, "reference", given_scores(self.reference, self.images))
         check_types(self)
         for name in ("labels", "images", "output", "calibration", "reference"):
             value = getattr(self, name)

@@ -8,15 +8,17 @@ import io
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from squeeze_export.contracts.in_memory import GivenPictures
 from squeeze_export.errors import UsageError
 from squeeze_export.files.litter import is_litter
 from squeeze_export.files.pictures import USUAL, looks_like_a_picture
+from squeeze_export.golden.images import named_pictures
 from squeeze_export.sources.labels.carried import ids_in
 from squeeze_export.sources.labels.entries import SYNSET
 
@@ -33,15 +35,21 @@ _LISTED: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """One image and its class, None where nothing tells it. `path` is None for demo picture number `index`.
+    """One image and its class, None where nothing tells it. `path` is None for demo picture number `index`, and for `picture`.
 
-    `name` is what a person finds it by.
+    `name` is what a person finds it by. `picture`: (H, W, 3) uint8 RGB that a program holds.
     """
 
     name: str
     label: int | None
     path: Path | None
     index: int = 0
+    picture: PixelArray | None = field(default=None, compare=False)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is drawn."""
+        return self.path is None and self.picture is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +84,7 @@ def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | Non
 
     `labels` are the bundle's, in class order, or None if it has none.
     """
-    if num_classes == 1:
-        raise UsageError(
-            "The network gives one score per image, and accuracy needs two classes: export it with two --labels, of no and yes."
-        )
+    check_classes(num_classes)
     if not folder.exists():
         raise UsageError(f"The image folder {folder} does not exist. Check --images.")
     if not folder.is_dir():
@@ -87,6 +92,26 @@ def read_images(folder: Path, *, num_classes: int, labels: tuple[str, ...] | Non
     if (folder / LABELS_FILE).is_file():
         return _from_table(folder, num_classes, labels)
     return _from_folders(folder, num_classes, labels)
+
+
+def check_classes(num_classes: int) -> None:
+    """UsageError where a network names no class that could be right."""
+    if num_classes == 1:
+        raise UsageError(
+            "The network gives one score per image, and accuracy needs two classes: export it with two --labels, of no and yes."
+        )
+
+
+def given_images(given: GivenPictures, classes: tuple[int, ...] | None, *, num_classes: int) -> ImageSet:
+    """Pictures that a program holds, with a class each or without any; UsageError for a class that the model does not have."""
+    outside = [f"classes[{place}] is {label}" for place, label in enumerate(classes or ()) if label >= num_classes]
+    if outside:
+        raise UsageError(f"The model has {num_classes} classes, numbered from 0 to {num_classes - 1}: {_some(outside)}.")
+    images = tuple(
+        LabelledImage(name=name, label=None if classes is None else classes[place], path=None, picture=picture)
+        for place, (name, picture) in enumerate(named_pictures(given))
+    )
+    return ImageSet(images=images, labelled=classes is not None)
 
 
 def limited(images: ImageSet, limit: int | None) -> ImageSet:
@@ -118,6 +143,8 @@ def demo_images(count: int, labels: tuple[str, ...] | None) -> ImageSet:
 
 def image_key(image: LabelledImage) -> bytes | str:
     """A digest that tells this image from every other, or (str) why the file cannot be read."""
+    if image.picture is not None:
+        return hashlib.sha256(f"picture {image.picture.shape} ".encode() + image.picture.tobytes()).digest()
     if image.path is None:
         return hashlib.sha256(f"demo {_generator()} {DEMO_SEED} {image.index}".encode()).digest()
     if not image.path.is_file():
@@ -148,10 +175,12 @@ def _generator() -> str:
 
 def crop_of(image: LabelledImage, spec: PreprocessingSpec) -> PixelArray:
     """Decode or draw, resize and crop one image: (height, width, 3) uint8 RGB; UsageError names a file that cannot be read."""
-    from squeeze_export.preprocessing.pixels import load_pixels, pixels
+    from squeeze_export.preprocessing.pixels import load_pixels, picture_pixels, pixels
 
     if image.path is not None:
         return load_pixels(image.path, spec)
+    if image.picture is not None:
+        return picture_pixels(image.picture, spec)
     from squeeze_export.demo.characters import demo_image
 
     picture, label = demo_image(DEMO_SEED, image.index)

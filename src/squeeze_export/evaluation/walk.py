@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export import torch_state
-from squeeze_export.contracts.in_memory import MODEL_FORM, is_module
+from squeeze_export.contracts.in_memory import CLASSES_FORM, MODEL_FORM, GivenPictures, given_classes, given_pictures, is_module
 from squeeze_export.contracts.options.types import check_forms
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation import source_again
 from squeeze_export.evaluation.cache import AnswerCache
 from squeeze_export.evaluation.crew import WORKER
-from squeeze_export.evaluation.images import DEMO_COUNT, ImageSet, demo_images, limited, read_images
+from squeeze_export.evaluation.images import (
+    DEMO_COUNT,
+    ImageSet,
+    check_classes,
+    demo_images,
+    given_images,
+    limited,
+    read_images,
+)
 from squeeze_export.evaluation.limit import OPTION, check_floor, check_images, check_limit
 from squeeze_export.evaluation.report import Evaluation
 from squeeze_export.evaluation.run import Run, Watcher
@@ -45,6 +53,7 @@ _FORMS: Final = {
 class EvaluationRequest:
     """What a user can ask of one evaluation.
 
+    `images`: a folder, "demo", or pictures as in the export, with `classes`, the index of each one's class.
     `weights`: where the reference comes from if the manifest does not tell: a path, or a word as in the export. `model`: of a
     bundle that is not of SqueezeNet the network again, as in the export, with its `model_arguments` and the `checkpoint_key`
     in its weights; a torch.nn.Module may be passed itself. timm's and torchvision's need not be named. `limit`: at most so
@@ -55,7 +64,7 @@ class EvaluationRequest:
     """
 
     bundle: Path
-    images: Path | Literal["demo"]
+    images: Path | Literal["demo"] | GivenPictures
     weights: str | None = None
     reference: bool = True
     limit: int | None = None
@@ -66,10 +75,14 @@ class EvaluationRequest:
     model: str | torch.nn.Module | None = None
     model_arguments: Mapping[str, object] = field(default_factory=dict)
     checkpoint_key: str | None = None
+    classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Take strings for paths; UsageError for what is neither."""
-        check_forms(self, _FORMS)
+        object.__setattr__(self, "images", given_pictures(self.images))
+        object.__setattr__(self, "classes", given_classes(self.classes, self.images))
+        in_memory = {"images"} if isinstance(self.images, GivenPictures) else set()
+        check_forms(self, {name: form for name, form in _FORMS.items() if name not in in_memory})
         if not (self.model is None or isinstance(self.model, str) or is_module(self.model)):
             raise UsageError(f"model is {self.model!r}, a {type(self.model).__name__}. Write {MODEL_FORM}.")
         object.__setattr__(self, "bundle", Path(self.bundle))
@@ -104,6 +117,11 @@ def evaluate(request: EvaluationRequest, watcher: Watcher, *, command: Sequence[
     num_classes = bundle.manifest.source.num_classes
     if request.images == "demo":
         images = demo_images(request.limit or DEMO_COUNT, bundle.labels)
+    elif isinstance(request.images, GivenPictures):
+        check_classes(num_classes)
+        if request.classes is None:
+            raise UsageError(f"Accuracy needs the class of each image, and {request.images} have none. Pass {CLASSES_FORM}.")
+        images = limited(given_images(request.images, request.classes, num_classes=num_classes), request.limit)
     else:
         images = limited(read_images(request.images, num_classes=num_classes, labels=bundle.labels), request.limit)
     again = source_again.saved(

@@ -39,7 +39,12 @@ def pictures_in(folder: Path) -> Pictures:
 
 def given_images(given: GivenPictures) -> list[tuple[str, PixelArray]]:
     """At most 8 of the pictures that a program passes, evenly spread, with names that count them."""
-    return _spread([(f"image-{place}", picture) for place, picture in enumerate(given.pictures)])
+    return _spread(named_pictures(given))
+
+
+def named_pictures(given: GivenPictures) -> list[tuple[str, PixelArray]]:
+    """All of them, with names that count them."""
+    return [(f"image-{place}", picture) for place, picture in enumerate(given.pictures)]
 
 
 def _spread(paths: list[Kept]) -> list[Kept]:

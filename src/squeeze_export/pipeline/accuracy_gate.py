@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from squeeze_export.bundle.manifest import AccuracyFigure, AccuracyRecord, Manifest
-from squeeze_export.contracts.in_memory import GivenPictures
+from squeeze_export.contracts.in_memory import CLASSES_FORM, GivenPictures
 from squeeze_export.contracts.request import ExportRequest, Progress
 from squeeze_export.contracts.source import SourceModel
 from squeeze_export.errors import UsageError
 from squeeze_export.evaluation.cache import default_path
 from squeeze_export.evaluation.crew import WORKER
-from squeeze_export.evaluation.images import ImageSet, demo_images, read_any_images
+from squeeze_export.evaluation.images import ImageSet, LabelledImage, demo_images, given_images, read_any_images
 from squeeze_export.evaluation.limit import FLOOR, OPTION, check_floor, check_images, check_limit
 from squeeze_export.evaluation.subjects import REFERENCE, OpenBundle
 from squeeze_export.evaluation.walk import EvaluationRequest, evaluate_bundle
@@ -35,8 +35,9 @@ def check(request: ExportRequest) -> None:
     if request.min_accuracy is not None:
         check_floor(request.min_accuracy)
     option = _asked(request)
-    if option is not None and isinstance(request.images, GivenPictures):
-        raise UsageError(f"{option} measures on files, and images holds {request.images}: pass the folder that they lie in.")
+    if request.min_accuracy is not None and isinstance(request.images, GivenPictures) and request.classes is None:
+        told = f"{FLOOR} {request.min_accuracy:g} needs the class of each image"
+        raise UsageError(f"{told}, and {request.images} have none. Pass {CLASSES_FORM}.")
     if option is not None and request.head == "features":
         raise UsageError(
             f"{option.split()[0]} cannot be combined with --head features: features name no classes, so they have no accuracy. "
@@ -58,6 +59,8 @@ def pictures(request: ExportRequest, source: SourceModel) -> ImageSet | None:
         raise UsageError(f"{option} needs two classes, and the network gives one score: pass two --labels, of no and yes.")
     if isinstance(request.images, Path):
         images = read_any_images(request.images, num_classes=source.num_classes, labels=source.labels)
+    elif isinstance(request.images, GivenPictures):
+        images = given_images(request.images, request.classes, num_classes=source.num_classes)
     elif source.labels == characters.labels():
         images = demo_images(DEMO_COUNT, source.labels)
     else:
@@ -105,7 +108,8 @@ def measure(
     """
     evaluation = EvaluationRequest(
         bundle=prepared,
-        images=request.images if isinstance(request.images, Path) else "demo",
+        images=request.images or "demo",
+        classes=request.classes,
         # Absolute, so that a file named "demo" stays a file; weights that are none are loaded again as the manifest says.
         weights=str(request.weights.absolute()) if isinstance(request.weights, Path) else None,
         cache=default_path(),
@@ -127,13 +131,19 @@ def record_of(found: Evaluation, images: ImageSet) -> AccuracyRecord | None:
         max_drop=None if limit is None else float(limit),
         min_accuracy=None if found.min_accuracy is None else float(found.min_accuracy),
         expected="labels" if found.labelled else "reference",
-        origin="demo" if images.images[0].path is None else "folder",
+        origin=_origin(images.images[0]),
         images=found.images,
         images_sha256=found.images_sha256,
         reference=right,
         reference_executor=found.reference.executor,
         artifacts=tuple(_figure(row, right) for row in found.artifacts),
     )
+
+
+def _origin(image: LabelledImage) -> Literal["folder", "demo", "memory"]:
+    if image.is_demo:
+        return "demo"
+    return "folder" if image.picture is None else "memory"
 
 
 def notes_of(found: Evaluation) -> tuple[str, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from squeeze_export.bundle.manifest import ReferenceScoresRecord
+from squeeze_export.contracts.in_memory import GivenPictures, GivenScores
 from squeeze_export.contracts.request import ExportRequest
 from squeeze_export.contracts.signature import Interpolation, PreprocessingSpec
 from squeeze_export.contracts.source import SourceModel, is_squeezenet
 from squeeze_export.errors import UsageError
-from squeeze_export.preprocessing.pixels import load_pixels, normalise
+from squeeze_export.golden.images import named_pictures
+from squeeze_export.preprocessing.pixels import load_pixels, normalise, picture_pixels
 from squeeze_export.preprocessing.spec import PRESETS
 from squeeze_export.sources import own_scores
 
@@ -26,7 +29,7 @@ def check_request(request: ExportRequest) -> None:
     """Raise UsageError where scores cannot be compared: no images, or features, which have no scores."""
     if request.reference is None:
         return
-    if not isinstance(request.images, Path):
+    if not isinstance(request.reference, GivenScores) and not isinstance(request.images, Path):
         raise UsageError(f"{own_scores.OPTION} {request.reference} names images: pass their folder with --images DIR.")
     if request.head == "features":
         raise UsageError(f"{own_scores.OPTION} compares scores, and --head features has none. Leave one of them out.")
@@ -34,12 +37,12 @@ def check_request(request: ExportRequest) -> None:
 
 def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScoresRecord | None, tuple[str, ...]]:
     """Compare the source with the user's scores: what was found, and notes. SourceError where it is another model."""
-    if request.reference is None or not isinstance(request.images, Path):
+    if request.reference is None:
         return None, ()
-    own = own_scores.read_scores(request.reference, source.num_classes, source.labels)
-    files = own_scores.image_files(request.images, own.names, request.reference)
+    own, pictures = _own(request, request.reference, source)
+    file = request.reference if isinstance(request.reference, Path) else None
     spec = source.preprocessing
-    crops = [load_pixels(file, spec) for file in files]
+    crops = [picture(spec) for picture in pictures]
     module = source.module if source.eager is None else source.eager
 
     def of(spec: PreprocessingSpec, module: object, cut: Sequence[PixelArray]) -> Array:
@@ -54,10 +57,10 @@ def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScore
     for words, other in _other_resizes(spec).items():
         others[words] = (
             lambda other=other: of(  # type: ignore[misc]
-                other, module, [load_pixels(file, other) for file in files[:_TRIED_ON]]
+                other, module, [picture(other) for picture in pictures[:_TRIED_ON]]
             )
         )
-    found, notes = own_scores.check(own, request.reference, of(spec, module, crops), others, source.labels)
+    found, notes = own_scores.check(own, file, of(spec, module, crops), others, source.labels)
     record = ReferenceScoresRecord(
         sha256=own.sha256,
         kind=own.kind,
@@ -66,6 +69,21 @@ def compare(request: ExportRequest, source: SourceModel) -> tuple[ReferenceScore
         top1_agreement=found.top1_agreement,
     )
     return record, notes
+
+
+def _own(
+    request: ExportRequest, reference: Path | GivenScores, source: SourceModel
+) -> tuple[own_scores.OwnScores, list[Callable[[PreprocessingSpec], PixelArray]]]:
+    """The user's scores, and what makes the pixels of each of their images."""
+    if isinstance(reference, GivenScores):
+        assert isinstance(request.images, GivenPictures)  # or the request would not have been made
+        names = [name for name, _ in named_pictures(request.images)]
+        own = own_scores.scores_in_memory(reference.values, names, source.num_classes)
+        return own, [partial(picture_pixels, picture) for picture in request.images.pictures]
+    assert isinstance(request.images, Path)
+    own = own_scores.read_scores(reference, source.num_classes, source.labels)
+    files = own_scores.image_files(request.images, own.names, reference)
+    return own, [partial(load_pixels, file) for file in files]
 
 
 def _other_colours(spec: PreprocessingSpec) -> dict[str, PreprocessingSpec]:

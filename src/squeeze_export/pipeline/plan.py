@@ -88,6 +88,8 @@ def _check_network(request: ExportRequest) -> None:
             raise UsageError(f"--model-arg is for a MODULE:FACTORY, and {model} has no arguments. Leave it out.")
         if request.features_at is not None:
             raise UsageError(f"--features-at is for other networks: {model} has its features in one place. Leave it out.")
+        if request.preprocessing is not None and request.preprocessing.channels != 3:
+            raise UsageError(f"colour order GRAY is for networks of one channel, and {model} takes three. Choose RGB or BGR.")
         if request.weights == OWN_WEIGHTS:
             raise UsageError(f"{model} has no weights of its own: pass a file, imagenet, random or demo.")
         _check_head_of_squeezenet(request)

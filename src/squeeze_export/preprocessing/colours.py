@@ -9,11 +9,11 @@ from squeeze_export.contracts.signature import ColorOrder, PreprocessingSpec, Re
 from squeeze_export.errors import UsageError
 
 
-def order_for(order: ColorOrder, channels: int) -> ColorOrder:
-    """The order, where a network of so many channels can have it; UsageError otherwise."""
+def order_for(order: ColorOrder, channels: int | None) -> ColorOrder:
+    """The order, where a network of so many channels (None: not known) can have it; UsageError otherwise."""
     if order not in get_args(ColorOrder):
         raise UsageError(f"unknown colour order {order!r}: choose RGB, BGR or GRAY")
-    if (order == "GRAY") != (channels == 1):
+    if channels is not None and (order == "GRAY") != (channels == 1):
         fitting = "RGB or BGR" if channels == 3 else "GRAY"
         raise UsageError(f"colour order {order} does not fit: the network takes {channels} channel(s). Choose {fitting}")
     return order
@@ -26,9 +26,12 @@ def statistics(
     named = (("mean", mean, base.mean), ("std", std, base.std))
     first, second = (own if given is None else given for _, given, own in named)
     if order == "GRAY":
-        for name, given, own in named:
-            if given is None and len(set(own)) > 1:
-                raise UsageError(f"colour order GRAY: the preset has a {name} per colour. Pass {name} with one number")
+        lacking = [name for name, given, own in named if given is None and len(set(own)) > 1]
+        if lacking:
+            raise UsageError(
+                f"colour order GRAY: the preset has a {' and a '.join(lacking)} per colour, and the network one channel. Pass "
+                f"{' and '.join(lacking)} with one number, as it was trained"
+            )
         return (first[:1] if mean is None else first), (second[:1] if std is None else second)
     turned = -1 if order != base.color_order else 1
     return (first[::turned] if mean is None else first), (second[::turned] if std is None else second)

@@ -152,6 +152,13 @@ def pixels(image: Image.Image, spec: PreprocessingSpec) -> PixelArray:
     return np.array(crop.convert("RGB") if grey else crop)
 
 
+def picture_pixels(picture: PixelArray, spec: PreprocessingSpec) -> PixelArray:
+    """As `pixels`, of a picture (H, W, 3) uint8 RGB."""
+    from PIL import Image
+
+    return pixels(Image.fromarray(picture), spec)
+
+
 def _half(spare: int) -> int:
     """Half of it, rounded half to even."""
     return round(spare / 2)

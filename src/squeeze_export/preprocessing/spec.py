@@ -59,7 +59,7 @@ def spec_for(
     scale: float | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
-    channels: int = 3,
+    channels: int | None = None,
 ) -> PreprocessingSpec:
     """Put a preset and the user's own values together; UsageError where the result could not work.
 
@@ -67,7 +67,7 @@ def spec_for(
     short side becomes, or (height, width) that a picture is squashed or padded to; `crop_pct` gives it as the crop's share of it.
     Without either the short side keeps the preset's ratio to the larger side of the crop, and a picture is squashed or padded to
     the crop itself. `pad_color` is RGB; without it the mean's colour, which the network sees as 0. Given mean and std follow the
-    resulting colour order; the preset's own stay with their colours. `channels`: of the network.
+    resulting colour order; the preset's own stay with their colours. `channels`: of the network, None where it is not known yet.
     """
     if isinstance(preset, PreprocessingSpec):
         base = preset

@@ -98,6 +98,17 @@ def read_scores(path: Path, num_classes: int, labels: Sequence[str] | None) -> O
     return OwnScores(names=tuple(rows), values=values, kind=_kind(path, values, stated), sha256=hashlib.sha256(data).hexdigest())
 
 
+def scores_in_memory(values: Array, names: Sequence[str], num_classes: int) -> OwnScores:
+    """Finite scores (N, classes) float64 of the images `names`; SourceError where their classes are not the model's."""
+    if values.shape[1] != num_classes:
+        raise SourceError(
+            f"{OPTION} has {values.shape[1]} scores per image, the model has {num_classes} classes. "
+            "Give one score per class, in index order."
+        )
+    digest = hashlib.sha256(values.tobytes()).hexdigest()
+    return OwnScores(names=tuple(names), values=values, kind=_kind("in memory", values, None), sha256=digest)
+
+
 def _content(path: Path) -> bytes:
     if not path.is_file():
         raise UsageError(f"{OPTION} {path} {'is not a file' if path.exists() else 'does not exist'}: give an .npz or .csv file.")
@@ -181,7 +192,9 @@ def _number(cell: str) -> bool:
     return True
 
 
-def _kind(path: Path, values: Array, stated: Literal["logits", "probabilities"] | None) -> Literal["logits", "probabilities"]:
+def _kind(
+    path: Path | str, values: Array, stated: Literal["logits", "probabilities"] | None
+) -> Literal["logits", "probabilities"]:
     like = bool((values >= 0).all() and (values <= 1 + _SUMS).all() and (abs(values.sum(axis=1) - 1) <= _SUMS).all())
     if stated == "probabilities" and not like:
         raise SourceError(
@@ -219,21 +232,21 @@ def agreement(own: OwnScores, probabilities: Array) -> Agreement:
 
 def check(
     own: OwnScores,
-    path: Path,
+    path: Path | None,
     mine: Array,
     others: Mapping[str, Callable[[], Array]],
     labels: Sequence[str] | None,
 ) -> tuple[Agreement, tuple[str, ...]]:
     """Compare the source with the scores: what was found, and notes. SourceError where they are of another model.
 
-    `mine`: the probabilities of the source as it was asked for. `others`: by a few words, those of what else it could be, on the
-    first images or all; they are computed only to name the likely cause. `labels`: to try whether only the order of the classes
-    differs.
+    `path`: of the file, None of scores in memory. `mine`: the probabilities of the source as it was asked for. `others`: by a
+    few words, those of what else it could be, on the first images or all; they are computed only to name the likely cause.
+    `labels`: to try whether only the order of the classes differs.
     """
     found = agreement(own, mine)
     said = (
         f"{OPTION}: on {found.images} images the largest difference of a probability is {found.max_probability_error:.1e} "
-        f"({found.worst_image}), the same top-1 on {found.top1_agreement:.0%}; the file's scores were read as {own.kind}"
+        f"({found.worst_image}), the same top-1 on {found.top1_agreement:.0%}; the given scores were read as {own.kind}"
     )
     if found.max_probability_error <= NOTED:
         return found, (said,)
@@ -246,10 +259,11 @@ def check(
         if explained and best is not None
         else f"Check weights, preprocessing and head: none of {', '.join(others)} explains it."
     )
+    told = "given" if path is None else f"in {path}"
     raise SourceError(
-        f"The source model does not give the scores in {path}: on {found.worst_image} a probability differs "
+        f"The source model does not give the scores {told}: on {found.worst_image} a probability differs "
         f"by {found.max_probability_error:.3g}, top-1 is the same on {found.top1_agreement:.0%} of {found.images} images. The "
-        f"file's scores were read as {own.kind}. Nothing was exported. {cause}"
+        f"given scores were read as {own.kind}. Nothing was exported. {cause}"
     )
 
 

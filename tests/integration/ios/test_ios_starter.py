@@ -100,7 +100,7 @@ def test_the_package_tests_pass(workshop, kind):
     else:
         code, output = workshop.run_built(kind, r"\.(?!VectorTests)")
     assert code == 0, output[-4000:]
-    assert "Executed 35 tests, with 0 failures" in output
+    assert "Executed 36 tests, with 0 failures" in output
     for name in ("testPreprocessingOfTheGoldenPackIsExact", "testModelFileIsTheOneThatWasProven", "testRightAnswersPass"):
         assert re.search(rf"{name}' passed", output), output[-4000:]
 

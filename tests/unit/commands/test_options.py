@@ -103,8 +103,8 @@ def test_a_command_has_no_option_twice_and_every_field_of_a_request_has_its_opti
         assert len(names) == len(set(names))
     fields = {each.name for each in dataclasses.fields(ExportRequest)}
     options = {option.request_field or option.name for option in table.OPTIONS if option.in_config}
-    # Of the precision, of how the wish was understood, of the input's options.
-    assert fields - options == {"size_budgets", "best", "notes", "preprocessing_changes"}
+    # Of the precision, of how the wish was understood, of the input's options, of images that only a program can pass.
+    assert fields - options == {"size_budgets", "best", "notes", "preprocessing_changes", "classes"}
 
 
 def test_a_switch_that_is_false_is_not_written_and_a_list_is_a_tuple():

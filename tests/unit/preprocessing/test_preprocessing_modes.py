@@ -179,9 +179,9 @@ def test_one_channel_is_normalised_and_encoded_as_one(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"color_order": "GRAY"}, "takes 3 channel"),
+        ({"color_order": "GRAY", "channels": 3}, "takes 3 channel"),
         ({"channels": 1}, "RGB does not fit: the network takes 1 channel"),
-        ({"color_order": "GRAY", "channels": 1}, "the preset has a mean per colour"),
+        ({"color_order": "GRAY", "channels": 1}, "the preset has a mean and a std per colour"),
         ({"color_order": "GRAY", "channels": 1, "mean": (0.5,)}, "the preset has a std per colour"),
         ({"color_order": "GRAY", "channels": 1, "mean": (0.5,) * 3, "std": (0.5,)}, "one finite number, in GRAY order"),
         (

@@ -10,6 +10,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from squeeze_export.errors import ArtifactError
 BUFFER_NAME: Final = "TFLITE_METADATA"
 _IMAGE_PROPERTIES: Final = 2
 _NORMALIZATION_OPTIONS: Final = 1
+_COLOR_SPACES: Final[Mapping[int, str]] = {1: "RGB", 2: "GRAY"}
 _TENSOR_AXIS_LABELS: Final = 2
 _NORMALISATION_ACCURACY: Final = 1e-5  # of a level: mean and std are stored as float32
 _OF_DAMAGE: Final = (struct.error, UnicodeDecodeError, KeyError, ValueError)
@@ -28,11 +30,15 @@ _OF_A_DAMAGED_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeErr
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What the metadata says: `mean`, `std` in 0..255 levels, empty where none is declared; `labels` by class index."""
+    """What the metadata says: `mean`, `std` in 0..255 levels, empty where none is declared; `labels` by class index.
+
+    `colors`: those of an image, RGB or GRAY; None where the metadata names none.
+    """
 
     name: str
     input: str
     is_image: bool
+    colors: str | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     output: str
@@ -48,14 +54,19 @@ def read(metadata: bytes, content: bytes) -> Metadata:
 
 
 def check_declared(metadata: Metadata, signature: Signature) -> None:
-    """Hold names, normalisation and number of labels against the signature; ArtifactError names the difference."""
+    """Hold names, colours, normalisation and number of labels against the signature; ArtifactError names the difference."""
     if (metadata.input, metadata.output) != (signature.input.name, signature.outputs[0].name):
         raise ArtifactError(
             f"The TFLite Metadata describes {metadata.input} -> {metadata.output}, but the signature is "
             f"{signature.input.name} -> {signature.outputs[0].name}. Export the file again."
         )
     scale, bias = signature.input.scale, signature.input.bias
-    uniform = len(set(scale)) == 1 and len(set(bias)) == 1 and signature.input.color_order == "RGB"
+    if metadata.is_image and metadata.colors != signature.input.color_order:
+        raise ArtifactError(
+            f"The TFLite Metadata tells apps to give an image in {metadata.colors}, but the file takes "
+            f"{signature.input.color_order}. Export the file again."
+        )
+    uniform = len(set(scale)) == 1 and len(set(bias)) == 1 and signature.input.color_order in _COLOR_SPACES.values()
     wanted = (-bias[0] / scale[0], 1 / scale[0]) if uniform else None
     found = (metadata.mean[0], metadata.std[0]) if len(metadata.mean) == len(metadata.std) == 1 and metadata.is_image else None
     agree = (
@@ -84,6 +95,8 @@ def _decode(metadata: bytes, content: bytes) -> Metadata:
         raise ValueError(f"{len(units)} normalisations of one input")
     options = units[0].table(1) if units else None
     properties = image.table(3)
+    is_image = properties is not None and properties.byte(0) == _IMAGE_PROPERTIES
+    shown = properties.table(1) if properties is not None and is_image else None
     files = [file.text(0) for file in scores.tables(6) if file.byte(2) == _TENSOR_AXIS_LABELS]
     labels = None
     if files:
@@ -92,7 +105,8 @@ def _decode(metadata: bytes, content: bytes) -> Metadata:
     return Metadata(
         name=root.text(0),
         input=image.text(0),
-        is_image=properties is not None and properties.byte(0) == _IMAGE_PROPERTIES,
+        is_image=is_image,
+        colors=None if shown is None else _COLOR_SPACES.get(shown.byte(0)),
         mean=options.floats(0) if options else (),
         std=options.floats(1) if options else (),
         output=scores.text(0),

@@ -30,8 +30,14 @@ actor Classifier {
       else {
         throw ContractError("The model takes pictures of another size than contract.json says.")
       }
+      let gray = size.pixelFormatType == kCVPixelFormatType_OneComponent8
+      guard gray == contract.preprocessing.gray else {
+        throw ContractError("The model and contract.json differ in whether pictures are grey.")
+      }
       // Core ML hands the samples 0..255 over as they are: another scale would be lost here.
-      guard contract.input.scale == [1, 1, 1], contract.input.bias == [0, 0, 0] else {
+      guard contract.input.scale.allSatisfy({ $0 == 1 }),
+        contract.input.bias.allSatisfy({ $0 == 0 })
+      else {
         throw ContractError("The model takes pictures, but contract.json asks for scaled values.")
       }
     } else if input.type != .multiArray {
@@ -82,9 +88,9 @@ actor Classifier {
     _ crop: [UInt8], _ size: Contract.Preprocessing
   ) throws -> CVPixelBuffer {
     let (width, height) = (size.width, size.height)
+    let format = size.gray ? kCVPixelFormatType_OneComponent8 : kCVPixelFormatType_32BGRA
     var made: CVPixelBuffer?
-    let status = CVPixelBufferCreate(
-      kCFAllocatorDefault, width, height, kCVPixelFormatType_32BGRA, nil, &made)
+    let status = CVPixelBufferCreate(kCFAllocatorDefault, width, height, format, nil, &made)
     guard status == kCVReturnSuccess, let buffer = made else {
       throw ContractError("No pixel buffer of \(width) x \(height): error \(status).")
     }
@@ -95,10 +101,12 @@ actor Classifier {
     }
     // Rows of a pixel buffer may be longer than their pixels.
     let bytesPerRow = CVPixelBufferGetBytesPerRow(buffer)
-    ModelInput.bgra(crop).withUnsafeBytes { bytes in
+    let bytes = size.gray ? ModelInput.gray(crop) : ModelInput.bgra(crop)
+    let rowLength = bytes.count / height
+    bytes.withUnsafeBytes { bytes in
       for row in 0..<height {
         (base + row * bytesPerRow).copyMemory(
-          from: bytes.baseAddress! + row * width * 4, byteCount: width * 4)
+          from: bytes.baseAddress! + row * rowLength, byteCount: rowLength)
       }
     }
     return buffer

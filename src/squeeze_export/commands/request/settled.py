@@ -125,7 +125,7 @@ def _preprocessing(options: Options, model: str) -> dict[str, Any]:
     if options.preprocessing is None and not is_squeezenet(model):
         return {"preprocessing": None, "preprocessing_changes": changes}
     preset = cast("Preset", one_of("--preprocessing", options.preprocessing or "torchvision", tuple(PRESETS)))
-    return {"preprocessing": spec_for(preset, model=model, **changes)}
+    return {"preprocessing": spec_for(preset, model=model, channels=3 if is_squeezenet(model) else None, **changes)}
 
 
 def _as_written(options: Options) -> dict[str, Any]:

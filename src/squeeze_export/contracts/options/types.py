@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from squeeze_export.contracts import options as table
-from squeeze_export.contracts.in_memory import GivenPictures, is_module
+from squeeze_export.contracts.in_memory import GivenPictures, GivenScores, is_module
 from squeeze_export.contracts.option import Kind
 from squeeze_export.contracts.signature import PreprocessingSpec
 from squeeze_export.errors import UsageError
@@ -33,6 +33,7 @@ _IN_MEMORY: Final[Mapping[str, Callable[[object], bool]]] = {
     "model": is_module,
     "labels": lambda value: isinstance(value, tuple),
     "images": lambda value: isinstance(value, GivenPictures),
+    "reference": lambda value: isinstance(value, GivenScores),
 }
 _PREPROCESSING: Final = 'preprocessing=spec_for("torchvision", input_size=160), from squeeze_export'
 _MAPPINGS: Final[Mapping[str, str]] = {

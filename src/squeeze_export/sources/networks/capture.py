@@ -220,7 +220,7 @@ def _computed(
         raise SourceError(
             f"{what} cannot compute an image of {size} (channels x height x width): {faults.told(error)}. If another size is "
             "meant, "
-            "pass it as --input-size"
+            f"pass it as --input-size.{_of_channels(module, first.shape[1])}"
         ) from error
     name = outputs.choose(result, output)
     outputs.check_scores(outputs.named(result)[name], name)
@@ -237,6 +237,17 @@ def _computed(
             "without training=self.training"
         )
     return chosen, name, rows
+
+
+def _of_channels(module: torch.nn.Module, given: int) -> str:
+    """What to pass where the network's first convolution takes another number of channels than it was given."""
+    import torch
+
+    taken = next((part.in_channels for part in module.modules() if isinstance(part, torch.nn.Conv2d)), given)
+    if taken == given or taken not in (1, 3):
+        return ""
+    order = "GRAY" if taken == 1 else "RGB"
+    return f" Its first convolution takes {taken} channel{'' if taken == 1 else 's'}: that is --color-order {order}"
 
 
 def _traced(module: torch.nn.Module, sample: torch.Tensor, before: Exception, what: str) -> tuple[ExportedProgram, str | None]:

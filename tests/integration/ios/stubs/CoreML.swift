@@ -34,6 +34,7 @@ open class MLMultiArray: NSObject {
 open class MLImageConstraint: NSObject {
   public var pixelsHigh: Int { fatalError() }
   public var pixelsWide: Int { fatalError() }
+  public var pixelFormatType: OSType { fatalError() }
 }
 
 open class MLFeatureDescription: NSObject {

@@ -5,6 +5,7 @@ public typealias CVPixelBuffer = CVBuffer
 public typealias CVReturn = Int32
 public let kCVReturnSuccess: CVReturn = 0
 public let kCVPixelFormatType_32BGRA: OSType = 0
+public let kCVPixelFormatType_OneComponent8: OSType = 1
 public typealias OSType = UInt32
 
 public struct CVPixelBufferLockFlags: OptionSet, Sendable {

@@ -30,6 +30,7 @@ def test_an_image_input_is_declared_with_its_normalisation_and_labels():
         name="squeezenet1_1",
         input="image",
         is_image=True,
+        colors="RGB",
         mean=(127.5,),
         std=(127.5,),
         output="probabilities",

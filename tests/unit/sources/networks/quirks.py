@@ -153,6 +153,20 @@ class Normed(nn.Module):
         return self.head(self.norm(values.mean(1)))
 
 
+class Sequenced(nn.Module):
+    """As LeViT: linear layers over a sequence, each with a batch norm over the flattened one, and a norm over (1, channels)."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.first, self.norm = nn.Conv2d(3, 8, 1), nn.Linear(8, 12, bias=False), nn.BatchNorm1d(12)
+        self.other, self.across, self.head = nn.Linear(12, 12), nn.BatchNorm1d(SIDE * SIDE), nn.Linear(12, 7)
+
+    def forward(self, image):
+        values = self.first(self.patches(image).flatten(2).transpose(1, 2))
+        values = self.norm(values.flatten(0, 1)).reshape_as(values)
+        return self.head(self.across(self.other(values.relu())).mean(1))
+
+
 def captured(network):
     """Captured with weights of one seed; every norm has its own scale and offset."""
     generator = torch.Generator().manual_seed(3)

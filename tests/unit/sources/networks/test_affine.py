@@ -8,7 +8,7 @@ from torch import nn
 from squeeze_export.sources.captured import kernels_of
 from squeeze_export.sources.networks import capture
 from squeeze_export.sources.networks.programs import affine, scales
-from tests.unit.sources.networks.quirks import SIDE, Attended, Normed, captured
+from tests.unit.sources.networks.quirks import SIDE, Attended, Normed, Sequenced, captured
 
 
 def targets(program):
@@ -29,6 +29,16 @@ def test_norms_in_front_of_linear_layers_end_in_them():
     weights, old = after.module().state_dict(), network.state_dict()
     assert torch.equal(weights["key.weight"], (old["key.weight"].double() * old["first.weight"].double()).float())
     assert weights["key.bias"].shape == (16,)
+
+
+def test_norms_over_flattened_sequences_go_into_the_layers_before_them():
+    before = captured(Sequenced())
+    after, told = capture.settle(before)
+    assert told == ("batch norms behind the layer first were folded into it.",)  # across norms places, which are no channels
+    left = [str(node.args[1].target) for node in after.module().graph.nodes if str(node.target) == "aten.batch_norm.default"]
+    assert left == ["across.weight"]
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    assert capture.compare(after, before.module(), images, floor=110) > 110
 
 
 def test_a_layer_that_is_used_twice_stays_and_so_does_its_norm():

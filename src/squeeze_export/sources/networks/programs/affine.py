@@ -12,7 +12,7 @@ from squeeze_export.sources.networks.programs import folding, graphs
 
 if TYPE_CHECKING:
     import torch
-    from torch.fx import GraphModule, Node
+    from torch.fx import GraphModule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ def fold(module: GraphModule) -> tuple[str, ...]:
     for layer in list(graph.nodes):
         if layer.op != "call_function" or layer.target != torch.ops.aten.linear.default or not folding.is_own(module, layer):
             continue
-        way = _way(layer.args[0])
+        way = graphs.way(layer.args[0])
         norm = way[0]
         affine = _affine(module, norm)
         if affine is None:
@@ -56,25 +56,6 @@ def fold(module: GraphModule) -> tuple[str, ...]:
         graph.lint()
         module.recompile()
     return tuple(names)
-
-
-def _way(node: Node) -> list[Any]:
-    """The nodes from a norm, or whatever there is, to `node`, over those that leave the last axis as it is."""
-    import torch
-
-    aten = torch.ops.aten
-    carrying = (
-        *(aten.reshape.default, aten.view.default, aten.flatten.using_ints, aten.unflatten.int),
-        *(aten.clone.default, aten.contiguous.default, aten.unsqueeze.default, aten.squeeze.dim),
-    )
-    way: list[Any] = [node]
-    while (step := way[0]).op == "call_function" and step.target in carrying:
-        before = step.args[0]
-        sizes = [value.shape[-1] if (value := one.meta.get("val")) is not None else 0 for one in (before, step)]
-        if sizes[0] != sizes[1] or sizes[0] < 2:
-            break
-        way.insert(0, before)
-    return way
 
 
 def _affine(module: GraphModule, node: Any) -> _Affine | None:

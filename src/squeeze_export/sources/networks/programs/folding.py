@@ -34,12 +34,16 @@ def _foldable(module: GraphModule, norm: Node) -> Node | None:
     aten = torch.ops.aten
     if norm.op != "call_function" or norm.target != aten.batch_norm.default or norm.kwargs or norm.args[5] is not False:
         return None
-    layer = norm.args[0]
+    # timm's linear layers with a norm, as LeViT has them, flatten a sequence for the norm and shape it back.
+    layer, *steps = graphs.way(norm.args[0])
     convolutions = (aten.conv2d.default, aten.conv2d.padding)
     if not isinstance(layer, Node) or layer.target not in (*convolutions, aten.linear.default) or len(layer.users) != 1:
         return None
     result = layer.meta.get("val")
-    if layer.target == aten.linear.default and (result is None or result.dim() != 2):
+    if any(len(step.users) != 1 for step in steps) or (steps and layer.target != aten.linear.default):
+        return None
+    given = norm.args[0].meta.get("val")
+    if layer.target == aten.linear.default and (result is None or given is None or given.dim() != 2):
         return None  # over a sequence, a batch norm's channels are not the layer's
     if not is_own(module, layer):
         return None
@@ -72,7 +76,7 @@ def _fold(module: GraphModule, layer: Any, norm: Any) -> str:
     added = moved * factor if shift is None else moved * factor + shift.detach().double()
     replace(module, target, (weight * factor.reshape(-1, *[1] * (weight.dim() - 1))).float())
     replace_bias(module, layer, added.float())
-    norm.replace_all_uses_with(layer)
+    norm.replace_all_uses_with(norm.args[0])
     module.graph.erase_node(norm)
     return target.removesuffix(".weight")
 

@@ -223,6 +223,25 @@ def _is_strange(target: Any) -> bool:
     return isinstance(target, torch._ops.OpOverload) and target.namespace not in ("aten", "prim", "prims")
 
 
+def way(node: Any) -> list[Any]:
+    """The nodes from a norm, or whatever there is, to `node`, over those that leave the last axis as it is."""
+    import torch
+
+    aten = torch.ops.aten
+    carrying = (
+        *(aten.reshape.default, aten.view.default, aten.flatten.using_ints, aten.unflatten.int),
+        *(aten.clone.default, aten.contiguous.default, aten.unsqueeze.default, aten.squeeze.dim),
+    )
+    found: list[Any] = [node]
+    while (step := found[0]).op == "call_function" and step.target in carrying:
+        before = step.args[0]
+        sizes = [value.shape[-1] if (value := one.meta.get("val")) is not None else 0 for one in (before, step)]
+        if sizes[0] != sizes[1] or sizes[0] < 2:
+            break
+        found.insert(0, before)
+    return found
+
+
 def weight(module: Any, node: object) -> Any:
     """The tensor that a node reads from the module; None where it is no such node."""
     if getattr(node, "op", None) != "get_attr":

@@ -22,7 +22,7 @@ def rewrite(module: GraphModule) -> bool:
     graph: Any = module.graph
     found = _constants(module)
     for node in [one for one in graph.nodes if one.op == "call_function" and one.meta.get("val") is not None]:
-        if _nearest_as_selections(graph, node) or _without_expansion(node):
+        if _nearest_as_selections(graph, node) or _without_expansion(node) or _with_its_shape(node):
             found = True
             if not node.users:
                 graph.erase_node(node)
@@ -170,6 +170,18 @@ def _without_expansion(node: Any) -> bool:
             user.replace_input_with(node, values)
             found = True
     return found
+
+
+def _with_its_shape(node: Any) -> bool:
+    """A shape taken from another tensor is written out: that tensor has one reader less, and may be folded into."""
+    import torch
+
+    aten = torch.ops.aten
+    if node.target not in (aten.reshape_as.default, aten.view_as.default):
+        return False
+    node.target = aten.reshape.default
+    node.args = (node.args[0], list(_shape(node)))
+    return True
 
 
 def _shape(operand: Any) -> torch.Size:

@@ -24,6 +24,11 @@ enum ModelInput {
     return values
   }
 
+  /// The bytes of a grey picture input, one a pixel: the crop's three channels are equal.
+  static func gray(_ crop: [UInt8]) -> [UInt8] {
+    stride(from: 0, to: crop.count, by: 3).map { crop[$0] }
+  }
+
   /// The bytes of a picture input: blue, green, red, opaque. Core ML knows this format for models of either colour order.
   static func bgra(_ crop: [UInt8]) -> [UInt8] {
     var bytes = [UInt8](repeating: 255, count: crop.count / 3 * 4)

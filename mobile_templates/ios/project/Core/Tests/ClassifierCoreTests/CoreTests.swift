@@ -147,6 +147,10 @@ final class CoreTests: XCTestCase {
     XCTAssertEqual(ModelInput.bgra([1, 2, 3, 4, 5, 6]), [3, 2, 1, 255, 6, 5, 4, 255])
   }
 
+  func testGreyPictureInputsHaveOneByteAPixel() {
+    XCTAssertEqual(ModelInput.gray([7, 7, 7, 9, 9, 9]), [7, 9])
+  }
+
   func testTensorsFollowLayoutAndOrder() {
     var input = Contract.Input(
       name: "image", shape: [1, 3, 1, 2], dtype: "float32", layout: .nchw, colorOrder: .bgr,
