@@ -183,7 +183,8 @@ def _follow(table: Mapping[str, Any]) -> tuple[tuple[str, Array], ...]:
                 if operator == _CONVOLUTION:
                     weights += _layer("a convolution", arguments[1], arguments[2])
                 elif operator == _LINEAR:
-                    weights += _layer("a linear layer", arguments[1], arguments[2])
+                    # torch leaves out what is the default: a bias that is none.
+                    weights += _layer("a linear layer", arguments[1], arguments[2] if count > 2 else None)
                 elif operator in _INT8_CONVOLUTIONS:
                     if not isinstance(arguments[1], _Packed) or not arguments[1].stored:
                         raise UnsupportedOperationError("a convolution takes weights that are not stored in the file.")

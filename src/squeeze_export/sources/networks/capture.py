@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from squeeze_export.errors import SourceError
 from squeeze_export.sources.networks import faults, outputs
-from squeeze_export.sources.networks.programs import affine, folding, graphs, rewriting, scales, tracing
+from squeeze_export.sources.networks.programs import affine, folding, graphs, products, rewriting, scales, tracing
 
 if TYPE_CHECKING:
     import torch
@@ -105,16 +105,19 @@ def rewrite(captured: Captured) -> Captured:
 def settle(captured: Captured) -> tuple[Captured, tuple[str, ...]]:
     """As it goes to exporters: `rewrite`, and folded what converters would fold; a sentence for each kind of folding.
 
-    Batch norms and factors go into the layers before them, what norms end with into the linear layers behind them.
+    Products with a weight become linear layers. Batch norms and factors go into the layers before them, what norms end with into
+    the linear layers behind them.
     """
     module = captured.module()
     rewritten = rewriting.rewrite(module)
+    weights = products.as_linear(module)
     found = (
         ("batch norms behind {} were folded into {}", folding.fold(module)),
         ("factors behind {} were folded into {}", scales.fold(module)),
         ("the scales of norms in front of {} were folded into {}", affine.fold(module)),
     )
-    notes = tuple(text.format(*_layers(names)) + "." for text, names in found if names)
+    told = (f"products with {len(weights)} weights, such as {weights[0]}, were made linear layers.",) if weights else ()
+    notes = (*told, *(text.format(*_layers(names)) + "." for text, names in found if names))
     return (again(captured, module) if rewritten or notes else captured), notes
 
 

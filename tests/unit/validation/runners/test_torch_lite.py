@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def refused(path, artifact, match, error=ArtifactError, **changes):
         torch_lite.open(path, changes.get("signature", artifact.signature), changes.get("precision", artifact.precision))
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit, which the exporter silences
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_linear_layer_is_read_with_and_without_a_bias(bias):
+    layer = torch.nn.Linear(3, 2, bias=bias).eval()
+    archive = torch.jit.freeze(torch.jit.trace(layer, torch.zeros(1, 3)))._save_to_buffer_for_lite_interpreter()
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        records = {name.partition("/")[2]: file.read(name) for name in file.namelist()}
+    found = [value for _, value in bytecode.stored_weights(Path("net.ptl"), records)]
+    assert [value.tolist() for value in found] == [value.tolist() for value in layer.parameters()]
 
 
 def test_missing_empty_garbage_and_folder(fp32, tmp_path):

@@ -1,4 +1,4 @@
-"""Products with constants behind convolutions and linear layers, folded into them, such as the layer scales of transformers.
+"""Products and quotients with constants behind convolutions and linear layers, folded into them, such as layer scales.
 
 Converters fold them by themselves, and the kernel is then nobody's: here it is the source's.
 """
@@ -17,30 +17,59 @@ if TYPE_CHECKING:
 def fold(module: GraphModule) -> tuple[str, ...]:
     """Fold, in place, every factor that alone reads a layer's result, one for all or one per channel; the layers' names.
 
-    Computed in float64 and rounded once. A layer whose weights others use as well stays, and so does its factor.
+    A sum with a constant may stand in between: it goes into the bias. Computed in float64 and rounded once. A layer whose weights
+    others use as well stays, and so does its factor.
     """
-    import torch
-
-    aten = torch.ops.aten
     names = []
     for product in list(module.graph.nodes):
-        if product.op != "call_function" or product.target not in (aten.mul.Tensor, aten.mul_.Tensor) or product.kwargs:
-            continue
-        for layer, other in (product.args[:2], product.args[1::-1]):
-            gain = _gain(module, layer, other)
-            if gain is not None:
-                names.append(_fold(module, layer, gain))
-                product.replace_all_uses_with(layer)
-                module.graph.erase_node(product)
-                break
+        for operand, factor, inverse in _operands(product):
+            between = _sum(module, operand)
+            layer, shift = (operand, None) if between is None else between
+            gain = _per_channel(module, layer, factor)
+            if gain is None or (inverse and not gain.all()):
+                continue
+            names.append(_fold(module, layer, 1 / gain if inverse else gain, shift))
+            product.replace_all_uses_with(layer)
+            module.graph.erase_node(product)
+            if between is not None:
+                module.graph.erase_node(operand)
+            break
     if names:
         module.graph.lint()
         module.recompile()
     return tuple(names)
 
 
-def _gain(module: GraphModule, layer: Any, factor: Any) -> torch.Tensor | None:
-    """The factor per channel of a layer, float64; None where this is no such layer and factor."""
+def _operands(node: Any) -> list[tuple[Any, Any, bool]]:
+    """A value and what it is multiplied with, in each order; or what it is divided by, and True. Of other nodes nothing."""
+    import torch
+
+    aten = torch.ops.aten
+    if node.op != "call_function" or node.kwargs:
+        return []
+    if node.target in (aten.mul.Tensor, aten.mul_.Tensor):
+        return [(*node.args[:2], False), (*node.args[1::-1], False)]
+    return [(*node.args[:2], True)] if node.target in (aten.div.Tensor, aten.div_.Tensor) else []
+
+
+def _sum(module: GraphModule, node: Any) -> tuple[Any, torch.Tensor] | None:
+    """The layer before a sum with a constant, and that constant per channel, float64; None where others read either."""
+    import torch
+
+    aten = torch.ops.aten
+    sums = (aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor)
+    if getattr(node, "target", None) not in sums or node.kwargs or len(node.users) != 1:
+        return None
+    minus = node.target in sums[2:]
+    for layer, constant in (node.args[:2],) if minus else (node.args[:2], node.args[1::-1]):
+        shift = _per_channel(module, layer, constant)
+        if shift is not None:
+            return layer, -shift if minus else shift
+    return None
+
+
+def _per_channel(module: GraphModule, layer: Any, factor: Any) -> torch.Tensor | None:
+    """A constant per channel of a layer, float64; None where this is no such layer and constant."""
     import torch
 
     aten = torch.ops.aten
@@ -75,11 +104,12 @@ def _constant(module: GraphModule, node: Any) -> torch.Tensor | None:
     return weight
 
 
-def _fold(module: GraphModule, layer: Any, gain: torch.Tensor) -> str:
+def _fold(module: GraphModule, layer: Any, gain: torch.Tensor, shift: torch.Tensor | None) -> str:
     target = str(layer.args[1].target)
     weight = graphs.weight(module, layer.args[1]).detach().double()
     bias = graphs.weight(module, layer.args[2]) if len(layer.args) > 2 else None
     folding.replace(module, target, (weight * gain.reshape(-1, *[1] * (weight.dim() - 1))).float())
-    if bias is not None:
-        folding.replace_bias(module, layer, (bias.detach().double() * gain).float())
+    moved = shift if bias is None else bias.detach().double() + (0 if shift is None else shift)
+    if moved is not None:
+        folding.replace_bias(module, layer, (moved * gain).float())
     return target.removesuffix(".weight")
