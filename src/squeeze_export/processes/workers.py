@@ -25,6 +25,7 @@ _ENDED: Final = ""
 # A worker with its SDK takes up to a gigabyte. Three at once, one per target, pay off on two cores: imports wait for the disk.
 _AT_ONCE: Final = 3
 _WORKER_BYTES: Final = 2**30
+_SECONDS_TO_FOLLOW: Final = 5.0  # of an ended worker's last lines; a process that it left behind may hold them open for ever
 
 
 class Workers:
@@ -39,6 +40,7 @@ class Workers:
         self._progress = progress
         self._events: queue.Queue[tuple[ArtifactKey, str]] = queue.Queue()
         self._processes: dict[ArtifactKey, subprocess.Popen[str]] = {}
+        self._followers: list[threading.Thread] = []
         self._waiting = deque(keys)
         self._began = time.monotonic()
 
@@ -63,13 +65,16 @@ class Workers:
                 env=_environment(scratch),
             )
             self._processes[key] = process
-        threading.Thread(target=self._follow, args=(key, process), daemon=True).start()
+        follower = threading.Thread(target=self._follow, args=(key, process), daemon=True)
+        self._followers.append(follower)
+        follower.start()
 
     def _follow(self, key: ArtifactKey, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            with contextlib.suppress(ValueError):
-                self._events.put((key, json.loads(line)["stage"]))
+        with process.stdout as lines:  # closed here: closed elsewhere, it might be in the middle of a line
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    self._events.put((key, json.loads(line)["stage"]))
         process.wait()
         self._events.put((key, _ENDED))
 
@@ -130,10 +135,11 @@ class Workers:
                 process.kill()
         for process in self._processes.values():
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+        for follower in self._followers:
+            follower.join(_SECONDS_TO_FOLLOW)
 
 
 @contextlib.contextmanager

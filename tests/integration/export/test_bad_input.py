@@ -211,7 +211,7 @@ def test_no_space_left(tmp_path, target, size):
         assert "No space is left" in ended.err
         assert list(small.iterdir()) == []
     finally:
-        subprocess.run(["umount", small], check=True)
+        subprocess.run(["umount", "--lazy", small], check=True)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,6 @@ def test_a_program_is_taken_with_its_size_and_weights(source, tmp_path):
 @pytest.mark.parametrize(
     ("given", "error", "told"),
     [
-        ({"model": "timm:resnet18"}, UsageError, "is built without weights"),
         ({"arguments": {"classes": 1}, "activation": "softmax"}, SourceError, "softmax of one number is always 1"),
         ({"arguments": {"wide": 3}}, SourceError, "wide"),
         ({"model": "tests.captured_nets:nothing"}, SourceError, "nothing"),
@@ -200,3 +199,9 @@ def test_a_program_is_taken_with_its_size_and_weights(source, tmp_path):
 def test_what_cannot_be_a_source_is_refused(given, error, told):
     with pytest.raises(error, match=told):
         load(**given)
+
+
+def test_a_librarys_network_needs_weights_once_its_name_is_right(monkeypatch):
+    monkeypatch.setattr("squeeze_export.sources.captured.building.check_name", lambda wanted: None)
+    with pytest.raises(UsageError, match="is built without weights"):
+        load(model="timm:resnet18")
