@@ -81,6 +81,7 @@ def load_captured(
 
     check_name(name)
     found = found_of(wanted, weights, arguments, seed, checkpoint_key, output, given)
+    told_of_random: tuple[str, ...] = ()
     spec = preprocessing(own_preprocessing(found))
     if found.program is not None:
         captured, eager = found.program, None
@@ -88,6 +89,8 @@ def load_captured(
     else:
         assert found.module is not None
         eager = found.module
+        if found.origin.kind == "random":
+            told_of_random = building.calibrate_norms(eager, capture.samples((1, spec.channels, spec.height, spec.width)))
         if labels is not None:
             _check_count(eager, spec, labels, output)
         captured = capture.capture(eager, spec.height, spec.width, spec.channels, output=output, what=wanted.shown)
@@ -101,7 +104,8 @@ def load_captured(
     module = folded.module().requires_grad_(False)
     with torch.no_grad():
         classes = int(module(torch.zeros(folded.input_shape)).shape[-1])
-    notes = (*found.notes, *captured.notes, *head.notes, *told, *told_of_folding, *told_of_preprocessing(found, spec))
+    told = (*head.notes, *told, *told_of_folding, *told_of_preprocessing(found, spec))
+    notes = (*found.notes, *told_of_random, *captured.notes, *told)
     source = SourceModel(
         name=name,
         model=wanted.shown,

@@ -114,6 +114,37 @@ def ready(module: torch.nn.Module, *, what: str, fresh: bool = False) -> Built:
     return Built(module=made, preprocessing=None, notes=tuple(notes))
 
 
+def calibrate_norms(module: torch.nn.Module, images: torch.Tensor) -> tuple[str, ...]:
+    """Give the batch norms of random weights the statistics of images, (N, C, H, W) with N > 1, in place; and a note.
+
+    Without it hardly anything of an image reaches the scores of a deep network, and no file of it could be judged.
+    The same images give the same numbers. A network that does not take several images at once is left as it is.
+    """
+    import torch
+
+    norms = [
+        part for part in module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+    ]
+    before = [({name: value.clone() for name, value in norm.named_buffers()}, norm.momentum) for norm in norms]
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of what is seen
+            norm.train()
+        with torch.no_grad(), faults.quiet():
+            module(images)
+        done = bool(norms)
+    except Exception:  # one image at a time is what the capture asks for, and it says what is wrong then
+        done = False
+        for norm, (buffers, _) in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
+    finally:
+        for norm, (_, momentum) in zip(norms, before, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+    return ("Batch norms of the random weights were calibrated on drawn images.",) if done else ()
+
+
 def _without_parametrizations(module: torch.nn.Module) -> list[str]:
     """Write out what torch.nn.utils.parametrize computes, such as a weight norm, in place; the weights' names.
 

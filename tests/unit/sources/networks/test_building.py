@@ -212,3 +212,35 @@ def test_weights_computed_from_others_are_written_out():
     assert set(found.module.state_dict()) == {"0.weight", "0.bias"}
     assert torch.equal(found.module(torch.ones(1, 3)), mine(torch.ones(1, 3)))
     assert found.notes == ("The module computes weights from others (0.weight): they were computed once, for good.",)
+
+
+def test_random_batch_norms_are_calibrated_the_same_each_time():
+    images = torch.randn(3, 3, 20, 16, generator=torch.Generator().manual_seed(0)) * 5 + 2
+
+    def calibrated():
+        torch.manual_seed(4)
+        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 18 * 14, 4)).eval()
+        return network, building.calibrate_norms(network, images)
+
+    network, told = calibrated()
+    assert told == ("Batch norms of the random weights were calibrated on drawn images.",)
+    normed = network[:2](images)
+    assert normed.mean((0, 2, 3)).abs().max() < 0.1 and (normed.std((0, 2, 3)) - 1).abs().max() < 0.1
+    assert not any(part.training for part in network.modules()) and network[1].momentum == 0.1
+    again, _ = calibrated()
+    assert all(
+        torch.equal(one, other) for one, other in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    assert building.calibrate_norms(nn.Flatten(), images) == ()
+
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, image):
+            assert len(image) == 1
+            return self.norm(image)
+
+    alone = Alone().eval()
+    assert building.calibrate_norms(alone, images) == () and torch.equal(alone.norm.running_var, torch.ones(3))
