@@ -9,8 +9,8 @@ second run measures only what is missing there. Exit code 1 where a sound artifa
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 from benchmarks.marked import write_between
+from benchmarks.noise.alone import alone
 from benchmarks.noise.table import caught, floors, read, shortfalls
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "parity.md"
@@ -116,17 +117,7 @@ def main() -> int:
     for name in names:
         if complete(name, options):
             continue
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                measured(name, options)
-                code = 0
-            except Exception as error:
-                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            finally:
-                os._exit(code)
-        os.waitpid(child, 0)
+        alone(name, functools.partial(measured, name, options))
     networks = [read(kept(name, options)) for name in names if kept(name, options).exists()]
     first, second = floors(networks), caught(networks)
     found = shortfalls(networks)

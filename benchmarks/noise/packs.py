@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.marked import write_between
+from benchmarks.noise.alone import alone
 from benchmarks.zoo import forks
 from benchmarks.zoo.cells import ROOT, kept, offered, wanted
 from benchmarks.zoo.measure import FACTORY
@@ -160,18 +161,7 @@ def _packs(network: dict[str, Any], file: str) -> list[dict[str, Any]]:
 
 def _fork(name: str, packs: int, data: Path, path: Path) -> None:
     began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            found = measured(name, packs, data)
-            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            code = 0
-        except Exception as error:
-            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
-    os.waitpid(child, 0)
+    alone(name, lambda: path.write_text(json.dumps(measured(name, packs, data), indent=1) + "\n", encoding="utf-8"))
     print(f"{name}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -190,7 +180,7 @@ def main() -> int:
     names = options.zoo.read_text(encoding="utf-8").split()
     missing = [name for name in names if not kept(options.kept, name).exists()]
     if options.only:
-        missing = [name for part in options.only.split(",") for name in missing if part in name]
+        missing = [name for name in missing if any(part in name for part in options.only.split(","))]
     if missing and not options.table:
         forks.preload()
         for name in missing:

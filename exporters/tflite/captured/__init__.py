@@ -1,1 +1,1 @@
-"""TFLite files of networks other than SqueezeNet, captured by torch.export: nothing is folded, no number is changed."""
+"""TFLite files of networks other than SqueezeNet, captured by torch.export: nothing is folded; partition.py rewrites."""

@@ -79,7 +79,7 @@ def _affine(module: GraphModule, node: Any) -> _Affine | None:
         return _Affine(gain=gain.double(), shift=None if shift is None else shift.double(), plain=plain)
     if node.target == aten.batch_norm.default and value.dim() == 2 and node.args[5] is False:
         weight, bias, mean, variance = (graphs.weight(module, one) for one in node.args[1:5])
-        if mean is None or variance is None or any(_writes(user) for user in node.args[0].users):
+        if mean is None or variance is None or any(graphs.writes(user) for user in node.args[0].users):
             return None
         gain = (variance.double() + node.args[7]).rsqrt()
         gain = gain if weight is None else gain * weight.double()
@@ -102,11 +102,5 @@ def _fold(module: GraphModule, layer: Any, affine: _Affine) -> str:
 def _erase_unread(graph: Any) -> None:
     """Norms, and what led from them to layers, that nothing reads any more."""
     for node in reversed(list(graph.nodes)):
-        if not node.users and (node.op == "get_attr" or (node.op == "call_function" and not _writes(node))):
+        if not node.users and (node.op == "get_attr" or (node.op == "call_function" and not graphs.writes(node))):
             graph.erase_node(node)
-
-
-def _writes(node: Any) -> bool:
-    """Whether an operation changes what it is given."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)

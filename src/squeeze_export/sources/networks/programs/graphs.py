@@ -133,7 +133,7 @@ def prune(module: Any) -> None:
     import torch
 
     _drop_unneeded(module.graph)
-    written = {node.args[0] for node in module.graph.nodes if _writes(node)}
+    written = {node.args[0] for node in module.graph.nodes if writes(node)}
     for node in list(module.graph.nodes):
         if node.target == torch.ops.aten.clone.default and not {node, node.args[0]} & written:
             node.replace_all_uses_with(node.args[0])
@@ -145,9 +145,9 @@ def _drop_unneeded(graph: Any) -> None:
     needed: set[Any] = set()
     for node in reversed(graph.nodes):
         # Backwards: what a later node that is needed reads is among them, so a write into that is needed as well.
-        if node.op in ("output", "placeholder") or node in needed or (_writes(node) and _viewed(node.args[0]) & needed):
+        if node.op in ("output", "placeholder") or node in needed or (writes(node) and _viewed(node.args[0]) & needed):
             needed |= {node, *node.all_input_nodes}
-            needed |= _viewed(node.args[0]) if _writes(node) else set()
+            needed |= _viewed(node.args[0]) if writes(node) else set()
     for node in reversed(list(graph.nodes)):
         if node not in needed:
             graph.erase_node(node)
@@ -167,7 +167,8 @@ def _viewed(node: Any) -> set[Any]:
     return found
 
 
-def _writes(node: Node) -> bool:
+def writes(node: Any) -> bool:
+    """Whether an operation changes what it is given."""
     import torch
 
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
